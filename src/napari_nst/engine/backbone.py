@@ -1,0 +1,250 @@
+"""VGG-19 as a frozen feature extractor with named layers, and its hand-written reverse pass.
+
+The reverse pass goes to the input only, takes gradients in at any layer, and keeps no autograd graph: gradients of the
+losses are known in closed form (see :mod:`napari_nst.engine.losses`), so nothing but the convolutions is left to do.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch.nn.grad import conv2d_input
+
+from napari_nst.engine._torch import F, torch
+from napari_nst.engine.layers import DOCUMENTED_LAYERS, Layer, check_layers, layers_up_to
+from napari_nst.engine.weights import WeightSet, load_weights
+from napari_nst.errors import ParameterError
+
+__all__ = ["Trace", "VGG"]
+
+
+@dataclass
+class Trace:
+    """What one forward pass leaves for the reverse pass.
+
+    Attributes
+    ----------
+    features : dict
+        Layer name to features (N, C, H, W), in the precision of the convolutions.
+    saved : list
+        Per layer, from the first to the deepest, what its reverse step needs.
+    """
+
+    features: dict[str, torch.Tensor] = field(default_factory=dict)
+    saved: list[tuple[torch.Tensor, torch.Size] | torch.Tensor | torch.Size] = field(default_factory=list)
+
+
+class VGG(torch.nn.Module):
+    """VGG-19's convolutions, frozen, trimmed to the deepest layer in use.
+
+    Parameters
+    ----------
+    weights : str or WeightSet
+        See :func:`napari_nst.engine.weights.load_weights`.
+    layers : sequence of str
+        The layers whose features are wanted, such as ``relu3_1``.  The default is the five of the documentation.
+    channels : {1, 3}
+        Channels of the input.  With 1, the first convolution is folded to grey: it gives exactly what three equal
+        channels would give.
+    normalise : bool
+        Whether the input, in [0, 1], is brought to what the weights expect.  The documented pipeline does not do so
+        for torchvision's weights.
+    padding : {"zeros", "replicate", "reflect"}
+        What the first convolution sees beyond the border of the picture; deeper ones always see zeros, as in training.
+    dtype : torch.dtype
+        Precision of the convolutions.
+
+    Notes
+    -----
+    The normalisation is part of the first convolution: its scale is multiplied into the weights, its shift becomes the
+    weight of one more input channel that is 1 inside the picture.  Under zero padding that channel is 0 outside, as
+    the normalised picture would be, so the fold is exact up to the border (a bias alone would be wrong there).
+
+    The module has buffers and no parameters: nothing of it can take a gradient or be trained by accident.
+    """
+
+    def __init__(
+        self,
+        weights: str | WeightSet = "embedded",
+        layers: Sequence[str] = DOCUMENTED_LAYERS,
+        *,
+        channels: int = 3,
+        normalise: bool = True,
+        padding: str = "zeros",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if channels not in (1, 3):
+            raise ParameterError(f"channels: {channels} is not possible; the network takes 1 (grey) or 3 (RGB).")
+        self.weight_set = load_weights(weights) if isinstance(weights, str) else weights
+        self.layers = check_layers(layers)
+        self.plan: list[Layer] = layers_up_to(self.layers)
+        self.channels = channels
+        self.padding = padding
+        for layer in self.plan:
+            if layer.kind != "conv":
+                continue
+            weight, bias = self.weight_set.convolutions[layer.name]
+            if layer is self.plan[0]:
+                weight = _fold(weight.double(), self.weight_set, channels, normalise)
+            self.register_buffer(f"{layer.name}_weight", weight.to(dtype).contiguous())
+            self.register_buffer(f"{layer.name}_bias", bias.to(dtype).contiguous())
+        self._shifted = self.get_buffer("conv1_1_weight").shape[1] == channels + 1
+        # Without the channel of ones: no gradient is wanted for it.
+        self.register_buffer("_first_weight", self.get_buffer("conv1_1_weight")[:, :channels].contiguous())
+        self._ones: dict[tuple[object, ...], torch.Tensor] = {}
+        self.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the convolutions."""
+        return self.get_buffer("conv1_1_bias").dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.get_buffer("conv1_1_bias").device
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Features at the named layers, differentiable by autograd.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            (N, channels, H, W), values in [0, 1].
+
+        Returns
+        -------
+        list of torch.Tensor
+            One (N, C, H', W') per name in ``layers``, in that order.
+        """
+        found, z = {}, x.to(self.dtype)
+        for layer in self.plan:
+            if layer.kind == "conv":
+                z = self._convolve(layer, z)
+            else:
+                z = F.relu(z) if layer.kind == "relu" else F.max_pool2d(z, 2)
+            found[layer.name] = z
+        return [found[name] for name in self.layers]
+
+    @torch.no_grad()
+    def record(self, x: torch.Tensor) -> Trace:
+        """The same pass, keeping what :meth:`gradient` needs and no autograd graph."""
+        trace, wanted, z = Trace(), set(self.layers), x.to(self.dtype)
+        for layer in self.plan:
+            if layer.kind == "conv":
+                trace.saved.append(z.shape)
+                z = self._convolve(layer, z)
+            elif layer.kind == "relu":
+                # In place, unless the convolution's own output is wanted too.
+                z = F.relu(z) if f"conv{layer.name[4:]}" in wanted else F.relu_(z)
+                trace.saved.append(z)
+            else:
+                before = z.shape
+                z, indices = F.max_pool2d(z, 2, return_indices=True)
+                trace.saved.append((indices, before))
+            if layer.name in wanted:
+                trace.features[layer.name] = z
+        return trace
+
+    @torch.no_grad()
+    def gradient(self, trace: Trace, gradients: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Gradient with respect to the input, given gradients with respect to features.
+
+        Parameters
+        ----------
+        trace : Trace
+            Of the pass in question; it is used up.
+        gradients : dict
+            Layer name to gradient, of the shape of that layer's features.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, channels, H, W), in the precision of the convolutions.
+        """
+        g: torch.Tensor | None = None
+        for layer in reversed(self.plan):
+            saved = trace.saved.pop()
+            entering = gradients.get(layer.name)
+            if entering is not None:
+                entering = entering.to(self.dtype)
+                g = entering if g is None else g.add_(entering)
+            if g is None:
+                continue
+            if layer.kind == "conv":
+                g = self._convolve_back(layer, g, saved)
+            elif layer.kind == "relu":
+                g = torch.ops.aten.threshold_backward(g, saved, 0)
+            else:
+                indices, before = saved
+                g = _unpool(g, indices, before)
+        if g is None:
+            raise ParameterError("gradient: no gradient was given for any layer of the network.")
+        return g
+
+    def _convolve(self, layer: Layer, z: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
+        if layer is not self.plan[0]:
+            return F.conv2d(z, weight, bias, padding=1)
+        if self._shifted:
+            z = torch.cat([z, self._ones_like(z)], dim=1)
+        if self.padding == "zeros":
+            return F.conv2d(z, weight, bias, padding=1)
+        return F.conv2d(F.pad(z, (1, 1, 1, 1), mode=self.padding), weight, bias)
+
+    def _convolve_back(self, layer: Layer, g: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        if layer is not self.plan[0]:
+            return conv2d_input(shape, self.get_buffer(f"{layer.name}_weight"), g, padding=1)
+        weight, (n, _, h, w) = self.get_buffer("_first_weight"), shape
+        if self.padding == "zeros":
+            return conv2d_input((n, self.channels, h, w), weight, g, padding=1)
+        g = conv2d_input((n, self.channels, h + 2, w + 2), weight, g)
+        back = torch.ops.aten.replication_pad2d_backward if self.padding == "replicate" else (
+            torch.ops.aten.reflection_pad2d_backward
+        )
+        return back(g, g.new_empty((n, self.channels, h, w)), (1, 1, 1, 1))
+
+    def _ones_like(self, z: torch.Tensor) -> torch.Tensor:
+        key = (z.shape[0], z.shape[-2:], z.dtype, z.device)
+        if key not in self._ones:
+            self._ones.clear()  # one size at a time: the next picture is usually of the same size
+            self._ones[key] = z.new_ones((z.shape[0], 1, *z.shape[-2:]))
+        return self._ones[key]
+
+
+def _fold(weight: torch.Tensor, weights: WeightSet, channels: int, normalise: bool) -> torch.Tensor:
+    """The first convolution with the normalisation, and the step from grey to RGB, multiplied in.
+
+    (64, 3, 3, 3) becomes (64, channels, 3, 3), with one more channel for the shift where there is one.
+    """
+    shift = None
+    if normalise:
+        norm = weights.normalisation
+        shift = -(weight * weight.new_tensor(norm.shift).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        weight = weight * weight.new_tensor(norm.scale).view(1, 3, 1, 1)
+    if channels == 1:
+        weight = weight.sum(1, keepdim=True)
+    return weight if shift is None else torch.cat([weight, shift], dim=1)
+
+
+def _unpool(g: torch.Tensor, indices: torch.Tensor, before: torch.Size) -> torch.Tensor:
+    """Reverse of 2×2 max pooling: each value goes back to where the maximum was; the windows do not overlap."""
+    out = g.new_zeros(before).flatten(2)
+    return out.scatter_(2, indices.flatten(2), g.flatten(2)).view(before)
+
+
+@functools.lru_cache(maxsize=2)
+def shared_backbone(
+    weights: WeightSet,
+    layers: tuple[str, ...],
+    channels: int,
+    normalise: bool,
+    padding: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> VGG:
+    """A network kept for the next run with the same settings."""
+    return VGG(weights, layers, channels=channels, normalise=normalise, padding=padding, dtype=dtype).to(device)

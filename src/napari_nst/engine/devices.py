@@ -1,0 +1,124 @@
+"""Devices: which one to take, how many threads, how much memory a picture needs."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+
+import psutil
+
+from napari_nst.engine._torch import torch
+from napari_nst.engine.layers import layers_up_to
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.errors import ParameterError
+
+__all__ = ["cpu_threads", "describe_device", "free_memory", "memory_needed", "resolve_device", "resolve_dtypes"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for "auto" (CUDA, then Apple MPS, then CPU), "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises
+    ------
+    ParameterError
+        When the device that is named is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ParameterError(
+                f"device: {name!r} is not there: PyTorch {torch.__version__} sees {count} CUDA device(s). Choose auto or cpu, "
+                "or check the NVIDIA driver (napari-nst info shows what is seen)."
+            )
+        return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ParameterError("device: 'mps' is not there: this is no Apple computer with Metal. Choose auto or cpu.")
+    return device
+
+
+def resolve_dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
+    """Precision of the convolutions and of the pixels, losses and Gram matrices.
+
+    Raises
+    ------
+    ParameterError
+        When the device does not have the precision that is asked for.
+    """
+    if precision == "float64":
+        if device.type == "mps":
+            raise ParameterError("precision: Apple MPS has no float64; choose float32, or the device cpu.")
+        return torch.float64, torch.float64
+    if precision == "bfloat16":
+        old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+        if device.type == "mps" or old:
+            raise ParameterError(f"precision: {describe_device(device)} has no bfloat16; choose float32 or auto.")
+        return torch.bfloat16, torch.float32
+    return torch.float32, torch.float32
+
+
+def describe_device(device: torch.device) -> str:
+    """The device's name for people, such as "cuda:0 (NVIDIA H100 80GB HBM3)"."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()})"
+
+
+@contextlib.contextmanager
+def cpu_threads(threads: int) -> Iterator[int]:
+    """Use so many CPU threads inside, 0 meaning as many as now; gives the number and restores the old one."""
+    before = torch.get_num_threads()
+    if threads and threads != before:
+        torch.set_num_threads(threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def free_memory(device: torch.device) -> int:
+    """Free memory of the device, bytes; what PyTorch holds unused counts as free."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(psutil.virtual_memory().available)
+
+
+def memory_needed(
+    parameters: StyleTransferParameters, target: tuple[int, int], style: tuple[int, int], channels: int = 1
+) -> int:
+    """Estimated peak memory of one run, bytes, less the network's own 50 MB.
+
+    Counted are, per pixel: the features kept for the reverse pass, pooling indices, the content's features, the two
+    largest gradients in flight and the working copies of the convolutions, as measured on CPU.
+
+    Parameters
+    ----------
+    parameters : StyleTransferParameters
+        Their layers and precision count.
+    target, style : tuple of int
+        Height and width.
+    channels : int
+        1 or 3.
+    """
+    size = {"float64": 8, "bfloat16": 2}.get(parameters.precision, 4)
+    kept = content = indices = 0.0
+    area = 1.0
+    for layer in layers_up_to(parameters.content_layers + parameters.style_layers):
+        if layer.kind == "pool":
+            area /= 4
+            indices += 8 * layer.out_channels * area
+        if layer.kind != "relu":
+            kept += layer.out_channels * area
+        if layer.name in parameters.content_layers:
+            content += layer.out_channels * area
+    widest = 64.0
+    per_pixel = size * (kept + 3 * widest) + max(size, 4) * (content + widest) + indices + 40 * channels
+    per_style_pixel = size * (kept + widest) + indices
+    return int(max(per_pixel * target[0] * target[1], per_style_pixel * style[0] * style[1]))

@@ -1,0 +1,87 @@
+"""The layers of VGG-19 by name.
+
+Layers are called as in the papers: ``conv3_1`` is the convolution's output, ``relu3_1`` what its ReLU leaves of it,
+``pool3`` the pooling behind the block (Simonyan and Zisserman 2015, table 1, column E).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from napari_nst.errors import ParameterError
+
+__all__ = ["DOCUMENTED_LAYERS", "LAYERS", "Layer", "check_layers", "layers_up_to", "pools_before"]
+
+Kind = Literal["conv", "relu", "pool"]
+
+
+class Layer(NamedTuple):
+    """One layer: its name, what it does, its channels and its index in torchvision's ``vgg19().features``."""
+
+    name: str
+    kind: Kind
+    in_channels: int
+    out_channels: int
+    torchvision_index: int
+
+
+def _vgg19() -> dict[str, Layer]:
+    layers: dict[str, Layer] = {}
+    channels = 3
+    for block, (convolutions, width) in enumerate([(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)], start=1):
+        for number in range(1, convolutions + 1):
+            for kind in ("conv", "relu"):
+                name = f"{kind}{block}_{number}"
+                layers[name] = Layer(name, kind, channels, width, len(layers))
+                channels = width
+        layers[f"pool{block}"] = Layer(f"pool{block}", "pool", width, width, len(layers))
+    return layers
+
+
+#: Every layer in the order of computation; the position is torchvision's index.
+LAYERS: dict[str, Layer] = _vgg19()
+
+#: The layers of the documented system: torchvision's 0, 5, 10, 19 and 28.  The first four are rewritten by their
+#: in-place ReLU before they are read; the last one's ReLU lies behind the cut (reference "aladdinpersson", features[:29]).
+DOCUMENTED_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "conv5_1")
+
+
+def check_layers(names: Iterable[str], role: str = "layers") -> tuple[str, ...]:
+    """Return the names as a tuple, or raise.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Layer names such as ``relu3_1``.
+    role : str
+        What the layers are for, named in the message.
+
+    Raises
+    ------
+    ParameterError
+        For no name, an unknown name, or a name given twice.
+    """
+    names = tuple(names)
+    if not names:
+        raise ParameterError(f"{role}: no layer is named; give at least one, such as relu3_1.")
+    for name in names:
+        if name not in LAYERS:
+            raise ParameterError(
+                f"{role}: there is no layer {name!r} in VGG-19; names are like conv1_1, relu1_1, pool1, up to relu5_4."
+            )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ParameterError(f"{role}: {', '.join(twice)} is named twice; give a layer weight of 2 instead.")
+    return names
+
+
+def layers_up_to(names: Iterable[str]) -> list[Layer]:
+    """All layers from the first to the deepest of `names`, in order."""
+    deepest = max(LAYERS[name].torchvision_index for name in names)
+    return [layer for layer in LAYERS.values() if layer.torchvision_index <= deepest]
+
+
+def pools_before(names: Iterable[str]) -> int:
+    """How many poolings the deepest of `names` lies behind: each halves height and width, rounding down."""
+    return sum(layer.kind == "pool" for layer in layers_up_to(names))

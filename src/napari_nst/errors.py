@@ -1,0 +1,65 @@
+"""The errors that napari-nst raises.
+
+None of them derives from ``RuntimeError``: napari's generator workers swallow ``RuntimeError`` (superqt,
+``GeneratorWorker.work``), and PyTorch raises it for nearly everything, an exhausted GPU included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "DivergenceError",
+    "EngineError",
+    "FileError",
+    "ImageError",
+    "OutOfMemoryError",
+    "ParameterError",
+    "StyleTransferError",
+    "WeightsError",
+]
+
+
+class StyleTransferError(Exception):
+    """Base of all errors of napari-nst; the message says what was wrong, with the value, and what to do."""
+
+
+class ParameterError(StyleTransferError):
+    """A parameter has a value that cannot be used."""
+
+
+class ImageError(StyleTransferError):
+    """A picture cannot be used as target, style or mask."""
+
+
+class FileError(StyleTransferError):
+    """A file or folder could not be read or written."""
+
+
+class WeightsError(StyleTransferError):
+    """The weights of the network are missing, damaged, or not those of VGG-19."""
+
+
+class EngineError(StyleTransferError):
+    """PyTorch failed while optimising."""
+
+
+class OutOfMemoryError(EngineError):
+    """The device has too little memory for this picture."""
+
+
+class DivergenceError(EngineError):
+    """A loss became NaN or infinite.
+
+    Attributes
+    ----------
+    step : int
+        The step, counted from 0, whose losses were not finite.
+    partial : object or None
+        What was reached before: the last good result.
+    """
+
+    def __init__(self, message: str, step: int, partial: Any = None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.partial = partial
