@@ -1,0 +1,164 @@
+"""Files that appear whole, under a name that was free, or not at all.
+
+A result of an hour must not end as half a file because the disk was full, nor replace the result of
+yesterday. Each file is written under a temporary name in its own folder and gets its name only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from napari_nst.errors import FileError
+from napari_nst.images.names import split_extension
+
+__all__ = ["free_stem", "write_new"]
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space or choose another output folder.",
+    errno.EROFS: "The disk is read-only: choose another output folder.",
+    errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
+}
+
+
+def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Write a file completely, under a name that nothing else has.
+
+    Parameters
+    ----------
+    path : path-like
+        The wanted name. Missing folders are made.
+    write : callable
+        Gets a temporary path in the same folder and with the same extension, and writes the file there.
+
+    Returns
+    -------
+    pathlib.Path
+        The name that the file got: `path`, or with a counter before the extension (``result_1.tif``) when
+        that existed. An existing file is never replaced, not even one that another process made in the
+        meantime.
+
+    Raises
+    ------
+    FileError
+        The folder cannot be made or written to, the disk is full, or `write` left no file. Nothing stays
+        behind, whatever `write` raises, KeyboardInterrupt included.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    # Hidden, short, and with the whole extension: writers choose the format by it.
+    temporary = path.parent / f".{uuid.uuid4().hex[:12]}.part{split_extension(path.name)[1]}"
+    try:
+        write(temporary)
+        if not temporary.is_file():
+            raise FileError(
+                f"Writing {path} left no file there; the program that should write it reported no error."
+            )
+        _flush(temporary)
+        return _publish(temporary, path)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        # Also after a failed write. A full or vanished disk can refuse this too; the first error is the one
+        # to tell.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def free_stem(
+    folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]
+) -> str:
+    """Find the first stem under which all files of a run are free, so that they share one counter.
+
+    Parameters
+    ----------
+    folder : path-like
+        The output folder; it need not exist yet.
+    stem : str
+        The wanted stem.
+    suffixes : sequence of str or callable
+        The files of the run, relative to `folder`: a template with ``{}`` for the stem
+        (``nst/{}_1.0_0.1.png``), what follows the stem (``.csv``), or a function from the stem to the name.
+
+    Returns
+    -------
+    str
+        `stem`, ``stem_1``, ``stem_2``...: the first for which none of the files exists.
+
+    Notes
+    -----
+    Nothing is reserved: `write_new` still protects the files when two processes choose the same stem at once.
+    """
+    folder = Path(folder)
+
+    def name(suffix: str | Callable[[str], str], candidate: str) -> str:
+        if not isinstance(suffix, str):
+            return suffix(candidate)
+        # Not str.format: a stem or template may hold other braces.
+        return suffix.replace("{}", candidate) if "{}" in suffix else candidate + suffix
+
+    for candidate in _counted(stem):
+        # lexists: a broken link occupies its name too.
+        if not any(os.path.lexists(folder / name(suffix, candidate)) for suffix in suffixes):
+            return candidate
+    raise AssertionError("unreachable: the counter has no end")
+
+
+def _counted(stem: str) -> Iterator[str]:
+    yield stem
+    for count in itertools.count(1):
+        yield f"{stem}_{count}"
+
+
+def _flush(temporary: Path) -> None:
+    """Bring the bytes to the disk before the name: after a power cut a named file must not be empty."""
+    with temporary.open("r+b") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            # Some network and virtual file systems cannot; only they are forgiven, not a full disk noticed
+            # late.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                raise
+
+
+def _publish(temporary: Path, path: Path) -> Path:
+    """Give the temporary file the first free name; the file system decides races, not a look beforehand."""
+    stem, suffix = split_extension(path.name)
+    for candidate in _counted(stem):
+        target = path.with_name(candidate + suffix)
+        try:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                raise
+            except (OSError, NotImplementedError):
+                _claim_and_rename(temporary, target)
+        except FileExistsError:
+            continue
+        return target
+    raise AssertionError("unreachable: the counter has no end")
+
+
+def _claim_and_rename(temporary: Path, target: Path) -> None:
+    """Claim the name empty, then move onto it: for disks without hard links (exFAT, some network disks)."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    try:
+        os.replace(temporary, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _refusal(path: Path, error: OSError) -> FileError:
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, "Choose another output folder.")
+    return FileError(f"Cannot write {path.name} to the folder {path.parent}: {reason}. {remedy}")
