@@ -1,0 +1,164 @@
+"""Padding that can be taken back exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ImageError, ParameterError
+
+__all__ = ["MissingImageError", "pad_to_square", "reflect_to_multiple", "unpad_from_square"]
+
+
+class MissingImageError(ImageError, ValueError):
+    """No picture was given. Also the documented ``ValueError`` of `pad_to_square`."""
+
+
+def pad_to_square(image: ArrayLike | None, target_size: int = 498) -> NDArray[Any]:
+    """Centre a picture on a black square.
+
+    Parameters
+    ----------
+    image : array, (h, w) or (h, w, channels)
+        Any dtype.
+    target_size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    array, (max(h, target_size), max(w, target_size)[, channels])
+        A new array of the same dtype. The odd pixel of an uneven margin is at the bottom and on the right. A
+        side longer than the square is neither padded nor cropped.
+
+    Raises
+    ------
+    MissingImageError
+        `image` is None (an `ImageError` and, as documented, a ``ValueError``).
+    ImageError
+        `image` is not a picture with at least one pixel.
+    ParameterError
+        `target_size` is not positive.
+
+    Notes ----- NST pipeline documentation, "Utility Functions". Written with NumPy: cv2.copyMakeBorder,
+    which stands there, takes neither more than 4 channels nor every dtype.
+    """
+    if image is None:
+        raise MissingImageError("Input image is None: it could not be read, or no picture was chosen.")
+    array = np.asarray(image)
+    _check_picture(array)
+    margins = [_margins(side, target_size) for side in array.shape[:2]]
+    return np.pad(array, [*margins, (0, 0)][: array.ndim])
+
+
+def unpad_from_square(
+    padded_image: ArrayLike | None, original_h: int, original_w: int, target_size: int = 498
+) -> NDArray[Any]:
+    """Undo `pad_to_square`.
+
+    Parameters
+    ----------
+    padded_image : array, (h, w) or (h, w, channels)
+        What `pad_to_square` returned, or a picture of that size.
+    original_h, original_w : int
+        Height and width before padding, in pixels.
+    target_size : int
+        The side that `pad_to_square` got.
+
+    Returns
+    -------
+    array, (original_h, original_w[, channels])
+        A view of `padded_image`.
+
+    Raises
+    ------
+    MissingImageError
+        `padded_image` is None.
+    ImageError
+        `padded_image` has not the size that a picture of `original_h` x `original_w` is padded to.
+    ParameterError
+        A size is not positive.
+
+    Notes ----- NST pipeline documentation, "Utility Functions". There, a side longer than the square gave a
+    negative offset and an empty or wrong crop; here it comes back unchanged.
+    """
+    if padded_image is None:
+        raise MissingImageError("Input image is None: there is nothing to take the padding from.")
+    array = np.asarray(padded_image)
+    _check_picture(array)
+    top, bottom = _margins(original_h, target_size)
+    left, right = _margins(original_w, target_size)
+    expected = (top + original_h + bottom, left + original_w + right)
+    if array.shape[:2] != expected:
+        raise ImageError(
+            f"A picture of {original_h} x {original_w} pixels padded to {target_size} measures "
+            f"{expected[0]} x {expected[1]}, but this one measures {array.shape[0]} x {array.shape[1]}. "
+            "Pass the original height and width and the target_size that were used for padding."
+        )
+    return array[top : top + original_h, left : left + original_w]
+
+
+def reflect_to_multiple(array: NDArray[Any], multiple: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
+    """Extend the last two axes by reflection until both are a multiple.
+
+    Parameters
+    ----------
+    array : array, (..., H, W)
+        Any dtype.
+    multiple : int
+        In pixels, at least 1: for example 16, what four poolings of VGG divide by.
+
+    Returns
+    -------
+    padded : array, (..., H', W')
+        H' and W' are the next multiples. Both sides get half of what is missing, the end the odd pixel. The
+        edge pixel is not repeated (mode "reflect"), and short sides are reflected as often as needed.
+        `array` itself, not a copy, when nothing is missing.
+    crop : (slice, slice)
+        ``padded[(..., *crop)]`` is the original.
+
+    Raises
+    ------
+    ImageError
+        `array` has fewer than two axes, or an empty one.
+    ParameterError
+        `multiple` is not a positive whole number.
+    """
+    _check_positive("multiple", multiple)
+    if array.ndim < 2 or 0 in array.shape:
+        raise ImageError(
+            f"An array (..., H, W) with at least one pixel is needed, not one of shape {array.shape}."
+        )
+    missing = [-side % multiple for side in array.shape[-2:]]
+    margins = [(gap // 2, gap - gap // 2) for gap in missing]
+    crop = _crop(margins, array.shape[-2:])
+    if not any(missing):
+        return array, crop
+    return np.pad(array, [(0, 0)] * (array.ndim - 2) + margins, mode="reflect"), crop
+
+
+def _crop(margins: Sequence[tuple[int, int]], sides: Sequence[int]) -> tuple[slice, slice]:
+    rows, columns = (slice(before, before + side) for (before, _), side in zip(margins, sides, strict=True))
+    return rows, columns
+
+
+def _margins(side: int, target_size: int) -> tuple[int, int]:
+    """Pixels before and after, by the documented floor division."""
+    _check_positive("target_size", target_size)
+    _check_positive("height and width", side)
+    gap = max(0, target_size - side)
+    return gap // 2, gap - gap // 2
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ParameterError(f"{name} must be a whole number of pixels, at least 1, not {value!r}.")
+
+
+def _check_picture(array: NDArray[Any]) -> None:
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(
+            f"A picture (height, width) or (height, width, channels) is needed, not shape {array.shape}."
+        )
