@@ -38,7 +38,9 @@ def black_border(image: ArrayLike) -> NDArray[np.bool_]:
     ImageError
         `image` has another shape.
 
-    Notes ----- Connected means sharing a side (4-connectivity). A border is a solid region, so this finds
+    Notes
+    -----
+    Connected means sharing a side (4-connectivity). A border is a solid region, so this finds
     all of it, while across corners (8-connectivity) it would leak through single diagonal pixels into dark
     tissue beside it.
     """

@@ -42,7 +42,9 @@ def pad_to_square(image: ArrayLike | None, target_size: int = 498) -> NDArray[An
     ParameterError
         `target_size` is not positive.
 
-    Notes ----- NST pipeline documentation, "Utility Functions". Written with NumPy: cv2.copyMakeBorder,
+    Notes
+    -----
+    NST pipeline documentation, "Utility Functions". Written with NumPy: cv2.copyMakeBorder,
     which stands there, takes neither more than 4 channels nor every dtype.
     """
     if image is None:
@@ -81,7 +83,9 @@ def unpad_from_square(
     ParameterError
         A size is not positive.
 
-    Notes ----- NST pipeline documentation, "Utility Functions". There, a side longer than the square gave a
+    Notes
+    -----
+    NST pipeline documentation, "Utility Functions". There, a side longer than the square gave a
     negative offset and an empty or wrong crop; here it comes back unchanged.
     """
     if padded_image is None:
