@@ -1,0 +1,313 @@
+"""Synthetic cone mosaics: sample data with a known truth, made by a procedure instead of a file.
+
+A confocal AOSLO picture shows each cone photoreceptor as a bright spot on a nearly hexagonal lattice. Here
+the lattice, the optics and the camera are simulated, so that every cone's true position is known and one and
+the same retina can be imaged well and badly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from napari_nst.errors import ParameterError
+
+__all__ = ["Mosaic", "MosaicPair", "cone_mosaic", "mosaic_pair"]
+
+Floats = NDArray[np.float64]
+_Field = Callable[[Floats, Floats], Floats]
+
+_SIGMA = 1 / math.sqrt(8 * math.log(2))  # standard deviation of a Gaussian of FWHM 1
+_APERTURE = 0.45  # FWHM of the light guided by a cone, in spacings
+_PEAK = 0.38  # brightness of an average cone, white being 1: the brightest then just reach white
+_BETWEEN = 0.1  # brightness between cones, relative to an average cone
+_DARK = 0.03  # a detector never reads 0
+# 16 bits as the cameras of instruments use them: an offset and a part of the range.
+_OFFSET, _RANGE = 32768.0, 27000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """A simulated picture of cones and the truth about it.
+
+    Attributes
+    ----------
+    image : array, (H, W)
+        uint8 or uint16.
+    cones : array of float64, (n, 2)
+        Row and column of every cone within the picture, in pixels; (0, 0) is the centre of the first pixel.
+    spacing : float
+        Distance of neighbours in the undisturbed lattice, in pixels.
+    """
+
+    image: NDArray[Any]
+    cones: Floats
+    spacing: float
+
+
+@dataclass(frozen=True, eq=False)
+class MosaicPair:
+    """A poor picture, a good one of another place, and the truth.
+
+    Attributes
+    ----------
+    target : array, (H, W)
+        The poor picture: defocused, hazy, few photons.
+    style : array, (H, W)
+        A good picture of another place of the same retina.
+    reference : array, (H, W)
+        `target` as it would look if it were as good as `style`.
+    target_cones, style_cones : array of float64, (n, 2)
+        As `Mosaic.cones`; those of the target are those of the reference.
+    spacing : float
+        As `Mosaic.spacing`, of both.
+    """
+
+    target: NDArray[Any]
+    style: NDArray[Any]
+    reference: NDArray[Any]
+    target_cones: Floats
+    style_cones: Floats
+    spacing: float
+
+
+def mosaic_pair(
+    size: tuple[int, int] = (256, 256), spacing: float = 8.0, seed: int = 0, dtype: DTypeLike = np.uint8
+) -> MosaicPair:
+    """Simulate a target to improve, a style to improve it with, and what the target should have looked like.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    spacing : float
+        Distance of neighbouring cones in pixels, at least 3.
+    seed : int
+        Not negative. The same seed gives bit-equal arrays; the places of different seeds share no lattice.
+    dtype : uint8 or uint16
+
+    Returns
+    -------
+    MosaicPair
+
+    Raises
+    ------
+    ParameterError
+        As `cone_mosaic`.
+    """
+    _check(size, spacing, seed, dtype)
+    here, elsewhere = 2 * seed, 2 * seed + 1
+    reference = cone_mosaic(size, spacing, seed=here, dtype=dtype)
+    target = cone_mosaic(
+        size, spacing, psf_fwhm=0.55, halo=0.3, photons=500.0, read_noise=0.008, seed=here, dtype=dtype
+    )
+    style = cone_mosaic(size, spacing, vessel=False, seed=elsewhere, dtype=dtype)
+    return MosaicPair(target.image, style.image, reference.image, target.cones, style.cones, spacing)
+
+
+def cone_mosaic(
+    shape: tuple[int, int] = (256, 256),
+    spacing: float = 8.0,
+    jitter: float = 0.2,
+    reflectance_cv: float = 0.45,
+    psf_fwhm: float = 0.3,
+    halo: float = 0.08,
+    vessel: bool = True,
+    photons: float = 6000.0,
+    read_noise: float = 0.003,
+    seed: int = 0,
+    dtype: DTypeLike = np.uint8,
+) -> Mosaic:
+    """Simulate a confocal picture of a cone mosaic.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width in pixels.
+    spacing : float
+        Distance of neighbouring cones in pixels, at least 3.
+    jitter : float
+        Standard deviation of a cone's place along each axis, in spacings, before cones that came too close
+        push each other apart.
+    reflectance_cv : float
+        Standard deviation over mean of the cones' brightness, which is distributed log-normally.
+    psf_fwhm : float
+        Full width at half maximum of the core of the point spread, in spacings; defocus widens it.
+    halo : float
+        Share of the light, 0 to 1, that is scattered over some spacings: haze, which lowers contrast.
+    vessel : bool
+        Whether a blood vessel in front throws its shadow over the cones.
+    photons : float
+        Detected photons at white; infinity for no shot noise.
+    read_noise : float
+        Standard deviation of the detector's noise, white being 1.
+    seed : int
+        Not negative. Place, brightness, vessel and noise are drawn apart: two pictures with one seed show
+        the same cones, whatever the optics and the noise.
+    dtype : uint8 or uint16
+        8 bits from black to white, or 16 bits with a camera's offset and a part of the range.
+
+    Returns
+    -------
+    Mosaic
+
+    Raises
+    ------
+    ParameterError
+        A value is out of its range.
+
+    Notes
+    -----
+    The lattice is hexagonal, 2 / (sqrt(3) spacing^2) cones per pixel, turned and gently warped as the
+    retina's is, with independent jitter. Cones are Gaussians drawn at their exact place. Cones and point
+    spread are convolved in closed form (variances add); only the halo is a filter.
+    """
+    kind = _check(shape, spacing, seed, dtype)
+    for name, value, low, high in (
+        ("jitter", jitter, 0, 0.5),
+        ("reflectance_cv", reflectance_cv, 0, 2),
+        ("psf_fwhm", psf_fwhm, 0, 3),
+        ("halo", halo, 0, 1),
+        ("photons", photons, 1, math.inf),
+        ("read_noise", read_noise, 0, 1),
+    ):
+        if not low <= value <= high:
+            raise ParameterError(f"{name}={value} is outside its range {low} to {high}.")
+    from scipy import ndimage
+
+    streams = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5))
+    lattice, brightness, tissue, blood, camera = streams
+
+    margin = math.ceil(3 * spacing)  # cones outside shine in, and the halo needs surroundings
+    canvas = (shape[0] + 2 * margin, shape[1] + 2 * margin)
+    cones = _lattice(canvas, spacing, jitter, lattice) - margin
+    rows, columns = np.meshgrid(
+        np.arange(canvas[0]) - float(margin), np.arange(canvas[1]) - float(margin), indexing="ij"
+    )
+
+    log_sigma = math.sqrt(math.log1p(reflectance_cv**2))
+    reflectance = np.exp(log_sigma * brightness.normal(size=len(cones)) - log_sigma**2 / 2)
+    slow = _smooth_field(shape, 7 * spacing, brightness)
+    reflectance *= np.exp(0.22 * slow(cones[:, 0], cones[:, 1]))
+    between = _BETWEEN * np.exp(
+        0.3 * slow(rows, columns) + 0.25 * _smooth_field(shape, 0.55 * spacing, tissue)(rows, columns)
+    )
+    if vessel:
+        shadow = _vessel(shape, spacing, blood)
+        reflectance *= shadow(cones[:, 0], cones[:, 1])
+        between *= 0.3 + 0.7 * shadow(rows, columns)
+
+    sigma = spacing * _SIGMA * math.hypot(_APERTURE, psf_fwhm)
+    # The core keeps a cone's light: a wider spot is dimmer.
+    peak = (_APERTURE / math.hypot(_APERTURE, psf_fwhm)) ** 2 / (_APERTURE / math.hypot(_APERTURE, 0.3)) ** 2
+    light = _spots(canvas, cones + margin, peak * reflectance, sigma)
+    light += ndimage.gaussian_filter(between, spacing * _SIGMA * psf_fwhm)
+    light = (1 - halo) * light + halo * ndimage.gaussian_filter(light, 1.2 * spacing)
+    signal = _DARK + _PEAK * light[margin : margin + shape[0], margin : margin + shape[1]]
+
+    if math.isfinite(photons):
+        signal = camera.poisson(signal * photons) / photons
+    signal = np.clip(signal + read_noise * camera.normal(size=shape), 0, 1)
+    full = signal * 255 if kind == np.uint8 else _OFFSET + _RANGE * signal
+    inside = np.all((cones >= -0.5) & (cones < np.subtract(shape, 0.5)), axis=1)
+    return Mosaic(np.rint(full).astype(kind), cones[inside], float(spacing))
+
+
+def _check(shape: Sequence[int], spacing: float, seed: int, dtype: DTypeLike) -> np.dtype[Any]:
+    if len(shape) != 2 or min(shape) < 1:
+        raise ParameterError(f"A mosaic needs a height and a width of at least 1 pixel, not {shape}.")
+    if not 3 <= spacing < math.inf:
+        raise ParameterError(f"spacing={spacing} cannot be resolved; use 3 pixels or more.")
+    if seed < 0:
+        raise ParameterError(f"seed={seed} must not be negative.")
+    kind = np.dtype(dtype)
+    if kind not in (np.uint8, np.uint16):
+        raise ParameterError(f"Mosaics are made in uint8 or uint16, not {kind}.")
+    return kind
+
+
+def _lattice(canvas: tuple[int, int], spacing: float, jitter: float, rng: np.random.Generator) -> Floats:
+    """Scatter cones over the canvas, and somewhat beyond: (n, 2) row and column, in pixels."""
+    from scipy.spatial import cKDTree
+
+    # A disc around the canvas holds every rotation of it.
+    reach = math.ceil(math.hypot(*canvas) / 2 / spacing * 2 / math.sqrt(3)) + 2
+    i, j = (axis.ravel() for axis in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    points = spacing * np.stack([i * math.sqrt(3) / 2, j + i / 2], axis=1)
+    angle = rng.uniform(0, math.pi / 3)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    points = (points + spacing * rng.uniform(-0.5, 0.5, 2)) @ turn + np.divide(canvas, 2)
+    near = np.all((points > -spacing) & (points < np.add(canvas, spacing)), axis=1)
+    points = points[near]
+    warp = [_smooth_field(canvas, 8 * spacing, rng)(points[:, 0], points[:, 1]) for _ in range(2)]
+    points += spacing * (0.4 * np.stack(warp, axis=1) + jitter * rng.normal(size=points.shape))
+    # Cones cannot overlap: those that came too close push each other apart, which also spreads the disorder.
+    for _ in range(6):
+        pairs = cKDTree(points).query_pairs(spacing, output_type="ndarray")
+        apart = points[pairs[:, 0]] - points[pairs[:, 1]]
+        distance = np.linalg.norm(apart, axis=1, keepdims=True)
+        push = 0.25 * (spacing - distance) * apart / np.maximum(distance, 1e-9 * spacing)
+        np.add.at(points, pairs[:, 0], push)
+        np.subtract.at(points, pairs[:, 1], push)
+    moved: Floats = points
+    return moved
+
+
+def _smooth_field(shape: tuple[int, int], length: float, rng: np.random.Generator) -> _Field:
+    """Make a random function of row and column, about standard normal, that varies over `length` pixels."""
+    from scipy import ndimage
+
+    before = 4 * length + 24  # evaluated around the picture too
+    knots = rng.normal(size=[math.ceil((side + 2 * before) / length) + 2 for side in shape])
+
+    def field(rows: Floats, columns: Floats) -> Floats:
+        places = np.stack([(rows + before) / length, (columns + before) / length])
+        values: Floats = ndimage.map_coordinates(knots, places, order=3, mode="nearest")
+        return values
+
+    return field
+
+
+def _vessel(shape: tuple[int, int], spacing: float, rng: np.random.Generator) -> _Field:
+    """Make the shadow of a winding vessel: 1 in full light, 0.2 in its middle."""
+    angle = rng.uniform(0, math.pi)
+    length = max(shape) * rng.uniform(0.9, 1.4)
+    phase, bend = rng.uniform(0, 2 * math.pi), 0.06 * min(shape) * rng.uniform(0.6, 1.4)
+    aside = 0.2 * min(shape) * rng.uniform(-1, 1)
+    half = spacing * rng.uniform(1.3, 1.9)
+
+    def shadow(rows: Floats, columns: Floats) -> Floats:
+        y, x = rows - shape[0] / 2, columns - shape[1] / 2
+        along = math.cos(angle) * y + math.sin(angle) * x
+        across = math.cos(angle) * x - math.sin(angle) * y
+        wave = 2 * math.pi * along / length + phase
+        slope = bend * 2 * math.pi / length * np.cos(wave)
+        distance = (across - aside - bend * np.sin(wave)) / np.hypot(1, slope)
+        # Flat in the middle, soft at the wall: the vessel lies out of focus in front of the cones.
+        dark: Floats = 0.8 / (1 + (distance / half) ** 4)
+        return 1 - dark
+
+    return shadow
+
+
+def _spots(canvas: tuple[int, int], places: Floats, peaks: Floats, sigma: float) -> Floats:
+    """Draw Gaussian spots at their exact places."""
+    radius = math.ceil(4.5 * sigma)
+    window = np.arange(-radius, radius + 1)
+    nearest = np.rint(places).astype(np.intp)
+    profiles, indices, valid = [], [], []
+    for axis in range(2):
+        pixel = nearest[:, axis, np.newaxis] + window
+        profiles.append(np.exp(-((pixel - places[:, axis, np.newaxis]) ** 2) / (2 * sigma**2)))
+        valid.append((pixel >= 0) & (pixel < canvas[axis]))
+        indices.append(pixel)
+    weights = (peaks[:, np.newaxis] * profiles[0])[:, :, np.newaxis] * profiles[1][:, np.newaxis, :]
+    flat = indices[0][:, :, np.newaxis] * canvas[1] + indices[1][:, np.newaxis, :]
+    inside = valid[0][:, :, np.newaxis] & valid[1][:, np.newaxis, :]
+    summed = np.bincount(flat[inside], weights[inside], minlength=canvas[0] * canvas[1])
+    return np.asarray(summed, dtype=np.float64).reshape(canvas)
