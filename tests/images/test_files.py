@@ -4,6 +4,8 @@ import hashlib
 import io
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -575,3 +577,12 @@ def test_infinity_is_clipped_to_the_finite_range_and_nan_refused():
 def test_a_boolean_picture_is_black_and_white():
     shown = np.asarray(ImageFile("x", np.array([[True, False]])).to_pil_rgb_image())
     assert shown[0, :, 0].tolist() == [255, 0]
+
+
+def test_importing_images_loads_no_heavy_library():
+    code = (
+        "import sys, napari_nst.images\n"
+        "print([m for m in ('torch', 'torchvision', 'cv2', 'matplotlib', 'skimage', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
