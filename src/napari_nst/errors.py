@@ -16,12 +16,17 @@ __all__ = [
     "OutOfMemoryError",
     "ParameterError",
     "StyleTransferError",
+    "StyleTransferWarning",
     "WeightsError",
 ]
 
 
 class StyleTransferError(Exception):
     """Base of all errors of napari-nst; the message says what was wrong, with the value, and what to do."""
+
+
+class StyleTransferWarning(UserWarning):
+    """Something was done in another way than asked, or may not mean what it seems to; it is also recorded."""
 
 
 class ParameterError(StyleTransferError):

@@ -17,7 +17,7 @@ from napari_nst.engine.layers import DOCUMENTED_LAYERS, Layer, check_layers, lay
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
 
-__all__ = ["Trace", "VGG"]
+__all__ = ["VGG", "Trace"]
 
 
 @dataclass
@@ -202,8 +202,10 @@ class VGG(torch.nn.Module):
         if self.padding == "zeros":
             return conv2d_input((n, self.channels, h, w), weight, g, padding=1)
         g = conv2d_input((n, self.channels, h + 2, w + 2), weight, g)
-        back = torch.ops.aten.replication_pad2d_backward if self.padding == "replicate" else (
-            torch.ops.aten.reflection_pad2d_backward
+        back = (
+            torch.ops.aten.replication_pad2d_backward
+            if self.padding == "replicate"
+            else (torch.ops.aten.reflection_pad2d_backward)
         )
         return back(g, g.new_empty((n, self.channels, h, w)), (1, 1, 1, 1))
 

@@ -13,7 +13,14 @@ from napari_nst.engine.layers import layers_up_to
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
 
-__all__ = ["cpu_threads", "describe_device", "free_memory", "memory_needed", "resolve_device", "resolve_dtypes"]
+__all__ = [
+    "cpu_threads",
+    "describe_device",
+    "free_memory",
+    "memory_needed",
+    "resolve_device",
+    "resolve_dtypes",
+]
 
 
 def resolve_device(name: str) -> torch.device:

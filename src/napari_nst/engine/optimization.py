@@ -122,7 +122,12 @@ class Optimization:
         if parameters.optimizer == "lbfgs":
             # One evaluation per step; no early end of its own (tolerances below zero never hold).
             self._optimizer = torch.optim.LBFGS(
-                [self._x], lr=parameters.lr, max_iter=1, history_size=10, tolerance_grad=-1, tolerance_change=-1
+                [self._x],
+                lr=parameters.lr,
+                max_iter=1,
+                history_size=10,
+                tolerance_grad=-1,
+                tolerance_change=-1,
             )
         else:
             self._optimizer = torch.optim.Adam([self._x], lr=parameters.lr)

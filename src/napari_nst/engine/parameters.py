@@ -244,7 +244,9 @@ class StyleTransferParameters:
         "embedded (the original VGG-19, no network needed), torchvision (downloaded once), or the path of a .pth or "
         ".safetensors file; write caffe:PATH if the file expects the original 0..255 BGR input.",
     )
-    optimizer: Literal["adam", "lbfgs"] = _setting(_DOCUMENTED["optimizer"], "Optimiser", "Adam or L-BFGS (history 10).")
+    optimizer: Literal["adam", "lbfgs"] = _setting(
+        _DOCUMENTED["optimizer"], "Optimiser", "Adam or L-BFGS (history 10)."
+    )
     content_layers: tuple[str, ...] = _setting(
         _DOCUMENTED["content_layers"],
         "Content layers",
@@ -293,7 +295,9 @@ class StyleTransferParameters:
         "take part in every layer.",
     )
     init: Literal["target", "noise"] = _setting(
-        _DOCUMENTED["init"], "Start from", "The target itself (as documented), or uniform noise drawn with the seed."
+        _DOCUMENTED["init"],
+        "Start from",
+        "The target itself (as documented), or uniform noise drawn with the seed.",
     )
     tolerance: float = _setting(
         _DOCUMENTED["tolerance"],
@@ -312,7 +316,9 @@ class StyleTransferParameters:
         minimum=1,
         maximum=1_000_000,
     )
-    seed: int = _setting(0, "Seed", "Seed of whatever is random (only the start from noise).", minimum=0, maximum=2**31 - 1)
+    seed: int = _setting(
+        0, "Seed", "Seed of whatever is random (only the start from noise).", minimum=0, maximum=2**31 - 1
+    )
     channels: Literal["auto", "rgb"] = _setting(
         "auto",
         "Channels",
@@ -346,7 +352,9 @@ class StyleTransferParameters:
                     "one each, or none."
                 )
         if self.alpha == 0 and self.beta == 0 and self.tv_weight == 0:
-            raise ParameterError("alpha, beta and tv_weight are all 0: there is nothing to optimise; raise one of them.")
+            raise ParameterError(
+                "alpha, beta and tv_weight are all 0: there is nothing to optimise; raise one of them."
+            )
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ParameterError(f"device: {self.device!r} is not a device; choose auto, cpu, cuda, cuda:0 or mps.")
         if not self.weights:

@@ -20,7 +20,14 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.layers import LAYERS
 from napari_nst.errors import WeightsError
 
-__all__ = ["EMBEDDED_SHA256", "Normalisation", "WeightSet", "embedded_path", "load_weights", "torchvision_cache_path"]
+__all__ = [
+    "EMBEDDED_SHA256",
+    "Normalisation",
+    "WeightSet",
+    "embedded_path",
+    "load_weights",
+    "torchvision_cache_path",
+]
 
 _EMBEDDED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
@@ -163,7 +170,10 @@ def _torchvision() -> WeightSet:
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
         digest = _sha256(cached)
-    except (OSError, RuntimeError) as error:  # URLError and socket errors are OSErrors; a wrong hash is a RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # URLError and socket errors are OSErrors; a wrong hash is a RuntimeError
         raise WeightsError(
             f"torchvision's VGG-19 weights could not be had: {error}. They come from {weights.url} and are kept at "
             f"{cached}: put the file there from a machine with a network, or choose the weights 'embedded', which need none."
@@ -180,7 +190,7 @@ def _from_file(path: Path, convention: Convention, name: str, _state: tuple[int,
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  - whatever a damaged file makes the readers raise, the answer is one
+    except Exception as error:
         raise WeightsError(
             f"The weights file {path} cannot be read as {path.suffix or 'a .pth'} ({type(error).__name__}: {error}). Only "
             "plain dictionaries of tensors are accepted; nothing else is unpickled."
@@ -199,7 +209,9 @@ def _from_state(state: dict[str, torch.Tensor], origin: str) -> dict[str, tuple[
     for layer in LAYERS.values():
         if layer.kind != "conv":
             continue
-        found = [k for k in state if re.fullmatch(rf"(.*\.)?{layer.torchvision_index}\.weight", k) and "classifier" not in k]
+        found = [
+            k for k in state if re.fullmatch(rf"(.*\.)?{layer.torchvision_index}\.weight", k) and "classifier" not in k
+        ]
         if len(found) != 1:
             raise WeightsError(
                 f"{origin}: no weights for {layer.name} (looked for 'features.{layer.torchvision_index}.weight'); this is "
@@ -207,7 +219,9 @@ def _from_state(state: dict[str, torch.Tensor], origin: str) -> dict[str, tuple[
             )
         bias = state.get(found[0][: -len("weight")] + "bias")
         if bias is None:
-            raise WeightsError(f"{origin}: {layer.name} has no bias; this is not torchvision's VGG-19 without batch norm.")
+            raise WeightsError(
+                f"{origin}: {layer.name} has no bias; this is not torchvision's VGG-19 without batch norm."
+            )
         convolutions[layer.name] = (state[found[0]], bias)
     return _checked(convolutions, origin)
 

@@ -1,0 +1,197 @@
+"""One picture from tensors in to tensors out: device, memory, optimisation, and what to do when something fails."""
+
+from __future__ import annotations
+
+import gc
+import math
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from napari_nst.engine._torch import torch
+from napari_nst.engine.devices import (
+    cpu_threads,
+    describe_device,
+    free_memory,
+    memory_needed,
+    resolve_device,
+    resolve_dtypes,
+)
+from napari_nst.engine.objective import Objective, network_for
+from napari_nst.engine.optimization import Cancel, Optimization, Progress
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, StyleTransferWarning
+
+__all__ = ["Outcome", "Picture", "optimize"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Target and style of one run, in [0, 1] (beyond it where a given value range leaves values outside).
+
+    Attributes
+    ----------
+    target : torch.Tensor
+        (1, channels, H, W), float64, on the CPU.
+    style : torch.Tensor
+        (1, channels, H', W'), float64, on the CPU.
+    target_mask, style_mask : torch.Tensor or None
+        (1, 1, H, W) and (1, 1, H', W'), float64, of 0 and 1.
+    """
+
+    target: torch.Tensor
+    style: torch.Tensor
+    target_mask: torch.Tensor | None = None
+    style_mask: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    image : torch.Tensor
+        (1, channels, H, W), float64, on the CPU, within the bounds.
+    start : torch.Tensor
+        The target as the device saw it, (1, channels, H, W), float64, on the CPU: `image` less this is the change.
+    losses : torch.Tensor
+        (steps, 3): style, content, total, float64.
+    stopped : {"finished", "converged", "cancelled", "diverged"}
+        Why it ended.
+    used : dict
+        Device, precision, threads and weights that were really used.
+    """
+
+    image: torch.Tensor
+    start: torch.Tensor
+    losses: torch.Tensor
+    stopped: str
+    used: dict[str, object] = field(default_factory=dict)
+
+
+def optimize(
+    picture: Picture, parameters: StyleTransferParameters, cancel: Cancel | None = None
+) -> Generator[Progress, None, Outcome]:
+    """Run one style transfer, yielding after every step.
+
+    A GPU that runs out of memory hands over to the CPU, from the start, if ``parameters.fallback`` allows it.
+
+    Raises
+    ------
+    OutOfMemoryError
+        When memory does not suffice and there is nothing to fall back to.
+    DivergenceError
+        When a loss is no longer finite; its ``partial`` is the Outcome with the last good picture.
+    EngineError
+        For whatever else PyTorch raises.
+    """
+    device = resolve_device(parameters.device)
+    try:
+        return (yield from _on_device(picture, parameters, device, cancel))
+    except OutOfMemoryError as error:
+        if device.type == "cpu" or not parameters.fallback:
+            raise
+        reason = str(error)
+    # Outside the handler: the exception's traceback holds the tensors of the failed run.
+    _release(device)
+    warnings.warn(f"{reason} Going on on the CPU, from the start: this is slower.", StyleTransferWarning, stacklevel=2)
+    outcome = yield from _on_device(picture, parameters, torch.device("cpu"), cancel)
+    outcome.used["fallback"] = reason
+    return outcome
+
+
+def _on_device(
+    picture: Picture, p: StyleTransferParameters, device: torch.device, cancel: Cancel | None
+) -> Generator[Progress, None, Outcome]:
+    try:
+        with cpu_threads(p.threads) as threads:
+            return (yield from _run(picture, p, device, threads, cancel))
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(f"{describe_device(device)} ran out of memory ({_first_line(error)}).") from None
+    except RuntimeError as error:
+        # RuntimeError never leaves: napari's generator workers would swallow it.
+        if "allocate" in str(error):
+            raise OutOfMemoryError(
+                f"There is not enough memory ({_first_line(error)}). Take a smaller region, or shallower layers."
+            ) from None
+        raise EngineError(
+            f"PyTorch {torch.__version__} failed on {describe_device(device)}: {_first_line(error)} Try the device cpu; if "
+            "that works, report this with the output of 'napari-nst info'."
+        ) from error
+
+
+def _run(
+    picture: Picture, p: StyleTransferParameters, device: torch.device, threads: int, cancel: Cancel | None
+) -> Generator[Progress, None, Outcome]:
+    _check_memory(picture, p, device)
+    compute_dtype, dtype = resolve_dtypes(p.precision, device)
+
+    def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tensor is None else tensor.to(dtype).to(device)
+
+    target, style = picture.target.to(dtype).to(device), picture.style.to(dtype).to(device)
+    target_mask, style_mask = move(picture.target_mask), move(picture.style_mask)
+    network = network_for(p, target.shape[1], device, compute_dtype)
+    objective = Objective(network, target, style, p, target_mask, style_mask)
+    bounds = (min(0.0, float(target.min())), max(1.0, float(target.max())))
+    start = target if p.init == "target" else _noise_like(target, target_mask, p.seed)
+    run = Optimization(objective, start, p, bounds, target_mask, cancel)
+    used: dict[str, object] = {
+        "device": str(device),
+        "device_name": describe_device(device),
+        "precision": str(compute_dtype).removeprefix("torch."),
+        "threads": threads,
+        "weights": network.weight_set.name,
+        "weights_sha256": network.weight_set.sha256,
+        "weights_convention": network.weight_set.convention,
+    }
+
+    def outcome(image: torch.Tensor, stopped: str) -> Outcome:
+        return Outcome(
+            image.double().cpu().clamp(*bounds),
+            target.double().cpu(),
+            run.losses.double().cpu(),
+            stopped,
+            used,
+        )
+
+    try:
+        yield from run.run()
+    except DivergenceError as error:
+        error.partial = outcome(run.last_good, "diverged")
+        raise
+    return outcome(run.image, run.stopped)
+
+
+def _noise_like(target: torch.Tensor, mask: torch.Tensor | None, seed: int) -> torch.Tensor:
+    """Uniform noise in [0, 1], the same on every device; the target where the mask keeps pixels out."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(target.shape, generator=generator, dtype=torch.float64).to(target)
+    return noise if mask is None else torch.where(mask > 0, noise, target)
+
+
+def _check_memory(picture: Picture, p: StyleTransferParameters, device: torch.device) -> None:
+    """Refuse what cannot fit before anything is allocated: a system that swaps is frozen, not slow."""
+    target, style = picture.target.shape, picture.style.shape
+    needed = memory_needed(p, (target[-2], target[-1]), (style[-2], style[-1]), target[1])
+    free = free_memory(device)
+    if needed <= free:
+        return
+    side = int(math.sqrt(target[-1] * target[-2] * free / needed)) // 16 * 16
+    raise OutOfMemoryError(
+        f"The target of {target[-2]} × {target[-1]} pixels with a style of {style[-2]} × {style[-1]} needs about "
+        f"{needed / 2**30:.1f} GiB on {describe_device(device)}, {free / 2**30:.1f} GiB are free. Take a region of at most "
+        f"about {side} × {side} pixels, or shallower layers (preset texture)."
+    )
+
+
+def _release(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") + "." if text else type(error).__name__ + "."

@@ -1,0 +1,148 @@
+"""What may be a picture, and how its values map to [0, 1] and back without loss."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from napari_nst.errors import ImageError
+
+__all__ = ["MINIMUM_SIDE", "ValueRange", "apply_change", "check_dtype", "digest_of", "find_range", "to_unit"]
+
+#: Below this, four poolings leave nothing: 16 -> 8 -> 4 -> 2 -> 1.
+MINIMUM_SIDE = 16
+
+_PERCENTILES = (0.1, 99.9)
+
+
+class ValueRange(NamedTuple):
+    """The values that become 0 and 1, in the picture's own units (grey levels)."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """High - low, above 0."""
+        return self.high - self.low
+
+
+def check_dtype(dtype: np.dtype[Any], role: str) -> None:
+    """Refuse what is no picture.
+
+    Raises
+    ------
+    ImageError
+        For bool, complex, text and objects.
+    """
+    if dtype == np.bool_:
+        raise ImageError(
+            f"The {role} is of type bool: a mask has no grey levels to optimise. Pass it as mask= or style_mask=, or convert "
+            "it with .astype('uint8') * 255 if it really is a picture."
+        )
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise ImageError(
+            f"The {role} is of type {dtype}; pictures are uint8, uint16, int16, other integers, or float32/64."
+        )
+
+
+def find_range(
+    values: np.ndarray[Any, Any],
+    request: str | tuple[float, float],
+    role: str,
+    dtype: np.dtype[Any] | None = None,
+) -> ValueRange:
+    """The value range of a picture.
+
+    Parameters
+    ----------
+    values : ndarray
+        The values that count: those inside the mask, any shape; NaN is ignored.
+    request : {"auto", "percentiles"} or (low, high)
+        "auto": 0..255 for uint8, else the finite minimum..maximum; "percentiles": 0.1 % to 99.9 %.
+    role : str
+        "target" or "style", for messages.
+    dtype : dtype, optional
+        Of the picture, if `values` is a sample of another type.
+
+    Raises
+    ------
+    ImageError
+        When there is no finite value, or only one.
+    """
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if finite.size == 0:
+        raise ImageError(f"The {role} has no finite value in the area that counts.")
+    low, high = finite.min(), finite.max()
+    if low == high:
+        raise ImageError(
+            f"The {role} is constant: every value that counts is {low}. There is no structure to work on; check that the right "
+            "layer, plane or file was chosen."
+        )
+    if not isinstance(request, str):
+        chosen = ValueRange(*map(float, request))
+    elif request == "percentiles":
+        chosen = ValueRange(*(float(p) for p in np.percentile(finite, _PERCENTILES)))
+        if chosen.span <= 0:  # nearly constant: a few bright pixels on a flat ground
+            chosen = ValueRange(float(low), float(high))
+    elif (dtype or values.dtype) == np.uint8:
+        chosen = ValueRange(0.0, 255.0)
+    else:
+        chosen = ValueRange(float(low), float(high))
+    if not (np.isfinite(chosen.span) and chosen.span > 0):
+        raise ImageError(
+            f"The {role} spans {low} to {high}, which double precision cannot tell apart from "
+            f"{'infinity' if chosen.span > 0 else 'one value'}; rescale it, or give value_range."
+        )
+    return chosen
+
+
+def to_unit(values: np.ndarray[Any, Any], value_range: ValueRange) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Map `value_range` linearly to [0, 1], in double precision; values outside map outside."""
+    return (values.astype(np.float64) - value_range.low) / value_range.span
+
+
+def apply_change(
+    values: np.ndarray[Any, Any], change: np.ndarray[Any, Any], value_range: ValueRange
+) -> np.ndarray[Any, Any]:
+    """Add a change, given in [0, 1] units, to the original values.
+
+    The result is made from the original and the change, not from the optimised picture alone: where nothing changed,
+    the value is the original to the last bit, for every type and outside the value range too.
+
+    Parameters
+    ----------
+    values : ndarray
+        The original, any real dtype.
+    change : ndarray
+        Same shape, in units of the value range's span.
+    value_range : ValueRange
+        Of the original.
+
+    Returns
+    -------
+    ndarray
+        Same shape and dtype; integers are rounded and limited to what the type can hold.
+    """
+    delta = change.astype(np.float64) * value_range.span
+    if values.dtype.kind == "f":
+        limits = np.finfo(values.dtype)
+        out = np.clip(values.astype(np.float64) + delta, float(limits.min), float(limits.max))
+        return np.where(delta == 0, values, out.astype(values.dtype))
+    info = np.iinfo(values.dtype)
+    delta = np.rint(delta)
+    delta = np.clip(delta, float(info.min) - values.astype(np.float64), float(info.max) - values.astype(np.float64))
+    # Added and taken off apart, in the picture's own type: 64-bit integers do not fit a double.
+    up, down = np.maximum(delta, 0), np.maximum(-delta, 0)
+    return np.asarray(values + up.astype(values.dtype) - down.astype(values.dtype))
+
+
+def digest_of(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np.ndarray[Any, Any]]) -> str:
+    """SHA-256 of an array's shape, type and values given in pieces, as hexadecimal text."""
+    digest = hashlib.sha256(f"{tuple(map(int, shape))} {dtype.str} ".encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()

@@ -1,0 +1,256 @@
+"""From arrays to what the engine takes, and back: channels, value ranges, masks, pixel size, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from napari_nst.engine._torch import torch
+from napari_nst.engine.layers import pools_before
+from napari_nst.engine.optimization import Progress
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.running import Outcome, Picture
+from napari_nst.errors import ImageError, ParameterError
+from napari_nst.images.masks import black_border, check_mask
+from napari_nst.images.padding import reflect_to_multiple
+from napari_nst.images.planes import Planes, luminance, resample_plane
+from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range, to_unit
+
+__all__ = ["Prepared", "Preparer", "resampling"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+#: Percentiles of a stack are taken from at most so many values, evenly spread.
+_SAMPLE = 20_000_000
+
+
+def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
+    """Factors along y and x by which the style must grow to have the target's pixel size.
+
+    Raises
+    ------
+    ParameterError
+        For a pixel size that is not one or two positive numbers.
+    """
+    sizes = []
+    for name, value in (("pixel_size", target), ("style_pixel_size", style)):
+        if value is None:
+            continue
+        pair = tuple(float(v) for v in np.broadcast_to(np.asarray(value, dtype=float), 2))
+        if not all(np.isfinite(v) and v > 0 for v in pair):
+            raise ParameterError(
+                f"{name}: {value!r} is not a pixel size; give one positive number, or two for y and x."
+            )
+        sizes.append(pair)
+    if len(sizes) < 2 or not match:
+        return 1.0, 1.0
+    factors = tuple(s / t for t, s in zip(*sizes, strict=True))
+    # Less than a thousandth: rounding of calibrations, not another magnification.
+    return (1.0, 1.0) if max(abs(f - 1) for f in factors) < 1e-3 else (factors[0], factors[1])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One plane, ready for the engine, and the way back."""
+
+    picture: Picture
+    plane: Array
+    value_range: ValueRange
+    crop: tuple[slice, slice]
+    mask: Array | None
+
+    def render(self, outcome: Outcome) -> Array:
+        """The plane with the outcome's change: shape, dtype and value range of the target's plane."""
+        return self._apply((outcome.image - outcome.start)[0].numpy())
+
+    def render_now(self, progress: Progress) -> Array:
+        """The plane as it is at a step."""
+        low, high = progress.optimization.bounds
+        start = self.picture.target.to(progress.image.dtype).double()
+        return self._apply((progress.image.double().cpu().clamp(low, high) - start)[0].numpy())
+
+    def _apply(self, change: Array) -> Array:
+        change = change[:, self.crop[0], self.crop[1]]
+        if self.mask is not None:
+            change = np.where(self.mask, change, 0.0)
+        if self.plane.ndim == 2:
+            return apply_change(self.plane, change.mean(axis=0), self.value_range)
+        out = self.plane.copy()  # keeps alpha
+        out[..., :3] = apply_change(self.plane[..., :3], np.moveaxis(change, 0, -1), self.value_range)
+        return out
+
+
+@dataclass
+class Preparer:
+    """Prepares the planes of one transfer; what holds for all of them is found once.
+
+    Attributes
+    ----------
+    parameters : StyleTransferParameters
+        Channels, value range, fitting to the poolings.
+    targets, styles : Planes
+        The arrays.
+    mask, style_mask : array, "border" or None
+        Pixels that count.
+    style_value_range : str, tuple or None
+        For the style alone.
+    factors : tuple of float
+        By which the style is resampled along y and x.
+    warn : callable
+        Takes a message for the user.
+    """
+
+    parameters: StyleTransferParameters
+    targets: Planes
+    styles: Planes
+    mask: Any
+    style_mask: Any
+    style_value_range: Any
+    factors: tuple[float, float]
+    warn: Callable[[str], None]
+    used: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find channels, masks and value ranges."""
+        p = self.parameters
+        self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
+        self._given_masks = {
+            role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
+            for role, given, planes in (
+                ("target", self.mask, self.targets),
+                ("style", self.style_mask, self.styles),
+            )
+        }
+        for name, given in (("mask", self.mask), ("style_mask", self.style_mask)):
+            if isinstance(given, str) and given != "border":
+                raise ParameterError(f"{name}: {given!r} is not a mask; pass an array of shape (y, x), or 'border'.")
+        style_request = p.value_range if self.style_value_range is None else self.style_value_range
+        self._ranges = {
+            "target": self._range_of(self.targets, p.value_range),
+            "style": self._range_of(self.styles, style_request),
+        }
+        self.used |= {
+            "channels": self.channels,
+            "value_range": list(self._ranges["target"]),
+            "style_value_range": list(self._ranges["style"]),
+            "style_resampled": list(self.factors),
+        }
+
+    def prepare(self, plane: Array, style: Array) -> Prepared:
+        """Bring one plane and its style to what the engine takes.
+
+        Raises
+        ------
+        ImageError
+            When a plane cannot be used; the message says why.
+        """
+        mask, style_mask = self._mask_of("target", plane), self._mask_of("style", style)
+        _check_values(plane, mask, self.targets)
+        _check_values(style, style_mask, self.styles)
+        target_unit = self._unit("target", plane, mask)
+        style_unit = self._unit("style", style, style_mask)
+        if self.factors != (1.0, 1.0):
+            style_unit = resample_plane(style_unit, self.factors)
+            if style_mask is not None:
+                style_mask = resample_plane(style_mask.astype(float), self.factors, nearest=True)
+            if min(style_unit.shape[:2]) < MINIMUM_SIDE:
+                raise ImageError(
+                    f"At the target's pixel size the style is only {style_unit.shape[0]} × {style_unit.shape[1]} pixels; at least "
+                    f"{MINIMUM_SIDE} × {MINIMUM_SIDE} are needed. Take a larger style, or set match_pixel_size=False."
+                )
+        if self.parameters.gram == "sum":
+            self._warn_of_areas(target_unit, style_unit, mask, style_mask)
+        target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
+        style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
+        self.used["engine_shape"] = list(target_chw.shape[-2:])
+        picture = Picture(
+            _tensor(target_chw),
+            _tensor(style_chw),
+            None if mask is None else _tensor(self._fit(mask.astype(float)[None])[0]),
+            None if style_mask is None else _tensor(self._fit(style_mask.astype(float)[None])[0]),
+        )
+        return Prepared(picture, plane, self._ranges["target"], crop, mask)
+
+    def _mask_of(self, role: str, plane: Array) -> Array | None:
+        given = self.mask if role == "target" else self.style_mask
+        if isinstance(given, str):
+            found = black_border(plane)
+            return None if found.all() else check_mask(found, found.shape)
+        return self._given_masks[role]
+
+    def _range_of(self, planes: Planes, request: Any) -> ValueRange:
+        if isinstance(request, (list, tuple)):
+            request = (float(request[0]), float(request[1]))
+        extremes: list[float] = []
+        samples: list[Array] = []
+        count = max(1, int(np.prod(planes.stack_shape, dtype=int)))
+        for index in planes.indices():
+            plane = planes.plane(index)
+            mask = self._mask_of(planes.role, plane)
+            colours = plane[..., :3] if planes.rgb else plane
+            values = colours.ravel() if mask is None else colours[mask].ravel()
+            finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+            if finite.size:
+                extremes += [finite.min(), finite.max()]
+            if request == "percentiles":
+                samples.append(finite[:: max(1, finite.size * count // _SAMPLE)])
+        values = np.concatenate(samples) if samples else np.array(extremes, dtype=planes.array.dtype)
+        return find_range(values, request, planes.role, np.dtype(planes.array.dtype))
+
+    def _unit(self, role: str, plane: Array, mask: Array | None) -> Array:
+        """(y, x[, colours]) in the picture's values to (y, x, channels) in [0, 1]."""
+        unit = to_unit(plane[..., :3] if plane.ndim == 3 else plane, self._ranges[role])
+        if plane.ndim == 3 and self.channels == 1:
+            unit = luminance(unit)
+        if unit.ndim == 2:
+            unit = np.repeat(unit[..., None], self.channels, axis=2)
+        if mask is not None and not np.isfinite(unit).all():
+            # NaN outside the mask must not spread through the convolutions; the result keeps it.
+            fill = unit[mask].mean(axis=0)
+            unit = np.where(np.isfinite(unit), unit, fill)
+        return unit
+
+    def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
+        p = self.parameters
+        if not p.fit_pools:
+            return chw, (slice(None), slice(None))
+        return reflect_to_multiple(chw, 2 ** pools_before(p.content_layers + p.style_layers))
+
+    def _warn_of_areas(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> None:
+        areas = [
+            float(np.prod(unit.shape[:2]) if m is None else m.sum())
+            for unit, m in ((target, mask), (style, style_mask))
+        ]
+        if abs(areas[1] / areas[0] - 1) > 0.02:
+            self.warn(
+                f"The style has {areas[1] / areas[0]:.2g} times the target's area, and Gram matrices that are sums grow with the "
+                "area: the result is driven to another brightness. Crop the style to the target's size, or choose "
+                "gram='matched' or the preset texture."
+            )
+
+
+def _check_values(plane: Array, mask: Array | None, planes: Planes) -> None:
+    colours = plane[..., :3] if planes.rgb else plane[..., None]
+    if plane.dtype.kind == "f":
+        bad = ~np.isfinite(colours).all(axis=2)
+        if mask is not None:
+            bad &= mask
+        if bad.any():
+            y, x = (int(v) for v in np.argwhere(bad)[0])
+            raise ImageError(
+                f"The {planes.role} has {int(bad.sum())} pixel(s) that are NaN or infinite, the first at row {y}, column {x}. "
+                "Replace them, or keep them out with a mask."
+            )
+    used = colours.reshape(-1, colours.shape[-1]) if mask is None else colours[mask]
+    if (used == used[0]).all():
+        raise ImageError(
+            f"The {planes.role} is constant: every value that counts is {used[0].tolist() if planes.rgb else used[0, 0]}. There is "
+            "no structure to work on; check that the right layer, plane or file was chosen."
+        )
+
+
+def _tensor(chw: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(chw, dtype=np.float64))[None]
