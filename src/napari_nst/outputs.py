@@ -1,0 +1,164 @@
+"""The files beside a run: losses, learning curves, the result and its record."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nst.errors import FileError
+from napari_nst.images.atomic import free_stem, write_new
+from napari_nst.images.names import joined_stem
+from napari_nst.images.reading import FileInfo
+from napari_nst.images.writing import write_image
+from napari_nst.plots import learning_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_nst.transfer import StyleTransfer
+
+__all__ = ["SavedFiles", "output_names", "read_record", "save_figure", "save_losses", "save_transfer"]
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """Where the files of a run went.
+
+    Attributes
+    ----------
+    image : Path
+        The result, TIFF in the target's dtype.
+    losses : Path
+        CSV: three rows (style, content, total), no header.
+    plot : Path
+        Learning curves, PNG.
+    record : Path
+        JSON: everything that repeats the run.
+    """
+
+    image: Path
+    losses: Path
+    plot: Path
+    record: Path
+
+
+def output_names(original: str, style: str, alpha: float, beta: float) -> tuple[str, str]:
+    """The stems of a run's files and of its plot.
+
+    As documented: ``{original}_{style}`` and ``nst/{original}_{style}_{alpha}_{beta}``; where the style has no name,
+    ``{original}_`` and ``nst/{original}_{alpha}_{beta}``.
+
+    Parameters
+    ----------
+    original, style : str
+        Names of target and style without extension; `style` may be empty.
+    alpha, beta : float
+        The loss weights.
+    """
+    weights = (str(float(alpha)), str(float(beta)))
+    if not style:
+        return joined_stem(original, ""), joined_stem(original, *weights)
+    return joined_stem(original, style), joined_stem(original, style, *weights)
+
+
+def save_losses(path: Path, rows: Iterable[Sequence[float]]) -> Path:
+    """Write losses as documented (``NSTPipelineManager.save_losses``): one row each, no header; gives the path."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            for row in rows:
+                writer.writerow([float(value) for value in row])
+
+    return write_new(path, write)
+
+
+def save_figure(path: Path, figure: Figure) -> Path:
+    """Write a figure as PNG, by matplotlib's own canvas for files; gives the path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    return write_new(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def save_transfer(
+    result: StyleTransfer,
+    folder: str | Path,
+    target_name: str,
+    style_name: str = "",
+    *,
+    like: FileInfo | None = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> SavedFiles:
+    """Write the files of a run; nothing that exists is overwritten, a counter is added for all of them together.
+
+    Parameters
+    ----------
+    result : StyleTransfer
+        What to save.
+    folder : path
+        Made if it does not exist; the plot goes to its sub-folder ``nst``.
+    target_name, style_name : str
+        Names of target and style without extension; unsafe characters are replaced.
+    like : FileInfo, optional
+        The file that the target was read from: its resolution is written into the TIFF.
+    inputs : mapping, optional
+        More about the inputs for the record: paths, file hashes, layer names.
+
+    Raises
+    ------
+    FileError
+        When the folder cannot be written to.
+    """
+    folder = Path(folder)
+    p = result.metadata["parameters"]
+    stem, plot_stem = output_names(target_name, style_name, p["alpha"], p["beta"])
+
+    def plot_name(candidate: str) -> str:
+        return f"nst/{plot_stem}{candidate.removeprefix(stem)}.png"
+
+    free = free_stem(folder, stem, ["{}.csv", "{}.tif", "{}.json", plot_name])
+    losses = result.losses
+    csv_path = save_losses(folder / f"{free}.csv", (losses.style, losses.original, losses.total))
+    plot_path = save_figure(folder / plot_name(free), learning_curves(losses._asdict()))
+    image_path = write_image(folder / f"{free}.tif", result.image, like)
+    record = {
+        **result.metadata,
+        "inputs": {"target": {"name": target_name}, "style": {"name": style_name}, **(inputs or {})},
+        "files": {
+            "image": image_path.name,
+            "losses": csv_path.name,
+            "plot": plot_path.relative_to(folder).as_posix(),
+        },
+    }
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    record_path = write_new(
+        folder / f"{free}.json", lambda temporary: temporary.write_text(text + "\n", encoding="utf-8")
+    )
+    return SavedFiles(image_path, csv_path, plot_path, record_path)
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a JSON record.
+
+    Raises
+    ------
+    FileError
+        When it cannot be read or is not JSON.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(
+            f"The record {path} cannot be read: {error.strerror}. Give the .json beside a result."
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{path} is not a record of napari-nst: {error}. Give the .json beside a result.") from error
+    if not isinstance(record, dict):
+        raise FileError(f"{path} is not a record of napari-nst: it holds a {type(record).__name__}.")
+    return record

@@ -1,0 +1,97 @@
+"""Figures for files: explicit Figure objects, never pyplot, so that no global state and no screen is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["LOSS_STYLES", "comparison", "draw_losses", "learning_curves"]
+
+#: Losses in drawing order: attribute of Losses, colour and label, as documented (red total, green content, blue style).
+LOSS_STYLES: tuple[tuple[str, str, str], ...] = (
+    ("total", "r", "total"),
+    ("original", "g", "content"),
+    ("style", "b", "style"),
+)
+
+
+def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
+    """Draw the three losses over the steps, on a logarithmic scale.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+        Drawn into.
+    losses : mapping
+        "total", "original" and "style" to one value per step.  Values that are not above 0 (the content loss of the
+        first step is exactly 0) leave a gap.
+    """
+    drawn = False
+    for name, colour, label in LOSS_STYLES:
+        values = np.asarray(losses[name], dtype=float)
+        values = np.where(values > 0, values, np.nan)
+        steps = np.arange(1, len(values) + 1)
+        marker = "o" if np.isfinite(values).sum() == 1 else None
+        axes.plot(steps, values, colour, label=label, marker=marker, linewidth=1.5)
+        drawn |= bool(np.isfinite(values).any())
+    if drawn:
+        axes.set_yscale("log")
+    axes.set_xlabel("Iteration")
+    axes.set_ylabel("Loss")
+    axes.legend()
+
+
+def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """The documented plot "Learning curves of NST" (``NSTPipelineManager.generate_plot``), on a logarithmic scale."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    draw_losses(axes, losses)
+    axes.set_title("Learning curves of NST")
+    axes.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def comparison(
+    target: np.ndarray[Any, Any], style: np.ndarray[Any, Any], results: Mapping[str, np.ndarray[Any, Any]]
+) -> Figure:
+    """Target and style above, then each result with its signed difference to the target.
+
+    Parameters
+    ----------
+    target, style : ndarray
+        (y, x) grey, any real dtype.
+    results : mapping
+        Title to picture, each of the target's shape.
+    """
+    from matplotlib.figure import Figure
+
+    rows = 1 + len(results)
+    figure = Figure(figsize=(7.2, 3.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False)
+    low, high = float(target.min()), float(target.max())
+    for axes, picture, title in ((grid[0, 0], target, "target"), (grid[0, 1], style, "style")):
+        axes.imshow(picture, cmap="gray")
+        axes.set_title(title)
+    differences = {name: picture.astype(float) - target.astype(float) for name, picture in results.items()}
+    # One scale for all, so that a weak edit looks weak beside a strong one.
+    limit = max((float(np.abs(d).max()) for d in differences.values()), default=0.0) or 1.0
+    for row, (name, picture) in enumerate(results.items(), start=1):
+        grid[row, 0].imshow(
+            picture, cmap="gray", vmin=min(low, float(picture.min())), vmax=max(high, float(picture.max()))
+        )
+        grid[row, 0].set_title(name)
+        shown = grid[row, 1].imshow(differences[name], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        grid[row, 1].set_title(f"{name} - target")
+        figure.colorbar(shown, ax=grid[row, 1], label="grey levels", shrink=0.85)
+    for axes in grid.ravel():
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
