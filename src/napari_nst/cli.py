@@ -1,0 +1,408 @@
+"""The command ``napari-nst``: demo, transfer, info.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was reached is kept).  Options of a transfer come
+from :class:`napari_nst.engine.parameters.StyleTransferParameters`; torch is imported only when something is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nst import __version__
+from napari_nst.engine.parameters import ParameterSpec, StyleTransferParameters
+from napari_nst.engine.presets import PRESETS
+from napari_nst.errors import DivergenceError, FileError, ParameterError, StyleTransferError
+
+if TYPE_CHECKING:
+    from napari_nst.images.files import ImageFile
+    from napari_nst.outputs import SavedFiles
+    from napari_nst.transfer import StyleTransfer, TransferProgress
+
+__all__ = ["build_parser", "main"]
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_NOTE = "A style transfer changes pixels. It is no measurement, and its results are not for diagnosis."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        with _plain_warnings():
+            status: int = options.run(options)
+            return status
+    except ParameterError as error:
+        print(f"napari-nst {options.command}: {error}", file=sys.stderr)
+        return USAGE
+    except StyleTransferError as error:
+        print(f"napari-nst {options.command}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands and options."""
+    parser = argparse.ArgumentParser(
+        prog="napari-nst",
+        description="Neural style transfer for microscopy: give a poor patch the texture of a good patch of the same tissue. "
+        + _NOTE,
+    )
+    parser.add_argument("--version", action="version", version=f"napari-nst {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell more about what is done")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="make a synthetic pair of cone mosaics, run two presets on it, and write everything there is to see",
+        description="Make a synthetic pair of cone mosaics, run the presets documented and texture on it, and write results, "
+        "learning curves, records and a comparison figure. Takes about a minute on two cores.",
+    )
+    demo.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help="folder for the files; default: a new folder napari-nst-demo"
+    )
+    demo.add_argument("--viewer", action="store_true", help="open the pair and the results in napari afterwards")
+    demo.set_defaults(run=_demo)
+
+    transfer = commands.add_parser(
+        "transfer",
+        help="transfer the texture of STYLE to TARGET",
+        description="Transfer the texture of the picture STYLE to the picture TARGET (TIFF, PNG or JPEG; 8 or 16 bit, float; "
+        "grey, colour or stack). Written are the result as TIFF in the target's type, the losses (.csv), their curves (.png) and "
+        "a record (.json) that repeats the run. " + _NOTE,
+        epilog="Presets: " + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
+    )
+    transfer.add_argument("target", metavar="TARGET", nargs="?", type=Path, help="the picture to improve")
+    transfer.add_argument("style", metavar="STYLE", nargs="?", type=Path, help="the picture whose texture is wanted")
+    transfer.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        default=Path(),
+        help="folder for the files; default: the current one",
+    )
+    transfer.add_argument(
+        "--from",
+        dest="record",
+        metavar="RECORD.json",
+        type=Path,
+        help="repeat a recorded run; TARGET and STYLE may be left out, options given beside it replace recorded ones",
+    )
+    pictures = transfer.add_argument_group("pictures")
+    for name, what in (("mask", "TARGET"), ("style-mask", "STYLE")):
+        pictures.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            default=argparse.SUPPRESS,
+            help=f"picture of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border",
+        )
+    for name, what in (("pixel-size", "TARGET"), ("style-pixel-size", "STYLE")):
+        pictures.add_argument(
+            f"--{name}",
+            metavar="SIZE",
+            type=float,
+            default=argparse.SUPPRESS,
+            help=f"size of a pixel of {what}, both in the same unit; default: what OME or ImageJ metadata say",
+        )
+    pictures.add_argument(
+        "--style-value-range",
+        metavar="RANGE",
+        default=argparse.SUPPRESS,
+        type=_typed(StyleTransferParameters.spec("value_range")),
+        help="the value range of STYLE alone, as --value-range",
+    )
+    basic, advanced = transfer.add_argument_group("parameters"), transfer.add_argument_group("further parameters")
+    for spec in StyleTransferParameters.specs():
+        _add_parameter(advanced if spec.advanced else basic, spec)
+    transfer.set_defaults(run=_transfer)
+
+    info = commands.add_parser(
+        "info",
+        help="show versions, devices, weights and paths: what a bug report needs",
+        description="Show versions, devices, weights with their hashes, and cache paths: what a bug report needs.",
+    )
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:
+    """One option; it has no default of its own, so that a preset fills whatever is not typed."""
+    flag, text = f"--{spec.name.replace('_', '-')}", spec.help.replace("%", "%%")
+    unit = f" [{spec.unit}]".replace("%", "%%") if spec.unit else ""
+    default = spec.to_text(spec.default).replace("%", "%%") or "none"
+    described = f"{text}{unit} (default: {default})"
+    if spec.kind == "bool":
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=described)
+    elif spec.kind == "choice":
+        group.add_argument(flag, choices=spec.choices, default=argparse.SUPPRESS, help=described)
+    else:
+        metavar = {"int": "N", "float": "X", "names": "LAYERS", "numbers": "WEIGHTS", "range": "RANGE"}.get(
+            spec.kind, "NAME"
+        )
+        group.add_argument(flag, type=_typed(spec), metavar=metavar, default=argparse.SUPPRESS, help=described)
+
+
+def _typed(spec: ParameterSpec) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return spec.from_text(text)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from napari_nst.demo import run_demo
+
+    with _interruptible() as cancel:
+        results = run_demo(options.output, cancel=cancel, progress=_Bars())
+        interrupted = cancel.is_set()
+    if options.viewer and not interrupted:
+        from napari_nst.viewer.demo import show_demo
+
+        show_demo(results)
+    return INTERRUPTED if interrupted else DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    from napari_nst.info import collect, format_text
+
+    facts = collect()
+    if options.json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+    else:
+        print(format_text(facts))
+    return DONE
+
+
+def _transfer(options: argparse.Namespace) -> int:
+    given = {
+        spec.name: getattr(options, spec.name)
+        for spec in StyleTransferParameters.specs()
+        if hasattr(options, spec.name)
+    }
+    pictures = ("mask", "style_mask", "pixel_size", "style_pixel_size", "style_value_range")
+    given |= {name: getattr(options, name) for name in pictures if hasattr(options, name)}
+    if options.output.suffix.lower() in (".tif", ".tiff", ".png", ".json"):
+        raise ParameterError(
+            f"--output: {options.output} looks like a file; give a folder, the file names are made from the inputs."
+        )
+    # Checked before torch is loaded: a wrong value should be told at once.
+    StyleTransferParameters(**{name: value for name, value in given.items() if name not in pictures})
+    target, style, arguments = _inputs(options, given)
+    for name in ("mask", "style_mask"):
+        if isinstance(arguments.get(name), str) and arguments[name] != "border":
+            arguments[name] = _read_mask(arguments[name])
+    from napari_nst.outputs import save_transfer
+
+    status, result = DONE, None
+    with _interruptible() as cancel:
+        try:
+            result = _run_transfer(target, style, arguments, cancel)
+            status = INTERRUPTED if result.stopped == "cancelled" else DONE
+        except DivergenceError as error:
+            if error.partial is None:
+                raise
+            print(f"napari-nst transfer: {error}", file=sys.stderr)
+            result, status = error.partial, FAILED
+    saved = save_transfer(
+        result,
+        options.output,
+        str(target),
+        str(style),
+        like=target.info,
+        inputs={"target": _described(target), "style": _described(style)},
+    )
+    _report(result, saved)
+    return status
+
+
+def _run_transfer(
+    target: ImageFile, style: ImageFile, arguments: dict[str, Any], cancel: threading.Event
+) -> StyleTransfer:
+    from napari_nst.transfer import transfer_style
+
+    with _Bars()(f"{target} ← {style}") as show:
+        result: StyleTransfer = transfer_style(target.data, style.data, callback=show, cancel=cancel, **arguments)
+    return result
+
+
+def _inputs(options: argparse.Namespace, given: dict[str, Any]) -> tuple[ImageFile, ImageFile, dict[str, Any]]:
+    """The two pictures and all arguments of the transfer, from the command line and a record."""
+    from napari_nst.images.files import ImageFile
+
+    if options.record is None:
+        if options.target is None or options.style is None:
+            raise ParameterError(
+                "two pictures are needed: napari-nst transfer TARGET STYLE -o OUT (or --from RECORD.json)."
+            )
+        target, style = ImageFile.read(options.target), ImageFile.read(options.style)
+        return target, style, {**_pixel_sizes(target, style), **given}
+    from napari_nst.outputs import read_record
+    from napari_nst.record import arguments_from
+
+    record = read_record(options.record)
+    files = []
+    for role, path in (("target", options.target), ("style", options.style)):
+        file = ImageFile.read(path or _recorded_path(record, role, options.record))
+        recorded = record.get("inputs", {}).get(role, {}).get("file_sha256")
+        if path is None and recorded and file.info is not None and file.info.sha256 != recorded:
+            raise FileError(
+                f"{file.path} is not the recorded {role} any more: its SHA-256 is {file.info.sha256[:12]}…, recorded was "
+                f"{recorded[:12]}…. To use it all the same, name both pictures: napari-nst transfer TARGET STYLE --from …"
+            )
+        files.append(file)
+    return files[0], files[1], {**_on_this_machine(arguments_from(record)), **given}
+
+
+def _recorded_path(record: dict[str, Any], role: str, record_path: Path) -> Path:
+    recorded = record.get("inputs", {}).get(role, {}).get("path")
+    if not recorded:
+        raise FileError(
+            f"{record_path} does not say where the {role} lies (it was no file); name both pictures: "
+            "napari-nst transfer TARGET STYLE --from …"
+        )
+    path = Path(recorded)
+    beside = record_path.parent / path.name  # the folder may have been moved as a whole
+    return beside if not path.exists() and beside.exists() else path
+
+
+def _on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A record from another machine may name a device that is not here."""
+    from napari_nst.engine.devices import resolve_device
+
+    try:
+        resolve_device(arguments["device"])
+    except ParameterError as error:
+        print(f"{error} Going on with the device auto; the result may differ in the last digits.", file=sys.stderr)
+        arguments["device"] = "auto"
+    return arguments
+
+
+def _pixel_sizes(target: ImageFile, style: ImageFile) -> dict[str, Any]:
+    """Pixel sizes from the files' metadata, where both have one; both in micrometres."""
+    to_um = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
+    sizes = []
+    for file in (target, style):
+        if file.info is None or file.info.pixel_size is None or file.info.pixel_unit not in to_um:
+            return {}
+        sizes.append(tuple(value * to_um[file.info.pixel_unit] for value in file.info.pixel_size))
+    return {"pixel_size": sizes[0], "style_pixel_size": sizes[1]}
+
+
+def _read_mask(path: str) -> Any:
+    from napari_nst.images.files import ImageFile
+
+    mask = ImageFile.read(path).data
+    return mask if mask.ndim == 2 else mask[..., :3].any(axis=-1)
+
+
+def _described(file: ImageFile) -> dict[str, Any]:
+    return {"name": str(file), "path": str(file.path.resolve()), "file_sha256": file.info.sha256 if file.info else None}
+
+
+def _report(result: StyleTransfer, saved: SavedFiles) -> None:
+    used, losses = result.metadata["used"], result.losses
+    fate = {"finished": "Done", "converged": "Converged", "cancelled": "Interrupted", "diverged": "Diverged"}[
+        result.stopped
+    ]
+    print(
+        f"{fate} after {len(losses.total)} steps, {result.metadata['seconds']:.1f} s on {used.get('device_name', 'no device')}."
+    )
+    if len(losses.total):
+        print(f"Total loss {losses.total[0]:.4g} -> {losses.total[-1]:.4g}.")
+    for label, path in (
+        ("Result", saved.image),
+        ("Losses", saved.losses),
+        ("Curves", saved.plot),
+        ("Record", saved.record),
+    ):
+        print(f"{label + ':':8} {path}")
+
+
+class _Bars:
+    """Makes progress bars with the losses, on standard error; without a terminal they appear every ten seconds."""
+
+    @contextlib.contextmanager
+    def __call__(self, title: str) -> Iterator[Callable[[TransferProgress], None]]:
+        from tqdm import tqdm
+
+        quick = sys.stderr.isatty()
+        with tqdm(total=None, desc=title[:40], unit="step", mininterval=0.1 if quick else 10.0) as bar:
+
+            def show(progress: TransferProgress) -> None:
+                bar.total = progress.epoch
+                bar.n = progress.step
+                # Asking for losses waits for a GPU: only as often as the bar is drawn.
+                if (
+                    progress.step == 1
+                    or progress.step == progress.epoch
+                    or bar._time() - bar.last_print_t >= bar.mininterval
+                ):
+                    style, content, total = progress.losses
+                    bar.set_postfix_str(f"total {total:.3g}, content {content:.3g}, style {style:.3g}", refresh=False)
+                    bar.refresh()
+                    bar.last_print_t = bar._time()
+
+            yield show
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C ask for a stop that keeps what was reached; the second one breaks off."""
+    cancel = threading.Event()
+
+    def stop(signum: int, frame: object) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+        print("\nStopping; what was reached is kept. Press Ctrl-C again to break off.", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel  # signals reach the main thread only
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show our own warnings as one plain line, without the source line that Python adds."""
+    from napari_nst.errors import StyleTransferWarning
+
+    before = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, StyleTransferWarning):
+            print(f"Warning: {message}", file=sys.stderr)
+        else:
+            before(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())
