@@ -1,0 +1,57 @@
+"""What the user prefers: napari's page Preferences > Neural Style Transfer, declared in napari.yaml."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.errors import ParameterError
+
+__all__ = ["KEYS", "PLUGIN", "defaults"]
+
+logger = logging.getLogger(__name__)
+
+#: The plugin, and its category of preferences in the manifest.
+PLUGIN, _CATEGORY = "napari-nst", "transfer"
+
+KEYS = ("preset", "device", "weights", "output_folder")
+
+
+def defaults() -> dict[str, str]:
+    """The user's defaults for a new widget.
+
+    Returns
+    -------
+    dict
+        ``preset``, ``device``, ``weights`` as StyleTransferParameters takes them, and ``output_folder`` ("" for: beside
+        the target's file). A value that cannot be used is replaced by the manifest's default, and a warning is
+        logged; without preferences (another napari, a disabled plugin) the dict is empty.
+    """
+    try:
+        from napari.settings import get_plugin_settings
+
+        category = getattr(get_plugin_settings(PLUGIN), _CATEGORY)
+    except (ImportError, KeyError, AttributeError, OSError, ValueError) as error:
+        logger.warning("The preferences of %s cannot be read, so none are used: %s", PLUGIN, error)
+        return {}
+    return {key: _usable(key, getattr(category, key, None)) for key in KEYS}
+
+
+def _usable(key: str, value: Any) -> str:
+    text = value.strip() if isinstance(value, str) else value
+    if not isinstance(text, str):
+        problem = f"{value!r} is no text"
+    elif key == "output_folder":
+        return text
+    else:
+        given: dict[str, Any] = {key: text}
+        try:
+            StyleTransferParameters(**given)
+            return text
+        except ParameterError as error:
+            problem = str(error)
+    # Equal to the manifest's default; a test holds them so.
+    default = "" if key == "output_folder" else str(StyleTransferParameters.spec(key).default)
+    logger.warning("Preferences, %s: %s Taking %r.", key, problem, default)
+    return default
