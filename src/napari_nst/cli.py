@@ -395,7 +395,9 @@ def _plain_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, StyleTransferWarning):
-            print(f"Warning: {message}", file=sys.stderr)
+            from tqdm import tqdm
+
+            tqdm.write(f"Warning: {message}", file=sys.stderr)  # on a line of its own, whatever bar is drawn
         else:
             before(message, category, *rest, **more)
 

@@ -16,7 +16,7 @@ from napari_nst.engine.optimization import Cancel, Progress, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome, optimize
 from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
-from napari_nst.images.masks import pack_mask
+from napari_nst.images.masks import check_mask, pack_mask
 from napari_nst.images.planes import Planes
 from napari_nst.preparation import Prepared, Preparer, resampling
 from napari_nst.record import KEY, versions
@@ -256,8 +256,8 @@ class _Transfer:
             self.warn,
         )
         self.arguments = {
-            "mask": _recorded_mask(mask),
-            "style_mask": _recorded_mask(style_mask),
+            "mask": _recorded_mask(mask, self.targets),
+            "style_mask": _recorded_mask(style_mask, self.styles),
             "pixel_size": _listed(pixel_size),
             "style_pixel_size": _listed(style_pixel_size),
             "style_value_range": _listed(style_value_range),
@@ -378,5 +378,5 @@ def _listed(value: Any) -> Any:
     return [_listed(v) for v in value] if isinstance(value, (tuple, list)) else getattr(value, "item", lambda: value)()
 
 
-def _recorded_mask(mask: Any) -> Any:
-    return mask if mask is None or isinstance(mask, str) else pack_mask(mask)
+def _recorded_mask(mask: Any, planes: Planes) -> Any:
+    return mask if mask is None or isinstance(mask, str) else pack_mask(check_mask(mask, planes.plane_shape))
