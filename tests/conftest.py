@@ -1,0 +1,52 @@
+"""What many tests share: small realistic pictures, weights in torchvision's convention, and where real data lies."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+#: Real pictures lie beside the checkout, where there are any; they are not part of the repository.
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "aoslo"
+
+
+@pytest.fixture(scope="session")
+def pair():
+    """A synthetic cone mosaic, 64 × 80: a poor target and a good style, uint8, read-only."""
+    from napari_nst import mosaic_pair
+
+    made = mosaic_pair((64, 80))
+    for picture in (made.target, made.style):
+        picture.flags.writeable = False
+    return made
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def aoslo():
+    """Reads one of the real AOSLO pictures by a part of its name."""
+
+    def read(part):
+        from napari_nst import ImageFile
+
+        found = sorted(SHARED.glob(f"*{part}*.tif")) if SHARED.is_dir() else []
+        if not found:
+            pytest.skip(f"the real AOSLO pictures are not beside this checkout (looked in {SHARED})")
+        return ImageFile.read(found[0])
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def torchvision_file(tmp_path_factory):
+    """A .pth file with torchvision's names and a seeded network, removed at the end (80 MB)."""
+    import oracle
+    import torch
+
+    path = tmp_path_factory.mktemp("weights") / "vgg19.pth"
+    torch.save(oracle.random_state(), path)
+    yield path
+    path.unlink()

@@ -1,0 +1,196 @@
+"""The preset "documented" against the transcription of the document, step by step."""
+
+import numpy as np
+import oracle
+import pytest
+import torch
+
+from napari_nst import ImageFile, NSTPipelineManager, StyleTransferParameters, transfer_style
+from napari_nst.engine.objective import Objective, network_for
+from napari_nst.engine.running import Picture, optimize
+
+STEPS = 20
+#: Largest relative error allowed: style, content, total loss; and largest absolute error of a pixel in [0, 1].
+#: Double precision reaches 1e-13; the promise is 1e-5.
+LIMITS = {torch.float64: (1e-11, 1e-11, 1e-11, 1e-11), torch.float32: (1e-5, 1e-3, 1e-5, 1e-3)}
+
+
+def state_of(convention):
+    return oracle.caffe_state() if convention == "caffe" else oracle.random_state()
+
+
+def unit(picture, channels, dtype=torch.float64):
+    """(y, x) uint8 to (1, channels, y, x) in [0, 1]."""
+    grey = torch.from_numpy(np.array(picture) / 255.0)
+    return grey.expand(1, channels, -1, -1).contiguous().to(dtype)
+
+
+def coloured(picture, dtype=torch.float64):
+    """Three channels that differ, so that a mix-up of their order shows."""
+    grey = picture / 255.0
+    rgb = np.stack([grey, grey[::-1] * 0.7, np.roll(grey, 5, axis=1) ** 1.5])
+    return torch.from_numpy(np.ascontiguousarray(rgb))[None].to(dtype)
+
+
+def engine_run(target, style, steps, **parameters):
+    p = StyleTransferParameters(epoch=steps, device="cpu", **parameters)
+    run, pictures = optimize(Picture(target.double(), style.double()), p), []
+    while True:
+        try:
+            progress = next(run)
+        except StopIteration as end:
+            return end.value.losses, pictures, end.value
+        pictures.append(progress.image.double().clone())
+
+
+def relative(got, expected):
+    """Largest relative error of every column; two zeros agree (the first content loss)."""
+    got, expected = np.asarray(got, float), np.asarray(expected, float)
+    scale = np.where(expected == 0, 1.0, np.abs(expected))
+    return np.abs((got - expected) / scale).max(axis=0)
+
+
+def errors_of(run, expected):
+    """Of style, content, total and pixels, over all steps."""
+    (losses, pictures), (expected_losses, expected_pictures) = run, expected
+    assert losses.shape == expected_losses.shape
+    pixels = max(float((a.double() - b.double()).abs().max()) for a, b in zip(pictures, expected_pictures, strict=True))
+    return np.array([*relative(losses, expected_losses), pixels])
+
+
+def compare(run, convention, style, target, record_property, literal=False, **weights):
+    """Hold the losses of every step, and the last pictures of a run, to the transcription in the same precision."""
+    steps, kept = len(run[0]), len(run[1])
+    state = state_of(convention)
+    expected, pictures = oracle.run(state, convention, style, target, steps, literal, **weights)
+    errors = errors_of(run, (expected, pictures[-kept:]))
+    limits = np.array(LIMITS[target.dtype])
+    if (errors > limits).any() and target.dtype == torch.float32:
+        # Adam moves a pixel by lr whatever the size of its gradient: where that is near 0, rounding decides its sign,
+        # and two right programs part.  How far is seen from the transcription's own distance to double precision.
+        exact = oracle.run(state, convention, style.double(), target.double(), steps, False, **weights)
+        own = errors_of((expected, pictures), exact)
+        record_property("transcription_to_double_precision", own.tolist())
+        limits = np.maximum(limits, 2 * own)
+    for name, error in zip(("style", "content", "total", "pixels"), errors, strict=True):
+        record_property(f"largest_error_{name}", float(error))
+    print("largest errors: style {:.1e} content {:.1e} total {:.1e} pixels {:.1e}".format(*errors))
+    assert (errors <= limits).all(), f"{errors} beyond {limits}"
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("convention", ["caffe", "torchvision"])
+def test_every_step_equals_the_document(convention, channels, precision, pair, torchvision_file, record_property):
+    # Both conventions and both numbers of channels on a part of the mosaic; the whole of it below.
+    dtype = getattr(torch, precision)
+    target, style = (unit(p[:32, :48], channels, dtype) for p in (pair.target, pair.style))
+    weights = "embedded" if convention == "caffe" else str(torchvision_file)
+    *run, outcome = engine_run(target, style, STEPS, precision=precision, weights=weights)
+    compare(run, convention, style, target, record_property)
+    assert outcome.used["weights_convention"] == convention
+    assert outcome.used["precision"] == precision
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_every_step_equals_the_document_on_a_cone_mosaic(precision, pair, record_property):
+    dtype = getattr(torch, precision)
+    target, style = unit(pair.target, 3, dtype), unit(pair.style, 3, dtype)
+    *run, _ = engine_run(target, style, STEPS, precision=precision)
+    compare(run, "caffe", style, target, record_property)
+
+
+@pytest.mark.parametrize("convention", ["caffe", "torchvision"])
+def test_at_the_same_picture_float32_losses_are_equal(convention, pair, torchvision_file, record_property):
+    # Without Adam between them, rounding cannot grow from step to step.
+    target, style = (unit(p[:32, :48], 3, torch.float32) for p in (pair.target, pair.style))
+    expected, pictures = oracle.run(state_of(convention), convention, style, target, STEPS, False)
+    p = StyleTransferParameters(weights="embedded" if convention == "caffe" else str(torchvision_file))
+    objective = Objective(network_for(p, 3, target.device, torch.float32), target, style, p)
+    losses = torch.cat([objective.evaluate(x).losses for x in [target, *pictures[:-1]]])
+    errors = relative(losses, expected)
+    record_property("largest_errors", errors.tolist())
+    assert (errors <= [2e-6, 1e-3, 2e-6]).all()
+
+
+def test_the_literal_transcription_and_its_quick_form_are_the_same(pair):
+    target, style = unit(pair.target[:32, :32], 1), unit(pair.style[:32, :32], 1)
+    literal, pictures = oracle.run(oracle.caffe_state(), "caffe", style, target, 3)
+    quick, quick_pictures = oracle.run(oracle.caffe_state(), "caffe", style, target, 3, literal=False)
+    assert torch.equal(literal, quick)
+    assert all(map(torch.equal, pictures, quick_pictures))
+
+
+@pytest.mark.parametrize("convention", ["caffe", "torchvision"])
+def test_colours_keep_their_order(convention, pair, torchvision_file, record_property):
+    target, style = coloured(pair.target[:32, :32]), coloured(pair.style[:32, :32])
+    weights = "embedded" if convention == "caffe" else str(torchvision_file)
+    *run, _ = engine_run(target, style, 4, precision="float64", weights=weights)
+    compare(run, convention, style, target, record_property)
+
+
+def test_the_content_gradient_takes_part(pair, record_property):
+    # At the documented weights style is 1e11 times as heavy as content; here both count.
+    target, style = unit(pair.target[:32, :32], 1), unit(pair.style[:32, :32], 1)
+    weights = {"alpha": 3e10, "beta": 0.1, "lr": 0.01}
+    *run, _ = engine_run(target, style, STEPS, precision="float64", **weights)
+    compare(run, "caffe", style, target, record_property, **weights)
+    last = run[0][-1]
+    assert 0.01 < weights["alpha"] * last[1] / last[2] < 0.99
+
+
+@pytest.mark.parametrize("size", [(37, 45), (23, 46), (33, 17)])
+def test_sizes_that_poolings_do_not_divide(size, pair, record_property):
+    rows, columns = size
+    target, style = unit(pair.target[:rows, :columns], 1), unit(pair.style[:rows, :columns], 1)
+    *run, outcome = engine_run(target, style, 5, precision="float64")
+    compare(run, "caffe", style, target, record_property)
+    assert outcome.image.shape[-2:] == size
+
+
+def test_a_style_of_another_size(pair, record_property):
+    target, style = unit(pair.target[:32, :40], 1), unit(pair.style[:48, :36], 1)
+    *run, _ = engine_run(target, style, 5, precision="float64")
+    compare(run, "caffe", style, target, record_property)
+
+
+def test_transfer_style_gives_the_same_losses_and_picture(pair, record_property):
+    target, style = pair.target[:32, :48] / 255.0, pair.style[:32, :48] / 255.0
+    result = transfer_style(
+        target, style, epoch=STEPS, precision="float64", device="cpu", value_range=(0, 1), channels="rgb"
+    )
+    picture = torch.from_numpy(result.image).expand(1, 3, -1, -1)
+    # Three equal channels stay so only nearly: their gradients differ, and the result is their mean.
+    losses, pictures = oracle.run(
+        oracle.caffe_state(), "caffe", unit(pair.style[:32, :48], 3), unit(pair.target[:32, :48], 3), STEPS, False
+    )
+    assert relative(np.stack(result.losses, axis=1), losses).max() <= 1e-11
+    np.testing.assert_allclose(picture[0, 0], pictures[-1].clamp(0, 1)[0].mean(0), rtol=0, atol=1e-12)
+
+
+def test_transfer_style_says_that_sums_grow_with_the_area(pair):
+    target, style = pair.target[:32, :40], pair.style[:48, :36]
+    with pytest.warns(UserWarning, match=r"1\.4 times the target's area"):
+        result = transfer_style(target, style, epoch=3, precision="float64", device="cpu")
+    expected, _ = oracle.run(oracle.caffe_state(), "caffe", unit(style, 1), unit(target, 1), 3, False)
+    assert relative(np.stack(result.losses, axis=1), expected).max() <= 1e-11
+    assert "area" in result.metadata["warnings"][0]
+
+
+def test_the_documented_classes_give_the_same(pair, record_property):
+    manager = NSTPipelineManager(
+        ImageFile("style.tif", pair.style), ImageFile("original.tif", pair.target), epoch=STEPS
+    )
+    generated = manager.run().detach().cpu()
+    losses = np.stack([manager.style_losses, manager.original_losses, manager.total_losses], axis=1)
+    target, style = (unit(p, 3, torch.float32) for p in (pair.target, pair.style))
+    compare((losses, [generated]), "caffe", style, target, record_property)
+
+
+def test_a_real_retina_equals_the_document(aoslo, record_property):
+    picture = aoslo("confocal_OS_0070").data
+    rows, columns = (n // 2 for n in picture.shape[:2])
+    target = unit(picture[rows : rows + 48, columns : columns + 48], 1, torch.float32)
+    style = unit(picture[rows - 48 : rows, columns - 48 : columns], 1, torch.float32)
+    *run, _ = engine_run(target, style, STEPS, precision="float32")
+    compare(run, "caffe", style, target, record_property)
