@@ -15,6 +15,8 @@ import torch
 import torchvision
 
 CHOSEN = (0, 5, 10, 19, 28)
+#: Mean and deviation of ImageNet, as the documentation of torchvision's VGG19_Weights gives them.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @functools.cache

@@ -1,10 +1,10 @@
 """The preset "documented" against the transcription of the document, step by step."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
 
+import oracle
 from napari_nst import ImageFile, NSTPipelineManager, StyleTransferParameters, transfer_style
 from napari_nst.engine.objective import Objective, network_for
 from napari_nst.engine.running import Picture, optimize
