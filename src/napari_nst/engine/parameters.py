@@ -83,7 +83,7 @@ class ParameterSpec:
             return text.lower() in ("true", "yes", "on", "1")
         if self.kind == "int":
             number = _number(text, self.name)
-            if number != int(number):
+            if not number.is_integer():
                 raise ParameterError(f"{self.name}: {text} is not a whole number.")
             return int(number)
         return _number(text, self.name) if self.kind == "float" else text
@@ -108,7 +108,12 @@ def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
                 f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
             )
         value = tuple(_number(part, name) for part in parts)
-    pair = tuple(float(number) for number in value)
+    try:
+        pair = tuple(float(number) for number in value)
+    except (TypeError, ValueError):
+        raise ParameterError(
+            f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
+        ) from None
     if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[0] >= pair[1]:
         raise ParameterError(f"{name}: {value!r} is not a range; give two finite numbers, the lower first.")
     return (pair[0], pair[1])
@@ -141,7 +146,7 @@ def _setting(
 
 def _filled_by_preset(cls: type) -> type:
     """Let the preset fill the fields that the caller did not pass: only here is it known which those are."""
-    plain: Callable[..., None] = cls.__init__
+    plain: Callable[..., None] = vars(cls)["__init__"]
 
     @functools.wraps(plain)
     def __init__(self: Any, **given: Any) -> None:
@@ -384,9 +389,12 @@ class StyleTransferParameters:
 
     def changed(self) -> dict[str, Any]:
         """The fewest arguments that give these parameters: the preset, and what differs from it."""
-        plain = StyleTransferParameters(preset=self.preset)
-        different = {k: v for k, v in self.asdict().items() if v != getattr(plain, k)}
-        return ({"preset": self.preset} if self.preset != "documented" else {}) | different
+        # The optimiser is part of what a preset is asked for: it brings its own learning rate.
+        chosen: dict[str, Any] = {} if self.preset == "documented" else {"preset": self.preset}
+        if self.optimizer != PRESETS[self.preset].values["optimizer"]:
+            chosen["optimizer"] = self.optimizer
+        plain = StyleTransferParameters(**chosen)
+        return chosen | {k: v for k, v in self.asdict().items() if v != getattr(plain, k)}
 
 
 def _kind_of(hint: Any) -> str:
@@ -416,15 +424,15 @@ def _checked(spec: ParameterSpec, value: Any) -> Any:
             raise wrong("True or False")
         return bool(value)
     if spec.kind == "int":
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
             raise wrong("a whole number")
-        return int(limited(int(value)))
+        return int(limited(float(value)))
     if spec.kind == "float":
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise wrong("a number")
         return limited(float(value))
     if spec.kind == "choice":
-        if value not in spec.choices:
+        if not isinstance(value, str) or value not in spec.choices:
             raise ParameterError(f"{spec.name}: {value!r} is not a choice; choose one of {', '.join(spec.choices)}.")
         return str(value)
     if spec.kind in ("names", "numbers"):
@@ -432,6 +440,9 @@ def _checked(spec: ParameterSpec, value: Any) -> Any:
             value = spec.from_text(value)
         if not isinstance(value, Sequence):
             raise wrong("a sequence")
+        kind, what = (str, "a sequence of names") if spec.kind == "names" else (numbers.Real, "a sequence of numbers")
+        if not all(isinstance(entry, kind) for entry in value):
+            raise wrong(what)
         return tuple(value) if spec.kind == "names" else tuple(limited(float(number)) for number in value)
     if spec.kind == "range":
         return parse_value_range(value, spec.name)

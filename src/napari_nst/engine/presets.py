@@ -34,7 +34,9 @@ class Preset:
     def resolve(self, optimizer: str | None = None) -> dict[str, Any]:
         """The values, given the optimiser that was asked for (None: the preset's own)."""
         chosen = self.values["optimizer"] if optimizer is None else optimizer
-        return {**self.values, **self.with_optimizer.get(chosen, {}), "optimizer": chosen}
+        # What cannot be a key is no optimiser; the check of the parameters says so.
+        own = self.with_optimizer.get(chosen, {}) if isinstance(chosen, str) else {}
+        return {**self.values, **own, "optimizer": chosen}
 
 
 _GATYS_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

@@ -14,7 +14,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.layers import LAYERS
@@ -204,7 +204,7 @@ def _from_file(path: Path, convention: Convention, name: str, _state: tuple[int,
     return WeightSet(name, _sha256(path), convention, convolutions)
 
 
-def _from_state(state: dict[str, torch.Tensor], origin: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _from_state(state: dict[str, Any], origin: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     convolutions = {}
     for layer in LAYERS.values():
         if layer.kind != "conv":
@@ -222,7 +222,10 @@ def _from_state(state: dict[str, torch.Tensor], origin: str) -> dict[str, tuple[
             raise WeightsError(
                 f"{origin}: {layer.name} has no bias; this is not torchvision's VGG-19 without batch norm."
             )
-        convolutions[layer.name] = (state[found[0]], bias)
+        weight = state[found[0]]
+        if not (isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor)):
+            raise WeightsError(f"{origin}: the weights of {layer.name} are no tensors; this is not VGG-19.")
+        convolutions[layer.name] = (weight, bias)
     return _checked(convolutions, origin)
 
 
