@@ -12,7 +12,8 @@ from psygnal import Signal
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.record import KEY
-from napari_nst.viewer.difference import add_checkerboard, add_difference, checkerboard, plain
+from napari_nst.viewer.difference import add_checkerboard, add_difference, checkerboard
+from napari_nst.viewer.layers import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -25,7 +26,6 @@ __all__ = [
     "checkerboard",
     "comparison_of",
     "partners",
-    "plain",
     "remember",
 ]
 

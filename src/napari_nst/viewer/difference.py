@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.images.planes import luminance
 from napari_nst.record import KEY
+from napari_nst.viewer.layers import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["add_checkerboard", "add_difference", "checkerboard", "plain"]
-
-T = TypeVar("T")
+__all__ = ["add_checkerboard", "add_difference", "checkerboard"]
 
 #: What places a layer in the world.
 _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -26,11 +25,6 @@ _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis
 _TOLERANCE = 0.01
 _PERCENTILE = 99.5
 _PLANES_LOOKED_AT = 5
-
-
-def plain(thing: T) -> T:
-    """What is behind napari's proxy for plugins: every access makes a new proxy, so none of them can be a weak key."""
-    return getattr(thing, "__wrapped__", thing)
 
 
 def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
@@ -92,15 +86,20 @@ def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Ima
         raise StyleTransferError(
             f"Of {target.name!r} and {result.name!r} only one is RGB; convert it to grey to mix them in a checkerboard."
         )
-    below, above = (_lazy(array, target.rgb) for array in _matched(viewer, target, result))
-    shorter = min(below.shape[-3:-1] if target.rgb else below.shape[-2:])
+    # The squares lie in the plane that is shown, whichever axes make it.
+    shown = [axis - viewer.dims.ndim + result.ndim for axis in sorted(viewer.dims.order[-2:])]
+    plane = [result.ndim - 2, result.ndim - 1]
+    shown = shown if min(shown) >= 0 else plane
+    below, above = (_lazy(np.moveaxis(array, shown, plane), target.rgb) for array in _matched(viewer, target, result))
+    shorter = min(below.shape[result.ndim - 2 : result.ndim])
+    squared = checkerboard(below, above, max(1, math.ceil(shorter / squares)), target.rgb)
     look = (
         {}
         if target.rgb
         else {"contrast_limits": target.contrast_limits, "colormap": target.colormap, "gamma": target.gamma}
     )
     return viewer.add_image(
-        checkerboard(below, above, max(1, math.ceil(shorter / squares)), target.rgb),
+        np.moveaxis(squared, plane, shown),
         name=f"checkerboard of {target.name} and {result.name}",
         rgb=target.rgb,
         metadata=_note("checkerboard", target, result),
@@ -209,11 +208,11 @@ def _note(kind: str, target: Image, result: Image) -> dict[str, Any]:
 def _lazy(array: Any, rgb: bool) -> Any:
     """A single picture at once; a stack as Dask, plane by plane, so that a large one costs nothing yet."""
     flat = 3 if rgb else 2
-    if array.ndim <= flat:
+    if math.prod(array.shape[:-flat]) == 1:
         return np.asarray(array)
     import dask.array as da
 
-    planes = ((1,) * (array.ndim - flat)) + tuple(array.shape[-flat:])
+    planes = (1,) * (array.ndim - flat) + tuple(array.shape[-flat:])
     return array.rechunk(planes) if isinstance(array, da.Array) else da.from_array(array, chunks=planes)
 
 

@@ -1,0 +1,158 @@
+"""What the command palette and the Layers menu do: each works on the selected layers and says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import napari
+
+from napari_nst.errors import StyleTransferError
+from napari_nst.record import KEY
+from napari_nst.viewer.compare import add_checkerboard, add_difference, comparison_of, partners
+from napari_nst.viewer.layers import made_by_us, plain
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = [
+    "compare_side_by_side",
+    "copy_as_python",
+    "copy_text",
+    "open_widget",
+    "signed_difference",
+    "target_result_checkerboard",
+    "transfer_selected",
+]
+
+PLUGIN, WIDGET = "napari-nst", "Style Transfer"
+
+SELECT_TWO = "Select two image layers: first the target, then the style."
+SELECT_RESULT = "Select a layer that Style Transfer has made."
+NO_TARGET = "The target of {!r} is not in this viewer any more; open it again under the name it had."
+
+
+def transfer_selected(viewer: napari.viewer.Viewer) -> None:
+    """Open the widget with the two selected layers as target and style, ready to run."""
+    viewer = plain(viewer)
+    images = [layer for layer in viewer.layers if layer in viewer.layers.selection and _is_image(layer)]
+    if len(images) != 2:
+        _say(SELECT_TWO)
+        return
+    # A selection has no order, but it knows the layer that was clicked last; else the list's order, from below.
+    if getattr(viewer.layers.selection, "_current", None) is images[0]:
+        images.reverse()
+    widget = open_widget(viewer)
+    widget.target.value, widget.style.value = images
+
+
+def compare_side_by_side(viewer: napari.viewer.Viewer) -> None:
+    """Show target, style and the selected result beside each other; once more puts the view back."""
+    comparison = comparison_of(viewer)
+    if comparison.active:
+        comparison.stop()
+        return
+    result = _result(viewer)
+    if result is None:
+        _say(SELECT_RESULT)
+        return
+    target, style = partners(viewer, result)
+    if target is None:
+        _say(NO_TARGET.format(result.name))
+        return
+    _attempt(comparison.start, target, style, result)
+
+
+def signed_difference(viewer: napari.viewer.Viewer) -> None:
+    """Add a layer with the signed difference of the selected result and its target."""
+    _with_target(viewer, add_difference)
+
+
+def target_result_checkerboard(viewer: napari.viewer.Viewer) -> None:
+    """Add a layer in which squares of the selected result and its target alternate."""
+    _with_target(viewer, add_checkerboard)
+
+
+def copy_as_python(viewer: napari.viewer.Viewer) -> None:
+    """Put a script that repeats the selected result's run on the clipboard."""
+    from napari_nst.viewer.script import python_script
+
+    result = _result(viewer)
+    if result is None:
+        _say(SELECT_RESULT)
+        return
+
+    def copy() -> None:
+        copy_text(python_script(result.metadata[KEY]))
+        _say(f"Copied: a Python script that makes {result.name!r} again.")
+
+    _attempt(copy)
+
+
+def open_widget(viewer: napari.viewer.Viewer) -> Any:
+    """The viewer's Style Transfer widget in front of others, opened if it is not there yet."""
+    from napari_nst.viewer.widget import StyleTransferWidget
+
+    window = plain(viewer).window
+    # The menu and add_plugin_dock_widget give different titles: looked up by title, there would be two widgets.
+    docked = [inner for inner in window.dock_widgets.values() if isinstance(inner, StyleTransferWidget)]
+    widget = docked[0] if docked else window.add_plugin_dock_widget(PLUGIN, WIDGET)[1]
+    from qtpy.QtWidgets import QDockWidget
+
+    dock = widget.native
+    while dock is not None and not isinstance(dock, QDockWidget):
+        dock = dock.parent()
+    if dock is not None:
+        dock.show()
+        dock.raise_()
+    return widget
+
+
+def copy_text(text: str) -> None:
+    """Put text on the clipboard."""
+    from qtpy.QtGui import QGuiApplication
+
+    clipboard = QGuiApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)
+
+
+def _with_target(viewer: Any, add: Callable[[Any, Any, Any], Any]) -> None:
+    result = _result(viewer)
+    if result is None:
+        _say(SELECT_RESULT)
+        return
+    target, _ = partners(viewer, result)
+    if target is None:
+        _say(NO_TARGET.format(result.name))
+        return
+    _attempt(add, viewer, target, result)
+
+
+def _result(viewer: Any) -> Image | None:
+    """The result that is meant: a selected one, else, when no image is selected or it is no result, the newest."""
+    viewer = plain(viewer)
+    results = [layer for layer in viewer.layers if made_by_us(layer)]
+    selected = [layer for layer in results if layer in viewer.layers.selection]
+    return next(reversed(selected or results), None)
+
+
+def _attempt(action: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        action(*arguments)
+    except StyleTransferError as error:
+        from napari.utils.notifications import show_warning
+
+        show_warning(str(error))
+
+
+def _say(message: str) -> None:
+    from napari.utils.notifications import show_info
+
+    show_info(message)
+
+
+def _is_image(layer: Any) -> bool:
+    from napari.layers import Image
+
+    return isinstance(layer, Image)
