@@ -29,10 +29,8 @@ def load_triton_apart() -> bool:
     """
     if sys.platform != "linux" or _TRITON_LIBRARY in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
         return False
-    try:
-        if importlib.util.find_spec(_TRITON_LIBRARY) is None:
-            return False
-    except ModuleNotFoundError:
+    # Asking for the library by its dotted name would import the package around it, and so load it in the usual way.
+    if importlib.util.find_spec("triton") is None:
         return False
     flags = sys.getdlopenflags()
     sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
