@@ -1,0 +1,196 @@
+"""How the widget looks: its rows, buttons and texts, in an order that fits a dock. It knows no layers and no runs."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+if TYPE_CHECKING:
+    from magicgui.widgets.bases import ValueWidget
+
+__all__ = ["Panel", "breakable"]
+
+
+def breakable(text: str) -> str:
+    """Let Qt break a line inside a path too: it would clip it."""
+    return text.replace("/", "/\u200b").replace("\\", "\\\u200b").replace("_", "_\u200b")
+
+
+def _text(tooltip: str) -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setToolTip(tooltip)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    # Its height follows its width: without this, a wrapped text is cut off.
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    label.hide()
+    return label
+
+
+def _button(text: str, tooltip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    return button
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(4)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+class Panel(QScrollArea):
+    """The rows of the widget, one below the other, scrolled where the dock is too low.
+
+    Parameters
+    ----------
+    fields : list of ValueWidget
+        Shown at first.
+    advanced : list of ValueWidget
+        Shown when "Advanced settings" is opened.
+    """
+
+    def __init__(self, fields: list[ValueWidget], advanced: list[ValueWidget]) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.labels: dict[str, QLabel] = {}
+        self.restore = _button("Restore", "Set every field that the preset governs back to what the preset says.")
+        self.restore.hide()
+        self.device = _text("The device of the last run, the memory that it needs there, and the time of a step.")
+        self.run = _button("Run", "Start the transfer. The result appears as a preview at once, above the target.")
+        self.pause = _button(
+            "Pause", "Hold after the step at work; the preview and the losses stay. Press again to go on."
+        )
+        self.stop = _button(
+            "Stop", "End now and keep what was reached as the result. To throw it away, delete its layer."
+        )
+        self.progress = QProgressBar()
+        self.progress.setToolTip("Steps done, of the most that there will be.")
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(12)
+        self.step = _text("The step at work, and the time left at the present speed.")
+        self.losses = _text("Losses of the last step: style and content with their weights make the total.")
+        self.status = _text("What happened last.")
+        self.plot_place = QVBoxLayout()
+        self.compare = _button(
+            "Compare", "Show target, style and result side by side; press again to put the view back."
+        )
+        self.difference = _button("Difference", "Add a layer with the signed difference of the result and its target.")
+        self.checkerboard = _button("Checker", "Add a layer in which squares of the result and its target alternate.")
+        self.use_settings = _button(
+            "Use these settings",
+            "Fill the fields with the settings that made the selected result (else the newest one).",
+        )
+        self.copy_python = _button(
+            "Copy as Python", "Copy a script that makes the selected result (else the newest one) again."
+        )
+
+        content = QWidget()
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(6, 6, 6, 6)
+        rows.setSpacing(5)
+        rows.addLayout(self._form(fields))
+        rows.addWidget(self.device)
+        rows.addLayout(_row(self.run, self.pause, self.stop))
+        rows.addWidget(self.progress)
+        for label in (self.step, self.losses, self.status):
+            rows.addWidget(label)
+        rows.addLayout(self.plot_place)
+        rows.addWidget(self._advanced(advanced))
+        rows.addWidget(self._results())
+        rows.addStretch(1)
+        self.setWidget(content)
+        self.setMinimumWidth(300)
+        self._order([*fields, *advanced])
+
+    def _form(self, fields: list[ValueWidget]) -> QFormLayout:
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setHorizontalSpacing(8)
+        form.setVerticalSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for field in fields:
+            label = QLabel(field.label)
+            label.setToolTip(field.tooltip)
+            label.setBuddy(field.native)
+            self.labels[field.name] = label
+            if field.name == "preset":
+                form.addRow(label, _row(field.native, self.restore))
+            else:
+                form.addRow(label, field.native)
+        return form
+
+    def _advanced(self, fields: list[ValueWidget]) -> QCollapsible:
+        self.advanced = QCollapsible("Advanced settings", expandedIcon="▾", collapsedIcon="▸")
+        self.advanced.setDuration(0)
+        self.advanced.toggleButton().setToolTip("Layers, optimiser, value range, masks, region, files and more.")
+        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
+        inner = QWidget()
+        inner.setLayout(self._form(fields))
+        self.advanced.addWidget(inner)
+        self.advanced.content().layout().setContentsMargins(8, 2, 0, 2)
+        self.advanced.collapse(animate=False)
+        return self.advanced
+
+    def _results(self) -> QWidget:
+        self.results = QWidget()
+        grid = QGridLayout(self.results)
+        grid.setContentsMargins(0, 2, 0, 0)
+        grid.setSpacing(4)
+        for column, button in enumerate((self.compare, self.difference, self.checkerboard)):
+            grid.addWidget(button, 0, 2 * column, 1, 2)
+        grid.addWidget(self.use_settings, 1, 0, 1, 3)
+        grid.addWidget(self.copy_python, 1, 3, 1, 3)
+        return self.results
+
+    def _order(self, fields: list[ValueWidget]) -> None:
+        """The keyboard's way through the fields: as they are read."""
+        split = next(i for i, field in enumerate(fields) if field.name == "device") + 1
+        chain = [f.native for f in fields[:split]]
+        chain.insert(next(i for i, f in enumerate(fields) if f.name == "preset") + 1, self.restore)
+        chain += [self.run, self.pause, self.stop, self.advanced.toggleButton()]
+        chain += [f.native for f in fields[split:]]
+        chain += [self.compare, self.difference, self.checkerboard, self.use_settings, self.copy_python]
+        for before, after in itertools.pairwise(chain):
+            QWidget.setTabOrder(before, after)
+
+    @staticmethod
+    def say(label: QLabel, text: str) -> None:
+        """Show a text, or nothing at all."""
+        label.setText(breakable(text))
+        label.setVisible(bool(text))
+
+    def show_running(self, running: bool, paused: bool, stopping: bool) -> None:
+        """Enable what can be pressed now."""
+        self.run.setEnabled(not running)
+        self.run.setText("Running…" if running and not paused else "Paused" if running else "Run")
+        self.pause.setEnabled(running and not stopping)
+        self.pause.setText("Resume" if paused else "Pause")
+        self.stop.setEnabled(running and not stopping)
+        self.stop.setText("Stopping…" if stopping else "Stop")
+
+    def add_plot(self, plot: Any) -> None:
+        """Put the learning curves into their place."""
+        self.plot_place.addWidget(plot)

@@ -1,0 +1,100 @@
+"""The learning curves while a run goes on: matplotlib inside Qt, without pyplot and without global settings.
+
+Imported at the first run only: matplotlib takes a while, and opening the dock must not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from qtpy.QtWidgets import QSizePolicy
+
+__all__ = ["LossPlot"]
+
+#: Column of the losses, name, and colour on light and on dark ground: the documented red, green and blue.
+CURVES = ((2, "total", "#d62728", "#ff6b6b"), (1, "content", "#1a8f2a", "#5fd068"), (0, "style", "#1f4fd8", "#7aa2ff"))
+
+
+class LossPlot(FigureCanvasQTAgg):
+    """Three losses over the steps, on a logarithmic scale.
+
+    Parameters
+    ----------
+    theme : napari.utils.theme.Theme
+        Its colours are used.
+    """
+
+    def __init__(self, theme: Any) -> None:
+        figure = Figure(figsize=(3.2, 1.7), dpi=100, layout="constrained")
+        super().__init__(figure)
+        self.setFixedHeight(170)
+        self.setMinimumWidth(200)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "Losses of every step, on a logarithmic scale: style and content with their weights make the total."
+        )
+        self.axes = figure.subplots()
+        self.lines = {name: self.axes.plot([], [], lw=1.4, label=name)[0] for _, name, _, _ in CURVES}
+        self.axes.set_xlabel("step", fontsize=8, labelpad=1)
+        self.axes.set_ylabel("loss", fontsize=8, labelpad=1)
+        self.axes.tick_params(labelsize=7, which="both", pad=2)
+        self.use_theme(theme)
+
+    def use_theme(self, theme: Any) -> None:
+        """Take over background and text colours."""
+        ground, text = _rgb(theme.background), _rgb(theme.text)
+        dark = sum(ground) < 1.5
+        self.figure.set_facecolor(ground)
+        self.axes.set_facecolor(ground)
+        for spine in self.axes.spines.values():
+            spine.set_color(text)
+            spine.set_linewidth(0.6)
+        self.axes.tick_params(colors=text, which="both", width=0.6)
+        for label in (self.axes.xaxis.label, self.axes.yaxis.label):
+            label.set_color(text)
+        for _, name, on_light, on_dark in CURVES:
+            self.lines[name].set_color(on_dark if dark else on_light)
+        self.axes.grid(visible=True, color=text, alpha=0.15, linewidth=0.5)
+        self.axes.legend(
+            fontsize=7,
+            ncols=3,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            frameon=False,
+            labelcolor=[text],
+            borderaxespad=0.1,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
+        self.draw_idle()
+
+    def clear_losses(self) -> None:
+        """Begin anew."""
+        self.axes.set_yscale("linear")
+        self.show_losses(np.empty((0, 3)))
+
+    def show_losses(self, losses: np.ndarray[Any, Any]) -> None:
+        """Draw the losses, (steps, 3); what is not above 0 (the content of the first step) leaves a gap."""
+        steps = np.arange(1, len(losses) + 1)
+        positive = np.where(np.isfinite(losses) & (losses > 0), losses, np.nan)
+        for column, name, _, _ in CURVES:
+            line = self.lines[name]
+            line.set_data(steps, positive[:, column])
+            line.set_marker("o" if np.isfinite(positive[:, column]).sum() == 1 else "")
+            line.set_markersize(3)
+        seen = positive[np.isfinite(positive)]
+        if seen.size:
+            self.axes.set_yscale("log")
+            low, high = float(seen.min()), float(seen.max())
+            self.axes.set_ylim(low / 1.5, high * 1.5)
+        self.axes.set_xlim(1, max(2, len(losses)))
+        self.draw_idle()
+
+
+def _rgb(color: Any) -> tuple[float, float, float]:
+    """A colour of napari's theme, 0 to 1."""
+    red, green, blue = color.as_rgb_tuple()[:3]
+    return red / 255, green / 255, blue / 255

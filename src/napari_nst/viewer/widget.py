@@ -1,0 +1,432 @@
+"""The widget "Style Transfer"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import CheckBox, Container, FileEdit, FloatSpinBox
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error, show_info
+from napari.utils.theme import get_theme
+from psygnal import Signal
+
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.errors import ImageError, StyleTransferError
+from napari_nst.record import KEY
+from napari_nst.viewer import commands
+from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
+from napari_nst.viewer.compare import comparison_of, remember
+from napari_nst.viewer.controls import LayerChoice, ParameterFields, shrinkable
+from napari_nst.viewer.layers import made_by_us, plain
+from napari_nst.viewer.panel import Panel
+from napari_nst.viewer.region import WHOLE, region_choices
+from napari_nst.viewer.run import TransferRun
+from napari_nst.viewer.settings import defaults
+from napari_nst.viewer.worker import Begun, Snapshot
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["StyleTransferWidget"]
+
+
+class StyleTransferWidget(Container):
+    """Give a target layer the texture of a style layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are offered; napari passes it.
+
+    Attributes
+    ----------
+    target, style : magicgui widgets
+        ``widget.target.value = layer``.
+    parameters : Container
+        A field for each parameter: ``widget.parameters.epoch.value = 4``.
+    region, mask, style_mask, interval, output_folder, write_files : magicgui widgets
+        The choices beside the parameters.
+    finished : signal
+        Emits the result layer, or None, at the end of every run.
+    errored : signal
+        Emits the error of a run that failed, before ``finished``.
+
+    Examples
+    --------
+    >>> dock, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Style Transfer")  # doctest: +SKIP
+    >>> widget.target.value, widget.style.value = viewer.layers["poor"], viewer.layers["good"]  # doctest: +SKIP
+    >>> widget.parameters.preset.value = "texture"  # doctest: +SKIP
+    >>> widget.finished.connect(lambda layer: print(layer.metadata["napari_nst"]["stopped"]))  # doctest: +SKIP
+    >>> widget.run()  # doctest: +SKIP
+    """
+
+    finished = Signal(object, description="The result layer, or None, when a run has ended")
+    errored = Signal(object, description="The error of a run that failed")
+
+    # napari recognises the annotation, also as text, and passes its viewer.
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self._run: TransferRun | None = None
+        self._plot: Any = None
+        self._device = ""
+        self.target = LayerChoice(
+            self._images, name="target", label="Target", tooltip="The image to improve; it is not changed."
+        )
+        self.style = LayerChoice(
+            self._images,
+            name="style",
+            label="Style",
+            tooltip="An image of the same tissue whose texture is taken over.",
+        )
+        self.parameters = ParameterFields()
+        self._make_choices()
+        super().__init__(
+            widgets=[self.target, self.style, self.parameters, *self._choices], labels=False, name="style_transfer"
+        )
+        self.margins = (0, 0, 0, 0)
+        specs = StyleTransferParameters.specs()
+        self.panel = Panel(
+            [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
+            [*self._choices, *(self.parameters[s.name] for s in specs if s.advanced)],
+        )
+        self.native.layout().addWidget(self.panel)
+        self.parameters.native.hide()  # its fields are in the panel
+        self.min_width = 300
+        self._connect()
+        self._apply_preferences()
+        self.reset_choices()
+        self._show_state()
+
+    def _make_choices(self) -> None:
+        self.region = LayerChoice(
+            self._regions,
+            name="region",
+            label="Region",
+            tooltip="What of the target takes part: the whole layer; of a stack the plane that is shown, or all planes one by one; "
+            "or the first selected, else the last rectangle of a Shapes layer. The result lies exactly there.",
+        )
+        self.mask = LayerChoice(
+            self._masks,
+            name="mask",
+            label="Target mask",
+            tooltip="Which pixels of the target count and may change. none: all; black border: those inside the black border of a "
+            "montage; a Labels layer: the painted ones (of a stack, those of the plane that is shown, for all planes).",
+        )
+        self.style_mask = LayerChoice(
+            self._masks,
+            name="style_mask",
+            label="Style mask",
+            tooltip="Which pixels of the style count, in the same way.",
+        )
+        self.interval = FloatSpinBox(
+            name="interval",
+            label="Preview every",
+            value=0.3,
+            min=0.1,
+            max=60,
+            step=0.1,
+            tooltip="Seconds between two updates of the preview and the curves. A larger number takes less time from a fast run.",
+        )
+        self.interval.native.setSuffix(" s")
+        self.write_files = CheckBox(
+            name="write_files",
+            label="Write files",
+            text="",
+            value=True,
+            tooltip="Write the result (TIFF), the losses (CSV), the learning curves (PNG) and the record (JSON) after a run. "
+            "Nothing is ever overwritten.",
+        )
+        self.output_folder = FileEdit(
+            name="output_folder",
+            label="Output folder",
+            mode="d",
+            nullable=True,
+            tooltip="Where the files are written. Empty: beside the target's file, or in a folder napari-nst in your documents if the "
+            "target has none.",
+        )
+        self.output_folder.line_edit.tooltip = self.output_folder.tooltip
+        self.output_folder.line_edit.native.setPlaceholderText("automatic")
+        self.output_folder.choose_btn.text = "…"
+        self.output_folder.choose_btn.tooltip = "Choose the folder."
+        self.output_folder.choose_btn.native.setFixedWidth(32)
+        self._choices = [
+            self.region,
+            self.mask,
+            self.style_mask,
+            self.write_files,
+            self.output_folder,
+            self.interval,
+        ]
+        for field in (self.target, self.style, *self._choices[:3], self.interval):
+            shrinkable(field)
+
+    def _connect(self) -> None:
+        panel = self.panel
+        panel.run.clicked.connect(self._on_run_clicked)
+        panel.pause.clicked.connect(self._on_pause_clicked)
+        panel.stop.clicked.connect(self._on_stop_clicked)
+        panel.restore.clicked.connect(self._on_restore_clicked)
+        panel.compare.clicked.connect(self._on_compare_clicked)
+        panel.difference.clicked.connect(self._on_difference_clicked)
+        panel.checkerboard.clicked.connect(self._on_checkerboard_clicked)
+        panel.use_settings.clicked.connect(self._on_use_settings_clicked)
+        panel.copy_python.clicked.connect(self._on_copy_python_clicked)
+        self.parameters.edited.connect(self._on_edited)
+        self.target.changed.connect(self.region.reset_choices)
+        self.native_parent_changed.connect(self._on_parent_changed)
+        self.native.destroyed.connect(self._on_destroyed)
+        self._viewer.events.theme.connect(self._on_theme)
+
+    def _apply_preferences(self) -> None:
+        chosen = defaults()
+        self.parameters.fill({k: chosen[k] for k in ("preset", "device", "weights") if chosen.get(k)})
+        if chosen.get("output_folder"):
+            self.output_folder.value = chosen["output_folder"]
+
+    # Choices of layers -------------------------------------------------------------------------------------------
+
+    def _images(self) -> list[tuple[str, Any]]:
+        return [(layer.name, plain(layer)) for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _regions(self) -> list[tuple[str, Any]]:
+        return region_choices(self._viewer, self.target.value)
+
+    def _masks(self) -> list[tuple[str, Any]]:
+        painted = [(f"labels {x.name}", plain(x)) for x in self._viewer.layers if isinstance(x, Labels)]
+        return [(NO_MASK, NO_MASK), (BORDER, BORDER), *painted]
+
+    def reset_choices(self, *_: Any) -> None:
+        """Look again for layers; napari calls it when layers come, go or are renamed."""
+        alone = self.target.value is self.style.value
+        super().reset_choices()
+        if alone and self.style.value is self.target.value:
+            # The first image is both; a second one, unless it is a result, is the better style.
+            others = [x for _, x in self._images() if x is not self.target.value and not made_by_us(x)]
+            if others:
+                self.style.value = others[0]
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way."""
+        return self._run is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run holds."""
+        return self._run is not None and self._run.paused
+
+    def run(self) -> None:
+        """Start a run with what is entered; ``finished`` tells its end.
+
+        Raises
+        ------
+        StyleTransferError
+            When a run is under way, or what is entered cannot be used; nothing is started then.
+        """
+        if self._run is not None:
+            raise StyleTransferError("A transfer is under way in this widget: stop it, or wait for its end.")
+        target, style = self.target.value, self.style.value
+        if target is None or style is None:
+            raise ImageError("There is no image to work on: open a target and a style image first.")
+        choices = Choices(
+            parameters=self.parameters.arguments(),
+            region=self.region.value or WHOLE,
+            mask=self.mask.value,
+            style_mask=self.style_mask.value,
+            interval=self.interval.value,
+            folder=self.output_folder.value,
+            write_files=self.write_files.value,
+        )
+        job, placement = assemble(self._viewer, target, style, choices)
+        self._show_plot()
+        self._run = run = TransferRun(self._viewer, job, placement)
+        self._partners = (target, style)
+        run.begun.connect(self._on_begun)
+        run.advanced.connect(self._on_advanced)
+        run.warned.connect(self._on_warned)
+        run.ended.connect(self._on_ended)
+        for label in (self.panel.step, self.panel.losses):
+            Panel.say(label, "")
+        Panel.say(self.panel.status, "Loading the network…")
+        self.panel.progress.setRange(0, 0)
+        run.start()
+        self._show_state()
+
+    def stop(self) -> None:
+        """End the run within its step, and keep what was reached as the result."""
+        if self._run is not None:
+            self._run.stop()
+            self._show_state()
+
+    def pause(self) -> None:
+        """Hold the run after its step."""
+        if self._run is not None:
+            self._run.pause()
+            self._show_state()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._run is not None:
+            self._run.resume()
+            self._show_state()
+
+    def _on_begun(self, begun: Begun) -> None:
+        self._device = f"{begun.device} · about {_size(begun.memory)}"
+        Panel.say(self.panel.device, self._device)
+        Panel.say(self.panel.status, "Preparing the pictures…")
+        self.panel.progress.setRange(0, begun.total)
+        self.panel.progress.setValue(0)
+
+    def _on_advanced(self, now: Snapshot) -> None:
+        assert self._run is not None
+        self.panel.progress.setValue(now.step)
+        text = f"Step {now.step} of {now.total}"
+        if now.seconds_per_step:
+            text += f", {_time((now.total - now.step) * now.seconds_per_step)} left"
+            whole = _time(now.total * now.seconds_per_step)
+            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s per step, {whole} in all")
+        Panel.say(self.panel.step, text)
+        if len(self._run.losses):
+            style, content, total = self._run.losses[-1]
+            Panel.say(self.panel.losses, f"Total {total:.4g} · style {style:.3g} · content {content:.3g}")
+        if not self.panel.status.text().startswith("Warning"):
+            Panel.say(self.panel.status, "")
+        if self._plot is not None:
+            self._plot.show_losses(self._run.losses)
+
+    def _on_warned(self, message: str) -> None:
+        Panel.say(self.panel.status, f"Warning: {message}")
+
+    def _on_ended(self, layer: Any, error: Exception | None, summary: str) -> None:
+        self._run = None
+        target, style = self._partners
+        self._partners = (None, None)
+        if layer is not None:
+            remember(layer, target, style)
+        if not self._gone:
+            warning = self.panel.status.text() if self.panel.status.text().startswith("Warning") else ""
+            Panel.say(self.panel.status, "\n".join(filter(None, (warning.replace("\u200b", ""), summary))))
+            if self.panel.progress.maximum() == 0:
+                self.panel.progress.setRange(0, 1)
+            if error is None and layer is not None and layer.metadata[KEY]["stopped"] != "cancelled":
+                self.panel.progress.setValue(self.panel.progress.maximum())
+            self._show_state()
+        if error is not None:
+            self.errored.emit(error)
+        self.finished.emit(layer)
+
+    # Buttons -----------------------------------------------------------------------------------------------------
+
+    def _on_run_clicked(self) -> None:
+        try:
+            self.run()
+        except StyleTransferError as error:
+            Panel.say(self.panel.status, str(error))
+            show_error(str(error))
+
+    def _on_stop_clicked(self) -> None:
+        self.stop()
+
+    def _on_pause_clicked(self) -> None:
+        if self.is_paused:
+            self.resume()
+        else:
+            self.pause()
+
+    def _on_restore_clicked(self) -> None:
+        self.parameters.restore()
+
+    def _on_compare_clicked(self) -> None:
+        commands.compare_side_by_side(self._viewer)
+        self.panel.compare.setText("Put back" if comparison_of(self._viewer).active else "Compare")
+
+    def _on_difference_clicked(self) -> None:
+        commands.signed_difference(self._viewer)
+
+    def _on_checkerboard_clicked(self) -> None:
+        commands.target_result_checkerboard(self._viewer)
+
+    def _on_copy_python_clicked(self) -> None:
+        commands.copy_as_python(self._viewer)
+
+    def _on_use_settings_clicked(self) -> None:
+        results = [plain(layer) for layer in self._viewer.layers if made_by_us(layer)]
+        selected = [layer for layer in results if layer in self._viewer.layers.selection]
+        if not results:
+            show_info(commands.SELECT_RESULT)
+            return
+        layer = (selected or results)[-1]
+        try:
+            self.use_settings(layer)
+        except StyleTransferError as error:
+            show_error(str(error))
+            return
+        Panel.say(self.panel.status, f"Settings of {layer.name}.")
+
+    def use_settings(self, layer: Image) -> None:
+        """Fill the fields with the settings that made a layer.
+
+        Raises
+        ------
+        ParameterError
+            When its record is damaged.
+        """
+        record = layer.metadata[KEY]
+        values = StyleTransferParameters(**record["parameters"]).asdict()
+        if record.get("choices", {}).get("value_range") == CONTRAST:
+            values["value_range"] = CONTRAST
+        self.parameters.fill(values)
+
+    # Looks -------------------------------------------------------------------------------------------------------
+
+    def _show_state(self) -> None:
+        run = self._run
+        self.panel.show_running(run is not None, self.is_paused, run is not None and run.stopping)
+
+    def _show_plot(self) -> None:
+        """The curves come with the first run: matplotlib takes a while to import."""
+        if self._plot is None:
+            from napari_nst.viewer.plot import LossPlot
+
+            self._plot = LossPlot(get_theme(self._viewer.theme))
+            self.panel.add_plot(self._plot)
+        self._plot.clear_losses()
+
+    def _on_edited(self, edited: bool) -> None:
+        self.panel.labels["preset"].setText("Preset (changed)" if edited else "Preset")
+        self.panel.restore.setVisible(edited)
+
+    def _on_theme(self, event: Any = None) -> None:
+        if self._plot is not None and not self._gone:
+            self._plot.use_theme(get_theme(self._viewer.theme))
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    _gone = False
+    _docked = False
+    _partners: tuple[Any, Any] = (None, None)
+
+    def _on_parent_changed(self, parent: Any) -> None:
+        """A dock that is closed leaves the widget without parent: a run that nobody can see or stop must end."""
+        if parent is not None:
+            self._docked = True
+        elif self._docked:
+            self.stop()
+
+    def _on_destroyed(self) -> None:
+        self._gone = True
+        if self._run is not None:
+            self._run.abandon()
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
+
+
+def _time(seconds: float) -> str:
+    """Minutes and seconds, or hours, for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
