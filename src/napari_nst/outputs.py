@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def output_names(original: str, style: str, alpha: float, beta: float) -> tuple[
     return joined_stem(original, style), joined_stem(original, style, *weights)
 
 
-def save_losses(path: Path, rows: Iterable[Sequence[float]]) -> Path:
+def save_losses(path: Path, rows: Iterable[Iterable[float]]) -> Path:
     """Write losses as documented (``NSTPipelineManager.save_losses``): one row each, no header; gives the path."""
 
     def write(temporary: Path) -> None:

@@ -12,7 +12,7 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.layers import pools_before
 from napari_nst.engine.optimization import Progress
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.running import Outcome, Picture
+from napari_nst.engine.running import Outcome, Picture, check_memory
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.masks import black_border, check_mask
 from napari_nst.images.padding import reflect_to_multiple
@@ -70,7 +70,7 @@ class Prepared:
         """The plane as it is at a step."""
         low, high = progress.optimization.bounds
         start = self.picture.target.to(progress.image.dtype).double()
-        return self._apply((progress.image.double().cpu().clamp(low, high) - start)[0].numpy())
+        return self._apply((progress.image.cpu().double().clamp(low, high) - start)[0].numpy())
 
     def _apply(self, change: Array) -> Array:
         change = change[:, self.crop[0], self.crop[1]]
@@ -117,6 +117,9 @@ class Preparer:
         """Find channels, masks and value ranges."""
         p = self.parameters
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
+        height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))
+        # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
+        check_memory(p, self.targets.plane_shape, (height, width), self.channels, self.targets.nbytes)
         self._given_masks = {
             role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
             for role, given, planes in (

@@ -6,6 +6,7 @@ losses are known in closed form (see :mod:`napari_nst.engine.losses`), so nothin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,12 +29,15 @@ class Trace:
     ----------
     features : dict
         Layer name to features (N, C, H, W), in the precision of the convolutions.
-    saved : list
-        Per layer, from the first to the deepest, what its reverse step needs.
+    shapes : list of torch.Size
+        What entered each convolution and each pooling, in order.
+    saved : list of torch.Tensor
+        What each ReLU left, and where each pooling found its maxima, in order.
     """
 
     features: dict[str, torch.Tensor] = field(default_factory=dict)
-    saved: list[tuple[torch.Tensor, torch.Size] | torch.Tensor | torch.Size] = field(default_factory=list)
+    shapes: list[torch.Size] = field(default_factory=list)
+    saved: list[torch.Tensor] = field(default_factory=list)
 
 
 class VGG(torch.nn.Module):
@@ -132,19 +136,23 @@ class VGG(torch.nn.Module):
     @torch.no_grad()
     def record(self, x: torch.Tensor) -> Trace:
         """The same pass, keeping what :meth:`gradient` needs and no autograd graph."""
-        trace, wanted, z = Trace(), set(self.layers), x.to(self.dtype)
+        with self._exact():
+            return self._record(x.to(self.dtype))
+
+    def _record(self, z: torch.Tensor) -> Trace:
+        trace, wanted = Trace(), set(self.layers)
         for layer in self.plan:
             if layer.kind == "conv":
-                trace.saved.append(z.shape)
+                trace.shapes.append(z.shape)
                 z = self._convolve(layer, z)
             elif layer.kind == "relu":
                 # In place, unless the convolution's own output is wanted too.
                 z = F.relu(z) if f"conv{layer.name[4:]}" in wanted else F.relu_(z)
                 trace.saved.append(z)
             else:
-                before = z.shape
+                trace.shapes.append(z.shape)
                 z, indices = F.max_pool2d(z, 2, return_indices=True)
-                trace.saved.append((indices, before))
+                trace.saved.append(indices)
             if layer.name in wanted:
                 trace.features[layer.name] = z
         return trace
@@ -165,22 +173,32 @@ class VGG(torch.nn.Module):
         torch.Tensor
             (N, channels, H, W), in the precision of the convolutions.
         """
+        with self._exact():
+            return self._gradient(trace, gradients)
+
+    def _exact(self) -> contextlib.AbstractContextManager[None]:
+        """On CUDA, convolutions that repeat to the last bit, and float32 that is float32 (cuDNN's default is TF32)."""
+        if self.device.type != "cuda":
+            return contextlib.nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+    def _gradient(self, trace: Trace, gradients: dict[str, torch.Tensor]) -> torch.Tensor:
         g: torch.Tensor | None = None
         for layer in reversed(self.plan):
-            saved = trace.saved.pop()
+            shape = None if layer.kind == "relu" else trace.shapes.pop()
+            saved = None if layer.kind == "conv" else trace.saved.pop()
             entering = gradients.get(layer.name)
             if entering is not None:
                 entering = entering.to(self.dtype)
                 g = entering if g is None else g.add_(entering)
             if g is None:
                 continue
-            if layer.kind == "conv":
-                g = self._convolve_back(layer, g, saved)
-            elif layer.kind == "relu":
+            if saved is None and shape is not None:
+                g = self._convolve_back(layer, g, shape)
+            elif shape is None:
                 g = torch.ops.aten.threshold_backward(g, saved, 0)
-            else:
-                indices, before = saved
-                g = _unpool(g, indices, before)
+            elif saved is not None:
+                g = _unpool(g, saved, shape)
         if g is None:
             raise ParameterError("gradient: no gradient was given for any layer of the network.")
         return g
@@ -197,17 +215,16 @@ class VGG(torch.nn.Module):
 
     def _convolve_back(self, layer: Layer, g: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         if layer is not self.plan[0]:
-            return conv2d_input(shape, self.get_buffer(f"{layer.name}_weight"), g, padding=1)
+            return _convolution_input(tuple(shape), self.get_buffer(f"{layer.name}_weight"), g, padding=1)
         weight, (n, _, h, w) = self.get_buffer("_first_weight"), shape
         if self.padding == "zeros":
-            return conv2d_input((n, self.channels, h, w), weight, g, padding=1)
-        g = conv2d_input((n, self.channels, h + 2, w + 2), weight, g)
-        back = (
-            torch.ops.aten.replication_pad2d_backward
-            if self.padding == "replicate"
-            else (torch.ops.aten.reflection_pad2d_backward)
-        )
-        return back(g, g.new_empty((n, self.channels, h, w)), (1, 1, 1, 1))
+            return _convolution_input((n, self.channels, h, w), weight, g, padding=1)
+        g = _convolution_input((n, self.channels, h + 2, w + 2), weight, g, padding=0)
+        fold = torch.ops.aten.reflection_pad2d_backward
+        if self.padding == "replicate":
+            fold = torch.ops.aten.replication_pad2d_backward
+        out: torch.Tensor = fold(g, g.new_empty((n, self.channels, h, w)), (1, 1, 1, 1))
+        return out
 
     def _ones_like(self, z: torch.Tensor) -> torch.Tensor:
         key = (z.shape[0], z.shape[-2:], z.dtype, z.device)
@@ -230,6 +247,12 @@ def _fold(weight: torch.Tensor, weights: WeightSet, channels: int, normalise: bo
     if channels == 1:
         weight = weight.sum(1, keepdim=True)
     return weight if shift is None else torch.cat([weight, shift], dim=1)
+
+
+def _convolution_input(size: tuple[int, ...], weight: torch.Tensor, g: torch.Tensor, padding: int) -> torch.Tensor:
+    """Gradient of a convolution with respect to its input, which is not needed for it."""
+    out: torch.Tensor = conv2d_input(size, weight, g, padding=padding)  # type: ignore[no-untyped-call]  # PyTorch's gap
+    return out
 
 
 def _unpool(g: torch.Tensor, indices: torch.Tensor, before: torch.Size) -> torch.Tensor:

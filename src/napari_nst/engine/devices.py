@@ -43,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
                 f"device: {name!r} is not there: PyTorch {torch.__version__} sees {count} CUDA device(s). Choose auto or cpu, "
                 "or check the NVIDIA driver (napari-nst info shows what is seen)."
             )
-        return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+        return torch.device("cuda", int(name[5:]) if ":" in name else torch.cuda.current_device())
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ParameterError("device: 'mps' is not there: this is no Apple computer with Metal. Choose auto or cpu.")
     return device

@@ -129,8 +129,8 @@ def content_loss(
     """
     difference = features - target
     if mask is None:
-        count = float(difference[0].numel())
-        return difference.square().sum((1, 2, 3)) / count, difference * (2.0 / count)
+        entries = float(difference[0].numel())
+        return difference.square().sum((1, 2, 3)) / entries, difference * (2.0 / entries)
     weighted = difference * mask
     count = mask.flatten(1).sum(1).view(-1, 1, 1, 1) * features.shape[1]
     return (weighted * difference).sum((1, 2, 3)) / count.flatten(), weighted * (2.0 / count)

@@ -42,7 +42,12 @@ def network_for(parameters: StyleTransferParameters, channels: int, device: torc
 
 def mask_at(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """A mask (1, 1, H, W) at the resolution of a layer: the share of used pixels that each position stands for."""
-    return F.adaptive_avg_pool2d(mask, size)
+    # On the CPU: MPS pools only to sizes that divide, and masks are made once.
+    return F.adaptive_avg_pool2d(mask.cpu(), size).to(mask.device)
+
+
+def _per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(layers, weights or (1.0,) * len(layers), strict=True))
 
 
 class Objective:
@@ -75,8 +80,8 @@ class Objective:
         self.parameters = p = parameters
         # Losses in the pixels' precision; the convolutions may have less.
         self._dtype = target.dtype
-        self._content_weights = dict(zip(p.content_layers, p.content_layer_weights or [1.0] * 99, strict=False))
-        self._style_weights = dict(zip(p.style_layers, p.style_layer_weights or [1.0] * 99, strict=False))
+        self._content_weights = _per_layer(p.content_layers, p.content_layer_weights)
+        self._style_weights = _per_layer(p.style_layers, p.style_layer_weights)
         features = network.record(target).features
         self._masks: dict[str, torch.Tensor | None] = {
             name: None if target_mask is None else mask_at(target_mask, (f.shape[-2], f.shape[-1]))

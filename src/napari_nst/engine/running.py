@@ -22,7 +22,7 @@ from napari_nst.engine.optimization import Cancel, Optimization, Progress
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, StyleTransferWarning
 
-__all__ = ["Outcome", "Picture", "optimize"]
+__all__ = ["Outcome", "Picture", "check_memory", "optimize"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def _on_device(
 def _run(
     picture: Picture, p: StyleTransferParameters, device: torch.device, threads: int, cancel: Cancel | None
 ) -> Generator[Progress, None, Outcome]:
-    _check_memory(picture, p, device)
+    (*_, channels, height, width), (*_, style_height, style_width) = picture.target.shape, picture.style.shape
+    _check_memory(p, (height, width), (style_height, style_width), channels, device)
     compute_dtype, dtype = resolve_dtypes(p.precision, device)
 
     def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
@@ -167,20 +168,60 @@ def _run(
 def _noise_like(target: torch.Tensor, mask: torch.Tensor | None, seed: int) -> torch.Tensor:
     """Uniform noise in [0, 1], the same on every device; the target where the mask keeps pixels out."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(target.shape, generator=generator, dtype=torch.float64).to(target)
+    noise = torch.rand(target.shape, generator=generator, dtype=torch.float64).to(target.dtype).to(target.device)
     return noise if mask is None else torch.where(mask > 0, noise, target)
 
 
-def _check_memory(picture: Picture, p: StyleTransferParameters, device: torch.device) -> None:
+def check_memory(
+    parameters: StyleTransferParameters,
+    target: tuple[int, int],
+    style: tuple[int, int],
+    channels: int,
+    result: int = 0,
+) -> None:
+    """Refuse sizes that fit nowhere, before any pixel of them is read.
+
+    Parameters
+    ----------
+    parameters : StyleTransferParameters
+        Their device and fallback, layers and precision count.
+    target, style : tuple of int
+        Height and width.
+    channels : int
+        1 or 3.
+    result : int
+        Size of the result with all its planes, bytes: it is made in the computer's memory.
+
+    Raises
+    ------
+    OutOfMemoryError
+        With the side that would fit.
+    """
+    free = free_memory(torch.device("cpu"))
+    if result > free:
+        raise OutOfMemoryError(
+            f"The result alone needs {result / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Process the stack in parts, "
+            "or take a smaller region."
+        )
+    device = resolve_device(parameters.device)
+    try:
+        _check_memory(parameters, target, style, channels, device)
+    except OutOfMemoryError:
+        if device.type == "cpu" or not parameters.fallback:
+            raise
+        _check_memory(parameters, target, style, channels, torch.device("cpu"))
+
+
+def _check_memory(
+    p: StyleTransferParameters, target: tuple[int, int], style: tuple[int, int], channels: int, device: torch.device
+) -> None:
     """Refuse what cannot fit before anything is allocated: a system that swaps is frozen, not slow."""
-    target, style = picture.target.shape, picture.style.shape
-    needed = memory_needed(p, (target[-2], target[-1]), (style[-2], style[-1]), target[1])
-    free = free_memory(device)
+    needed, free = memory_needed(p, target, style, channels), free_memory(device)
     if needed <= free:
         return
-    side = int(math.sqrt(target[-1] * target[-2] * free / needed)) // 16 * 16
+    side = int(math.sqrt(target[0] * target[1] * free / needed)) // 16 * 16
     raise OutOfMemoryError(
-        f"The target of {target[-2]} × {target[-1]} pixels with a style of {style[-2]} × {style[-1]} needs about "
+        f"The target of {target[0]} × {target[1]} pixels with a style of {style[0]} × {style[1]} needs about "
         f"{needed / 2**30:.1f} GiB on {describe_device(device)}, {free / 2**30:.1f} GiB are free. Take a region of at most "
         f"about {side} × {side} pixels, or shallower layers (preset texture)."
     )

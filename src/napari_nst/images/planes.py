@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,11 @@ class Planes:
         """The leading axes; empty for a single plane."""
         return tuple(int(n) for n in self.array.shape[: -3 if self.rgb else -2])
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all planes in memory, bytes."""
+        return math.prod(map(int, self.array.shape)) * int(np.dtype(self.array.dtype).itemsize)
+
     def indices(self) -> Iterator[tuple[int, ...]]:
         """The index of every plane, in order."""
         return itertools.product(*map(range, self.stack_shape))
@@ -116,10 +122,9 @@ def resample_plane(
     from skimage.transform import resize
 
     shape = tuple(max(1, round(n * f)) for n, f in zip(plane.shape[:2], factors, strict=True))
+    shape += plane.shape[2:]
+    options: dict[str, Any] = {"order": 1, "mode": "reflect", "anti_aliasing": True}
     if nearest:
-        return np.asarray(
-            resize(plane, shape + plane.shape[2:], order=0, anti_aliasing=False, preserve_range=True) > 0.5
-        )
-    return np.asarray(
-        resize(plane, shape + plane.shape[2:], order=1, mode="reflect", anti_aliasing=True, preserve_range=True)
-    )
+        options = {"order": 0, "anti_aliasing": False}
+    out = np.asarray(resize(plane, shape, preserve_range=True, **options))  # type: ignore[no-untyped-call]  # skimage's gap
+    return out > 0.5 if nearest else out
