@@ -45,6 +45,7 @@ def state(viewer):
                 id(layer),
                 layer.visible,
                 layer.name_overlay.visible,
+                layer.name_overlay.font_size,
                 tuple(layer.translate),
                 layer.gamma,
                 tuple(layer.contrast_limits),
@@ -104,6 +105,23 @@ def test_without_a_style_there_are_two_cells():
     assert cells(viewer) == [["target"], ["result"]]
 
 
+def test_long_names_are_written_smaller():
+    viewer, target, style, result = scene()
+    viewer.canvas.size = (400, 900)
+    comparison = Comparison(viewer)
+    comparison.start(target, style, result)
+    assert {layer.name_overlay.font_size for layer in (target, style, result)} == {10}
+    comparison.stop()
+    result.name = "a name of forty letters, about as it goes"
+    before = state(viewer)
+    comparison.start(target, style, result)
+    sizes = {layer.name_overlay.font_size for layer in (target, style, result)}
+    assert len(sizes) == 1
+    assert 6 < sizes.pop() < 8
+    comparison.stop()
+    assert state(viewer) == before
+
+
 def test_camera_holds_the_whole_picture():
     viewer, target, style, result = scene()
     viewer.canvas.size = (400, 900)
@@ -149,7 +167,7 @@ def test_result_follows_the_targets_contrast_and_gets_its_own_back():
     assert list(result.contrast_limits) == [10, 90]
     assert result.gamma == 0.5
     assert list(style.contrast_limits) != [10, 90]
-    target.contrast_limits, target.gamma = before["layers"][1][5], 1.0
+    target.contrast_limits, target.gamma = before["layers"][1][6], 1.0
     comparison.stop()
     assert state(viewer) == before
     target.contrast_limits = (20, 80)

@@ -93,7 +93,7 @@ class _View:
 
     layers: list[weakref.ref[Layer]]
     visible: list[bool]
-    named: list[bool]
+    named: list[tuple[bool, float]]
     grid: dict[str, Any]
     dims: dict[str, Any]
     camera: dict[str, Any]
@@ -108,7 +108,7 @@ class _View:
         return cls(
             [weakref.ref(layer) for layer in layers],
             [layer.visible for layer in layers],
-            [layer.name_overlay.visible for layer in layers],
+            [(layer.name_overlay.visible, layer.name_overlay.font_size) for layer in layers],
             {key: getattr(viewer.canvas.grid, key) for key in _GRID},
             {key: getattr(viewer.dims, key) for key in _DIMS},
             {key: getattr(viewer.scene.camera, key) for key in _CAMERA},
@@ -130,7 +130,7 @@ class _View:
             layer = known()
             if layer is not None:
                 layer.visible = visible
-                layer.name_overlay.visible = named
+                layer.name_overlay.visible, layer.name_overlay.font_size = named
         for key, value in self.grid.items():
             setattr(viewer.canvas.grid, key, value)
         if viewer.dims.ndim == self.ndim:
@@ -226,6 +226,9 @@ class Comparison:
                 layer.name_overlay.visible = True
         grid = viewer.canvas.grid
         grid.stride, grid.shape, grid.spacing, grid.enabled = stride, (1, len(trio)), 0.02, True
+        size = min(_fitting(layer.name, viewer.canvas.viewbox_size(viewer.layers)[1]) for layer in trio)
+        for layer in trio:
+            layer.name_overlay.font_size = min(size, layer.name_overlay.font_size)
         _fit(viewer, trio)
         self.changed.emit(True)
 
@@ -292,6 +295,11 @@ def _reorder(viewer: ViewerModel, wanted: Sequence[Layer]) -> None:
         now = viewer.layers.index(layer)
         if now != place:
             viewer.layers.move(now, place)
+
+
+def _fitting(name: str, width: float) -> float:
+    """The size in points, within what can be read, at which a name fits into a width in screen pixels."""
+    return float(np.clip((width - 20) / (0.9 * max(1, len(name))), 6, 10))
 
 
 def _fit(viewer: ViewerModel, trio: Sequence[Layer]) -> None:

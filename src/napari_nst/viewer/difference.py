@@ -146,6 +146,7 @@ def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image
         metadata=_note("difference", target, result),
         **_place(result),
     )
+    layer.colorbar.size = (20, 220)  # high enough for more labels than that of 0
     layer.colorbar.visible = True
     return layer
 

@@ -39,12 +39,12 @@ def _pair(key: str) -> list[LayerData]:
     place: dict[str, Any] = {"scale": (PIXEL_SIZE,) * 2, "units": ("um",) * 2, "axis_labels": ("y", "x")}
     beside = (0.0, PIXEL_SIZE * (pair.target.shape[1] + 16))
     return [
-        (pair.target, {"name": "cones (target)", "colormap": "gray", **place}, "image"),
-        (pair.style, {"name": "cones (style)", "colormap": "gray", "translate": beside, **place}, "image"),
+        (pair.target, {"name": "hazy cones", "colormap": "gray", **place}, "image"),
+        (pair.style, {"name": "clear cones", "colormap": "gray", "translate": beside, **place}, "image"),
         (
             pair.target_cones,
             {
-                "name": "true cones of the target",
+                "name": "true cones",
                 "size": 0.6 * pair.spacing,
                 "face_color": "transparent",
                 "border_color": "#ffd27d",

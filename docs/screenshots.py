@@ -1,0 +1,128 @@
+"""Make the pictures of the README from the real plugin, on the sample data.
+
+On a machine with a screen: ``python docs/screenshots.py``; without one::
+
+    xvfb-run -a -s "-screen 0 1280x768x24" python docs/screenshots.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before napari is imported: its defaults, not the settings of whoever makes the pictures.
+_CONFIG = tempfile.TemporaryDirectory()
+os.environ["NAPARI_CONFIG"] = str(Path(_CONFIG.name) / "settings.yaml")
+
+import napari  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+from qtpy.QtWidgets import QApplication  # noqa: E402
+
+from napari_nst.viewer import commands  # noqa: E402
+
+WIDTH, HEIGHT = 1280, 768
+LARGEST = 400_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images", help="where the PNGs go")
+    parser.add_argument("--epoch", type=int, default=100, help="steps of the run that is shown")
+    parser.add_argument("--minutes", type=float, default=15, help="how long the run may take")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(WIDTH, HEIGHT)
+    target, style, _ = viewer.open_sample("napari-nst", "cone_mosaic_pair")
+    result = run(viewer, target, style, options.epoch, 60 * options.minutes)
+    for layer in (target, style):
+        layer.visible = layer is style
+    viewer.layers.selection.active = result
+    shoot(viewer, options.out / "widget.png", [result, style])
+
+    target.visible = True
+    commands.compare_side_by_side(viewer)
+    settle()
+    keep(viewer, options.out / "compare.png", parts=3)
+    commands.compare_side_by_side(viewer)
+
+    style.visible = False
+    commands.signed_difference(viewer)
+    shoot(viewer, options.out / "difference.png", [result])
+    viewer.layers[-1].visible = False
+    commands.target_result_checkerboard(viewer)
+    shoot(viewer, options.out / "checkerboard.png", [result])
+    viewer.close()
+    return 0
+
+
+def run(viewer: napari.Viewer, target: Any, style: Any, epoch: int, seconds: float) -> Any:
+    """A transfer through the widget, as a user starts it; gives the result layer."""
+    widget = commands.open_widget(viewer)
+    widget.target.value, widget.style.value = target, style
+    widget.parameters.preset.value = "texture"
+    widget.parameters.epoch.value = epoch
+    widget.parameters.device.value = "cpu"
+    widget.write_files.value = False
+    ended: list[Any] = []
+    widget.finished.connect(ended.append)
+    widget.run()
+    wait(lambda: bool(ended), seconds, "the end of the run")
+    if ended[0] is None:
+        raise SystemExit("The run has given no result; the message of the widget says why.")
+    settle()
+    return ended[0]
+
+
+def shoot(viewer: napari.Viewer, path: Path, layers: list[Any]) -> None:
+    """The whole window, with some layers filling the canvas."""
+    settle()
+    viewer.fit_to_view(layers=layers)
+    settle()
+    keep(viewer, path, parts=1)
+
+
+def keep(viewer: napari.Viewer, path: Path, parts: int) -> None:
+    """Write a picture of the window, once it is sure that every part of the canvas shows something."""
+    canvas = viewer.screenshot(canvas_only=True, flash=False)
+    for part in np.array_split(canvas[..., :3].astype(float), parts, axis=1):
+        if part.std() < 8 or part.mean() < 8:
+            raise SystemExit(f"{path.name}: a part of the canvas is black or plain; was anything drawn?")
+    window = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+    if len(np.unique(window.reshape(-1, 3), axis=0)) < 100:
+        raise SystemExit(f"{path.name}: the window is plain; was anything drawn?")
+    picture = Image.fromarray(np.ascontiguousarray(window))
+    picture.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        # Noise does not compress; 256 well chosen colours are not told from all of them.
+        picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path} {picture.width}x{picture.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
+def settle(seconds: float = 0.7) -> None:
+    """Let Qt lay out and draw: the first picture of a canvas that has not been drawn is black."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def wait(done: Callable[[], bool], seconds: float, what: str) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            raise SystemExit(f"Waited {seconds:.0f} s in vain for {what}.")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
