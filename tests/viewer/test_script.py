@@ -14,6 +14,7 @@ from napari.layers import Image
 
 from napari_nst import StyleTransferParameters, arguments_from, mosaic_pair, transfer_style
 from napari_nst.errors import ParameterError
+from napari_nst.viewer.difference import add_difference
 from napari_nst.viewer.sample import cone_mosaic_pair, cone_mosaic_pair_16bit
 from napari_nst.viewer.script import python_script, source_of
 
@@ -110,6 +111,29 @@ def test_style_of_16_bits_from_the_other_sample(tmp_path, monkeypatch):
     assert "target = pair.style[" in script
     assert "style = pair_16bit.target[" in script
     np.testing.assert_array_equal(run_here(script, tmp_path, monkeypatch), image)
+
+
+def test_result_of_the_widget(make_napari_viewer_proxy, qtbot, tmp_path, monkeypatch):
+    viewer = make_napari_viewer_proxy()
+    target, style, _ = viewer.open_sample("napari-nst", "cone_mosaic_pair")
+    corners = [[10, 20], [10, 60], [50, 60], [50, 20]]
+    viewer.add_shapes([corners], shape_type="rectangle", scale=target.scale, units=target.units, name="roi")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Style Transfer")
+    widget.target.value, widget.style.value = target, style
+    widget.region.value = next(choice for choice in widget.region.choices if not isinstance(choice, str))
+    widget.parameters.preset.value, widget.parameters.epoch.value = "texture", 2
+    widget.write_files.value = False
+    ended = []
+    widget.finished.connect(ended.append)
+    widget.run()
+    qtbot.waitUntil(lambda: bool(ended), timeout=120_000)
+    layer = ended[0]
+    script = python_script(layer.metadata["napari_nst"])
+    assert "target = pair.target[10:50, 20:60]" in script
+    np.testing.assert_array_equal(run_here(script, tmp_path, monkeypatch), layer.data)
+    # The difference finds the target's pixels under the region.
+    change = add_difference(viewer, target, layer)
+    np.testing.assert_array_equal(change.data, layer.data.astype(float) - np.asarray(target.data)[10:50, 20:60])
 
 
 def test_files_planes_regions_and_masks(tmp_path):

@@ -126,9 +126,6 @@ def _arguments(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     fields = {spec.name for spec in StyleTransferParameters.specs()}
     wanted = StyleTransferParameters(**{name: value for name, value in everything.items() if name in fields})
     chosen = {"preset": wanted.preset, **wanted.changed()}
-    # A preset may fill a field in another way once a second one is given (the learning rate follows the optimiser).
-    filled = StyleTransferParameters(**chosen)
-    chosen |= {name: value for name, value in wanted.asdict().items() if getattr(filled, name) != value}
     chosen |= {name: getattr(wanted, name) for name in ("device", "precision", "threads")}
     comments = []
     if metadata.get("stopped") == "cancelled":
