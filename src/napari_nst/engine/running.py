@@ -197,12 +197,6 @@ def check_memory(
     OutOfMemoryError
         With the side that would fit.
     """
-    free = free_memory(torch.device("cpu"))
-    if result > free:
-        raise OutOfMemoryError(
-            f"The result alone needs {result / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Process the stack in parts, "
-            "or take a smaller region."
-        )
     device = resolve_device(parameters.device)
     try:
         _check_memory(parameters, target, style, channels, device)
@@ -210,6 +204,12 @@ def check_memory(
         if device.type == "cpu" or not parameters.fallback:
             raise
         _check_memory(parameters, target, style, channels, torch.device("cpu"))
+    free = free_memory(torch.device("cpu"))
+    if result > free:
+        raise OutOfMemoryError(
+            f"The result alone needs {result / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Process the stack in parts, "
+            "or take a smaller region."
+        )
 
 
 def _check_memory(
