@@ -14,7 +14,7 @@ from napari_nst.engine.optimization import Progress
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome, Picture, check_memory
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.masks import black_border, check_mask
+from napari_nst.images.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.images.padding import reflect_to_multiple
 from napari_nst.images.planes import Planes, luminance, resample_plane
 from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range, to_unit
@@ -39,8 +39,11 @@ def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
     for name, value in (("pixel_size", target), ("style_pixel_size", style)):
         if value is None:
             continue
-        pair = tuple(float(v) for v in np.broadcast_to(np.asarray(value, dtype=float), 2))
-        if not all(np.isfinite(v) and v > 0 for v in pair):
+        try:
+            pair = tuple(float(v) for v in np.broadcast_to(np.asarray(value, dtype=float), 2))
+        except (TypeError, ValueError):
+            pair = ()
+        if not pair or not all(np.isfinite(v) and v > 0 for v in pair):
             raise ParameterError(
                 f"{name}: {value!r} is not a pixel size; give one positive number, or two for y and x."
             )
@@ -117,6 +120,8 @@ class Preparer:
         """Find channels, masks and value ranges."""
         p = self.parameters
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
+        for planes in (self.targets, self.styles):
+            self._check_depth(planes.role, planes.plane_shape)
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))
         # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
         check_memory(p, self.targets.plane_shape, (height, width), self.channels, self.targets.nbytes)
@@ -210,17 +215,28 @@ class Preparer:
             unit = luminance(unit)
         if unit.ndim == 2:
             unit = np.repeat(unit[..., None], self.channels, axis=2)
-        if mask is not None and not np.isfinite(unit).all():
-            # NaN outside the mask must not spread through the convolutions; the result keeps it.
-            fill = unit[mask].mean(axis=0)
-            unit = np.where(np.isfinite(unit), unit, fill)
-        return unit
+        if mask is None:
+            return unit
+        # Convolutions look beyond a mask.  Of the style nothing may come from there; of the target, the tissue around
+        # is true and stays, but NaN must not spread (the result keeps it).
+        known = mask if role == "style" else np.isfinite(unit).all(axis=2)
+        return fill_from_nearest(unit, known)
 
     def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
         p = self.parameters
         if not p.fit_pools:
             return chw, (slice(None), slice(None))
         return reflect_to_multiple(chw, 2 ** pools_before(p.content_layers + p.style_layers))
+
+    def _check_depth(self, role: str, size: tuple[int, int]) -> None:
+        """A pooling halves height and width: behind five of them, 16 pixels are none."""
+        p = self.parameters
+        pools = 0 if p.fit_pools else pools_before(p.content_layers + p.style_layers)
+        if min(size) < 2**pools:
+            raise ImageError(
+                f"The {role} is {size[0]} × {size[1]} pixels, and the layers lie behind {pools} poolings, each of which halves "
+                f"it: at least {2**pools} × {2**pools} are needed. Take a larger region, shallower layers, or fit_pools=True."
+            )
 
     def _warn_of_areas(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> None:
         areas = [

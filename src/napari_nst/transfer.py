@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 import warnings
@@ -175,15 +176,16 @@ def _drive(
     options: dict[str, Any],
     parameters: dict[str, Any],
 ) -> StyleTransfer:
-    steps = transfer_steps(target, style, cancel=cancel, **options, **parameters)
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            result: StyleTransfer = end.value
-            return result
-        if callback is not None:
-            callback(progress)
+    # Closed also when the callback raises: the thread count is given back then and not whenever it is collected.
+    with contextlib.closing(transfer_steps(target, style, cancel=cancel, **options, **parameters)) as steps:
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                result: StyleTransfer = end.value
+                return result
+            if callback is not None:
+                callback(progress)
 
 
 def transfer_steps(
@@ -374,7 +376,9 @@ def _described(planes: Planes) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """JSON knows lists, no tuples and no NumPy scalars."""
+    """JSON knows lists, no tuples, no NumPy scalars and no arrays."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return [_listed(v) for v in value] if isinstance(value, (tuple, list)) else getattr(value, "item", lambda: value)()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
 
-__all__ = ["black_border", "check_mask", "pack_mask", "unpack_mask"]
+__all__ = ["black_border", "check_mask", "fill_from_nearest", "pack_mask", "unpack_mask"]
 
 _ENCODING = "base64(zlib(packbits))"
 
@@ -99,10 +99,33 @@ def check_mask(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
         raise ImageError(f"A mask of dtype {array.dtype} cannot be used; pass booleans or integer labels.")
     used: NDArray[np.bool_] = array.astype(bool) if array.dtype.kind == "b" else array != 0
     if not used.any():
-        raise ImageError(
-            "The mask selects no pixel: all its values are 0. Paint the region to use, or pass no mask."
-        )
+        raise ImageError("The mask selects no pixel: all its values are 0. Paint the region to use, or pass no mask.")
     return used
+
+
+def fill_from_nearest(picture: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Give every unknown pixel the value of the known pixel nearest to it.
+
+    Parameters
+    ----------
+    picture : array, (H, W) or (H, W, channels)
+        Any dtype.
+    known : array of bool, (H, W)
+        True where the value is to be used; at least once.
+
+    Returns
+    -------
+    array, shape and dtype of `picture`
+        Nothing in it depends on the unknown pixels, and no edge is added where they begin. `picture` itself
+        when all are known.
+    """
+    if known.all():
+        return picture
+    from scipy import ndimage
+
+    rows, columns = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = picture[rows, columns]
+    return filled
 
 
 def pack_mask(mask: ArrayLike) -> dict[str, Any]:
@@ -126,9 +149,7 @@ def pack_mask(mask: ArrayLike) -> dict[str, Any]:
     """
     array = np.asarray(mask)
     if array.dtype != np.bool_:
-        raise ImageError(
-            f"Only boolean masks are packed, not {array.dtype}; check_mask turns labels into booleans."
-        )
+        raise ImageError(f"Only boolean masks are packed, not {array.dtype}; check_mask turns labels into booleans.")
     packed = zlib.compress(np.packbits(array.ravel()).tobytes(), 9)
     return {
         "shape": [int(side) for side in array.shape],
@@ -169,8 +190,6 @@ def unpack_mask(packed: Mapping[str, Any]) -> NDArray[np.bool_]:
         if len(raw) != expected:
             raise ValueError(f"{len(raw)} bytes or more for shape {shape}, which needs {expected}")
     except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
-        raise ImageError(
-            f"The recorded mask is damaged ({error}); run again with the original mask."
-        ) from error
+        raise ImageError(f"The recorded mask is damaged ({error}); run again with the original mask.") from error
     bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=size)
     return bits.astype(bool).reshape(shape)
