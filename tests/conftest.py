@@ -4,6 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A shared machine can make any example late; the time of a test is limited by pytest-timeout.
+settings.register_profile("napari-nst", deadline=None)
+settings.load_profile("napari-nst")
 
 #: Real pictures lie beside the checkout, where there are any; they are not part of the repository.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "aoslo"
