@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
-from magicgui.widgets.bases import ValueWidget
+from magicgui.widgets.bases import BaseValueWidget
 from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
@@ -16,7 +16,7 @@ from napari_nst.errors import ParameterError
 from napari_nst.viewer.assemble import CONTRAST
 from napari_nst.viewer.layers import plain
 
-__all__ = ["LayerChoice", "OpenChoice", "ParameterFields", "TextField", "described"]
+__all__ = ["LayerChoice", "OpenChoice", "ParameterFields", "TextField", "described", "in_order", "shrinkable"]
 
 #: Suggestions for the fields that take any text.
 _SUGGESTED = {
@@ -51,6 +51,7 @@ class TextField(LineEdit):
     def set_value(self, value: Any) -> None:
         """Take a value, or its text."""
         super().set_value(value if isinstance(value, str) else self._spec.to_text(value))
+        self.native.setCursorPosition(0)  # of a long text, the beginning is seen
 
     def _on_value_change(self, value: Any = None) -> None:
         try:
@@ -86,12 +87,14 @@ class OpenChoice(ComboBox):
         native: QComboBox = self.native
         native.setEditable(True)
         native.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        native.lineEdit().editingFinished.connect(self._take_typed)
+        editor = native.lineEdit()
+        assert editor is not None  # it is editable
+        editor.editingFinished.connect(self._take_typed)
 
     @property
     def value(self) -> Any:
         """The value that the text stands for."""
-        return self._parse(str(ComboBox.value.fget(self)))
+        return self._parse(str(self.get_value()))
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -99,7 +102,7 @@ class OpenChoice(ComboBox):
         if text not in self._suggestions:
             self._suggestions.append(text)
             self.reset_choices()
-        ComboBox.value.fset(self, text)
+        self.set_value(text)
 
     def _take_typed(self) -> None:
         text = self.native.currentText().strip()
@@ -136,7 +139,21 @@ class LayerChoice(ComboBox):
             self.changed.emit(self.value)
 
 
-def shrinkable(widget: ValueWidget) -> None:
+#: The order of the advanced fields, those of the widget among those of the parameters; others follow.
+ORDER = (
+    *("region", "value_range", "mask", "style_mask", "match_pixel_size"),
+    *("content_layers", "content_layer_weights", "style_layers", "style_layer_weights", "gram"),
+    *("optimizer", "tolerance", "window", "init", "seed", "clip", "tv_weight", "padding", "fit_pools", "channels"),
+    *("weights", "precision", "threads", "fallback", "write_files", "output_folder", "interval"),
+)
+
+
+def in_order(fields: Iterable[BaseValueWidget]) -> list[BaseValueWidget]:
+    """The advanced fields as they are shown: first what is about the pictures, last what is about the computer."""
+    return sorted(fields, key=lambda field: ORDER.index(field.name) if field.name in ORDER else len(ORDER))
+
+
+def shrinkable(widget: BaseValueWidget) -> None:
     """Let a field be as narrow as the dock, and as wide."""
     native = widget.native
     if isinstance(native, QComboBox):
@@ -147,17 +164,18 @@ def shrinkable(widget: ValueWidget) -> None:
     native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-def field_for(spec: ParameterSpec) -> ValueWidget:
+def field_for(spec: ParameterSpec) -> BaseValueWidget:
     """The field in which a parameter is entered."""
     common: dict[str, Any] = {"name": spec.name, "label": spec.label, "tooltip": described(spec)}
     if spec.name in _SUGGESTED:
         if spec.kind == "range":
             common |= {"parse": _range_or_contrast, "show": spec.to_text}
-        field: ValueWidget = OpenChoice(_SUGGESTED[spec.name], **common)
+        field: BaseValueWidget = OpenChoice(_SUGGESTED[spec.name], **common)
     elif spec.kind == "choice":
         field = ComboBox(choices=spec.choices, value=spec.default, **common)
     elif spec.kind == "bool":
-        field = CheckBox(value=spec.default, text="", **common)
+        field = CheckBox(value=spec.default, **common)
+        field.native.setText("")  # it has a label like the others
     elif spec.kind == "int":
         low, high = int(spec.minimum or 0), int(spec.maximum or 2**31 - 1)
         field = SpinBox(value=spec.default, min=low, max=high, **common)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +55,13 @@ def moved(layer: Layer, offset: tuple[int, ...]) -> np.ndarray[Any, Any]:
     return np.asarray(layer.translate) + np.linalg.solve(linear, way)
 
 
-def add_above(viewer: Viewer, target: Layer | None, data: Any, arguments: dict[str, Any]) -> Any:
-    """Add an image, above the target where it is still there; gives the layer."""
+def add_above(viewer: Viewer, below: Sequence[Layer], data: Any, arguments: dict[str, Any]) -> Any:
+    """Add an image above those layers that are still there, but below what lies on them; gives the layer."""
     layer = plain(viewer.add_image(data, **arguments))
-    if target is not None and is_in(target, viewer):
-        layers = viewer.layers
-        above = layers.index(target) + 1
-        if layers.index(layer) != above:
-            layers.move(layers.index(layer), above)
+    layers = viewer.layers
+    places = [layers.index(other) for other in below if is_in(other, viewer)]
+    if places and layers.index(layer) != max(places) + 1:
+        layers.move(layers.index(layer), max(places) + 1)
     return layer
 
 

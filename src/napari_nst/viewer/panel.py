@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
@@ -22,9 +23,13 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 if TYPE_CHECKING:
-    from magicgui.widgets.bases import ValueWidget
+    from magicgui.widgets.bases import BaseValueWidget
 
 __all__ = ["Panel", "breakable"]
+
+
+#: Fields that need the whole width.
+_WIDE = ("content_layers", "style_layers")
 
 
 def breakable(text: str) -> str:
@@ -63,13 +68,13 @@ class Panel(QScrollArea):
 
     Parameters
     ----------
-    fields : list of ValueWidget
+    fields : list of BaseValueWidget
         Shown at first.
-    advanced : list of ValueWidget
+    advanced : list of BaseValueWidget
         Shown when "Advanced settings" is opened.
     """
 
-    def __init__(self, fields: list[ValueWidget], advanced: list[ValueWidget]) -> None:
+    def __init__(self, fields: list[BaseValueWidget], advanced: list[BaseValueWidget]) -> None:
         super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -89,6 +94,7 @@ class Panel(QScrollArea):
         self.progress.setToolTip("Steps done, of the most that there will be.")
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(12)
+        self.progress.hide()
         self.step = _text("The step at work, and the time left at the present speed.")
         self.losses = _text("Losses of the last step: style and content with their weights make the total.")
         self.status = _text("What happened last.")
@@ -124,7 +130,7 @@ class Panel(QScrollArea):
         self.setMinimumWidth(300)
         self._order([*fields, *advanced])
 
-    def _form(self, fields: list[ValueWidget]) -> QFormLayout:
+    def _form(self, fields: list[BaseValueWidget]) -> QFormLayout:
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(8)
@@ -138,21 +144,32 @@ class Panel(QScrollArea):
             self.labels[field.name] = label
             if field.name == "preset":
                 form.addRow(label, _row(field.native, self.restore))
+            elif field.name in _WIDE:
+                form.addRow(label)
+                form.addRow(field.native)
             else:
                 form.addRow(label, field.native)
         return form
 
-    def _advanced(self, fields: list[ValueWidget]) -> QCollapsible:
-        self.advanced = QCollapsible("Advanced settings", expandedIcon="▾", collapsedIcon="▸")
+    def _advanced(self, fields: list[BaseValueWidget]) -> QCollapsible:
+        # An arrow in the text follows the theme; superqt's icons are drawn once, in the colour of the first palette.
+        self.advanced = QCollapsible("▸  Advanced settings", expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self.advanced.toggled.connect(self._on_advanced)
         self.advanced.setDuration(0)
         self.advanced.toggleButton().setToolTip("Layers, optimiser, value range, masks, region, files and more.")
-        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
         inner = QWidget()
         inner.setLayout(self._form(fields))
         self.advanced.addWidget(inner)
-        self.advanced.content().layout().setContentsMargins(8, 2, 0, 2)
+        for widget, margins in ((self.advanced, (0, 0, 0, 0)), (self.advanced.content(), (8, 2, 0, 2))):
+            layout = widget.layout()
+            assert layout is not None  # superqt has just made it
+            layout.setContentsMargins(*margins)
+            layout.setSpacing(0)
         self.advanced.collapse(animate=False)
         return self.advanced
+
+    def _on_advanced(self, expanded: bool) -> None:
+        self.advanced.setText(f"{'▾' if expanded else '▸'}  Advanced settings")
 
     def _results(self) -> QWidget:
         self.results = QWidget()
@@ -165,7 +182,7 @@ class Panel(QScrollArea):
         grid.addWidget(self.copy_python, 1, 3, 1, 3)
         return self.results
 
-    def _order(self, fields: list[ValueWidget]) -> None:
+    def _order(self, fields: list[BaseValueWidget]) -> None:
         """The keyboard's way through the fields: as they are read."""
         split = next(i for i, field in enumerate(fields) if field.name == "device") + 1
         chain = [f.native for f in fields[:split]]

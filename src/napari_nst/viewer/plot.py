@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from qtpy.QtWidgets import QSizePolicy
 
 __all__ = ["LossPlot"]
@@ -28,16 +29,20 @@ class LossPlot(FigureCanvasQTAgg):
     """
 
     def __init__(self, theme: Any) -> None:
-        figure = Figure(figsize=(3.2, 1.7), dpi=100, layout="constrained")
+        figure = Figure(figsize=(3.2, 1.5), dpi=100, layout="constrained")
         super().__init__(figure)
-        self.setFixedHeight(170)
+        self.setFixedHeight(150)
         self.setMinimumWidth(200)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "Losses of every step, on a logarithmic scale: style and content with their weights make the total."
         )
         self.axes = figure.subplots()
-        self.lines = {name: self.axes.plot([], [], lw=1.4, label=name)[0] for _, name, _, _ in CURVES}
+        # The total lies under the style, which is nearly all of it: as a wider line it is seen nevertheless.
+        self.lines = {
+            name: self.axes.plot([], [], lw=2.8 if name == "total" else 1.2, label=name)[0] for _, name, _, _ in CURVES
+        }
+        self.axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         self.axes.set_xlabel("step", fontsize=8, labelpad=1)
         self.axes.set_ylabel("loss", fontsize=8, labelpad=1)
         self.axes.tick_params(labelsize=7, which="both", pad=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +57,8 @@ class TransferRun:
         self._control = Control()
         self._deleted = False
         self._said: set[str] = set()
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._busy = False
         self._worker: Any = create_worker(
             neural_style_transfer,
             job,
@@ -108,7 +112,35 @@ class TransferRun:
             self._release_viewer()
         return self._viewer is not None
 
+    def _in_turn(self, handle: Callable[[Any], None], message: Any) -> None:
+        """Handle messages one after the other.
+
+        napari processes events while its progress bar is updated: the next message would be handled inside this one.
+        """
+        self._waiting.append((handle, message))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                handle, message = self._waiting.popleft()
+                handle(message)
+        finally:
+            self._busy = False
+
     def _on_yielded(self, message: Begun | Snapshot) -> None:
+        self._in_turn(self._take, message)
+
+    def _on_returned(self, done: Done) -> None:
+        self._in_turn(self._succeed, done)
+
+    def _on_errored(self, error: Exception) -> None:
+        self._in_turn(self._fail, error)
+
+    def _on_finished(self) -> None:
+        self._in_turn(self._finish, None)
+
+    def _take(self, message: Begun | Snapshot) -> None:
         if not self._alive():
             return
         self._tell_warnings()
@@ -139,8 +171,9 @@ class TransferRun:
             self.layer.data = cut.put(snapshot.picture)
 
     def _add(self, picture: np.ndarray[Any, Any]) -> None:
-        placement = self._placement
-        self.layer = add_above(self._viewer, placement.target, placement.cut.put(picture), placement.arguments)
+        # Above the style too: wherever the two overlap, it would hide the preview.
+        placement, below = self._placement, (self._placement.target, self._placement.style)
+        self.layer = add_above(self._viewer, below, placement.cut.put(picture), placement.arguments)
 
     def _on_layer_removed(self, event: Any) -> None:
         if self.layer is not None and plain(event.value) is self.layer:
@@ -149,7 +182,7 @@ class TransferRun:
             self._control.keep = False
             self.stop()
 
-    def _on_returned(self, done: Done) -> None:
+    def _succeed(self, done: Done) -> None:
         if not self._alive():
             self._end(None, None, "")
             return
@@ -158,7 +191,7 @@ class TransferRun:
             show_warning(done.problem)
         self._end(self._keep(done.result, done.files), None, self._summary(done))
 
-    def _on_errored(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         if not self._alive():
             self._end(None, None, "")
             return
@@ -173,7 +206,7 @@ class TransferRun:
         show_error(str(error))
         self._end(layer, error, str(error))
 
-    def _on_finished(self) -> None:
+    def _finish(self, _: None) -> None:
         """Comes last in any case; alone when the run was aborted."""
         if self._worker is not None:
             self._end(None, None, "")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, FloatSpinBox
+from magicgui.widgets.bases import BaseValueWidget
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
@@ -16,7 +20,7 @@ from napari_nst.record import KEY
 from napari_nst.viewer import commands
 from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
 from napari_nst.viewer.compare import comparison_of, remember
-from napari_nst.viewer.controls import LayerChoice, ParameterFields, shrinkable
+from napari_nst.viewer.controls import LayerChoice, ParameterFields, in_order, shrinkable
 from napari_nst.viewer.layers import made_by_us, plain
 from napari_nst.viewer.panel import Panel
 from napari_nst.viewer.region import WHOLE, region_choices
@@ -87,7 +91,7 @@ class StyleTransferWidget(Container):
         specs = StyleTransferParameters.specs()
         self.panel = Panel(
             [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
-            [*self._choices, *(self.parameters[s.name] for s in specs if s.advanced)],
+            in_order([*self._choices, *(self.parameters[s.name] for s in specs if s.advanced)]),
         )
         self.native.layout().addWidget(self.panel)
         self.parameters.native.hide()  # its fields are in the panel
@@ -131,15 +135,15 @@ class StyleTransferWidget(Container):
         self.write_files = CheckBox(
             name="write_files",
             label="Write files",
-            text="",
             value=True,
             tooltip="Write the result (TIFF), the losses (CSV), the learning curves (PNG) and the record (JSON) after a run. "
             "Nothing is ever overwritten.",
         )
+        self.write_files.native.setText("")
         self.output_folder = FileEdit(
             name="output_folder",
             label="Output folder",
-            mode="d",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
             tooltip="Where the files are written. Empty: beside the target's file, or in a folder napari-nst in your documents if the "
             "target has none.",
@@ -149,7 +153,7 @@ class StyleTransferWidget(Container):
         self.output_folder.choose_btn.text = "…"
         self.output_folder.choose_btn.tooltip = "Choose the folder."
         self.output_folder.choose_btn.native.setFixedWidth(32)
-        self._choices = [
+        self._choices: list[BaseValueWidget[Any]] = [
             self.region,
             self.mask,
             self.style_mask,
@@ -181,7 +185,7 @@ class StyleTransferWidget(Container):
         chosen = defaults()
         self.parameters.fill({k: chosen[k] for k in ("preset", "device", "weights") if chosen.get(k)})
         if chosen.get("output_folder"):
-            self.output_folder.value = chosen["output_folder"]
+            self.output_folder.value = Path(chosen["output_folder"])
 
     # Choices of layers -------------------------------------------------------------------------------------------
 
@@ -204,6 +208,7 @@ class StyleTransferWidget(Container):
             others = [x for _, x in self._images() if x is not self.target.value and not made_by_us(x)]
             if others:
                 self.style.value = others[0]
+        self._show_state()
 
     # Running -----------------------------------------------------------------------------------------------------
 
@@ -216,6 +221,11 @@ class StyleTransferWidget(Container):
     def is_paused(self) -> bool:
         """Whether the run holds."""
         return self._run is not None and self._run.paused
+
+    @property
+    def losses(self) -> np.ndarray[Any, Any]:
+        """Style, content and total loss of every step so far, (steps, 3); empty without a run."""
+        return np.empty((0, 3)) if self._run is None else self._run.losses
 
     def run(self) -> None:
         """Start a run with what is entered; ``finished`` tells its end.
@@ -230,13 +240,14 @@ class StyleTransferWidget(Container):
         target, style = self.target.value, self.style.value
         if target is None or style is None:
             raise ImageError("There is no image to work on: open a target and a style image first.")
+        folder = self.output_folder.value
         choices = Choices(
             parameters=self.parameters.arguments(),
             region=self.region.value or WHOLE,
             mask=self.mask.value,
             style_mask=self.style_mask.value,
             interval=self.interval.value,
-            folder=self.output_folder.value,
+            folder=folder if isinstance(folder, Path) else None,
             write_files=self.write_files.value,
         )
         job, placement = assemble(self._viewer, target, style, choices)
@@ -251,6 +262,7 @@ class StyleTransferWidget(Container):
             Panel.say(label, "")
         Panel.say(self.panel.status, "Loading the network…")
         self.panel.progress.setRange(0, 0)
+        self.panel.progress.show()
         run.start()
         self._show_state()
 
@@ -273,7 +285,7 @@ class StyleTransferWidget(Container):
             self._show_state()
 
     def _on_begun(self, begun: Begun) -> None:
-        self._device = f"{begun.device} · about {_size(begun.memory)}"
+        self._device = f"{begun.device} · {_size(begun.memory)}"
         Panel.say(self.panel.device, self._device)
         Panel.say(self.panel.status, "Preparing the pictures…")
         self.panel.progress.setRange(0, begun.total)
@@ -286,11 +298,12 @@ class StyleTransferWidget(Container):
         if now.seconds_per_step:
             text += f", {_time((now.total - now.step) * now.seconds_per_step)} left"
             whole = _time(now.total * now.seconds_per_step)
-            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s per step, {whole} in all")
+            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole} in all")
         Panel.say(self.panel.step, text)
         if len(self._run.losses):
             style, content, total = self._run.losses[-1]
-            Panel.say(self.panel.losses, f"Total {total:.4g} · style {style:.3g} · content {content:.3g}")
+            text = f"total {_short(total)}, style {_short(style)}, content {_short(content)}"
+            Panel.say(self.panel.losses, text)
         if not self.panel.status.text().startswith("Warning"):
             Panel.say(self.panel.status, "")
         if self._plot is not None:
@@ -384,6 +397,7 @@ class StyleTransferWidget(Container):
     def _show_state(self) -> None:
         run = self._run
         self.panel.show_running(run is not None, self.is_paused, run is not None and run.stopping)
+        self.panel.results.setEnabled(any(made_by_us(layer) for layer in self._viewer.layers))
 
     def _show_plot(self) -> None:
         """The curves come with the first run: matplotlib takes a while to import."""
@@ -419,6 +433,11 @@ class StyleTransferWidget(Container):
         self._gone = True
         if self._run is not None:
             self._run.abandon()
+
+
+def _short(loss: float) -> str:
+    """Three digits, and no more of an exponent than there is: 2.84e8."""
+    return f"{loss:.3g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def _size(count: int) -> str:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.qt.threading import GeneratorWorker
 
-from napari_nst.errors import EngineError, FileError, OutOfMemoryError, StyleTransferError
+from napari_nst.errors import EngineError, OutOfMemoryError, StyleTransferError
 from napari_nst.viewer.listening import listen, unlisten
 from napari_nst.viewer.region import Cut
+from napari_nst.viewer.saving import save
 
 if TYPE_CHECKING:
     from napari_nst.transfer import StyleTransfer, TransferProgress
@@ -291,7 +292,7 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
         yield camera.take()
     if not control.keep or len(result.losses.total) == 0:
         return Done(result)
-    return _save(job, result)
+    return Done(result, *save(job, result))
 
 
 class _Camera:
@@ -332,36 +333,6 @@ class _Camera:
         )
         self.unseen.clear()
         return snapshot
-
-
-def _save(job: Job, result: StyleTransfer) -> Done:
-    if job.folder is None:
-        return Done(result)
-    from napari_nst.outputs import save_transfer
-
-    try:
-        saved = save_transfer(
-            result, job.folder, job.target_name, job.style_name, like=_file_info(job), inputs=job.inputs
-        )
-    except (FileError, OSError) as error:
-        return Done(result, problem=f"The files of this run were not written to {job.folder}: {error}")
-    return Done(result, {name: str(path) for name, path in vars(saved).items()})
-
-
-def _file_info(job: Job) -> Any:
-    """What the written TIFF should say about pixels: the resolution of the target's file, the layer's pixel size."""
-    from napari_nst.images.reading import FileInfo, read_image
-
-    info = None
-    if job.target_path and Path(job.target_path).is_file():
-        try:
-            info = read_image(job.target_path)[1]
-        except StyleTransferError:
-            logger.debug("No resolution was found in %s.", job.target_path, exc_info=True)
-    if job.pixel_size_um is None:
-        return info
-    known = {"pixel_size": job.pixel_size_um, "pixel_unit": "um"}
-    return FileInfo(Path(job.target_name), "", **known) if info is None else dataclasses.replace(info, **known)
 
 
 def _cores() -> int:

@@ -1,0 +1,144 @@
+"""A viewer with two images and a docked widget, and small seeded runs that take about a second."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.qt.threading import GeneratorWorker
+
+#: Generous: a slow machine must not fail, and nothing waits longer than it needs.
+TIMEOUT = 120_000
+
+
+@pytest.fixture(autouse=True)
+def strict_qt(monkeypatch):
+    """A widget that outlives its viewer fails its test."""
+    monkeypatch.setenv("NAPARI_STRICT_QT", "1")
+
+
+@pytest.fixture(autouse=True)
+def documents(monkeypatch, tmp_path):
+    """Nothing is written into anybody's documents."""
+    folder = tmp_path / "documents"
+    monkeypatch.setattr("platformdirs.user_documents_path", lambda: folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_worker_left():
+    """Every run has ended with its test: the set is emptied by a signal, so its thread is over too."""
+    yield
+    GeneratorWorker.await_workers(TIMEOUT)
+
+
+@pytest.fixture
+def notified(monkeypatch):
+    """The notifications that a user has seen, as (severity, message)."""
+    from napari.utils.notifications import notification_manager
+
+    seen = []
+
+    def see(notification):
+        seen.append((str(notification.severity), notification.message))
+
+    notification_manager.notification_ready.connect(see)
+    yield seen
+    notification_manager.notification_ready.disconnect(see)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy):
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def images(viewer, pair):
+    """Target and style of 48 × 64 pixels in the viewer."""
+    target = viewer.add_image(pair.target[:48, :64].copy(), name="target")
+    style = viewer.add_image(pair.style[:48, :64].copy(), name="style")
+    return target, style
+
+
+@pytest.fixture
+def open_widget(viewer):
+    """Docks one more widget with a quick setting: shallow layers, four steps."""
+
+    def dock(name="Style Transfer"):
+        from napari_nst.viewer.widget import StyleTransferWidget
+
+        widget = StyleTransferWidget(viewer)
+        viewer.window.add_dock_widget(widget, name=name)
+        set_quick(widget)
+        return widget
+
+    return dock
+
+
+@pytest.fixture
+def widget(images, open_widget):
+    return open_widget()
+
+
+def set_quick(widget, epoch=4):
+    fields = widget.parameters
+    fields.preset.value = "texture"
+    fields.content_layers.value = ("relu2_1",)
+    fields.style_layers.value = ("relu1_1", "relu2_1")
+    fields.tolerance.value = 0.0
+    fields.epoch.value = epoch
+    fields.threads.value = 1
+    fields.device.value = "cpu"
+    widget.interval.value = 0.1
+
+
+class Runner:
+    """Runs a widget to its end, and keeps what it emitted."""
+
+    def __init__(self, qtbot):
+        self.qtbot = qtbot
+        self.layers, self.errors = [], []
+
+    def watch(self, widget):
+        widget.finished.connect(self.layers.append)
+        widget.errored.connect(self.errors.append)
+
+    def until(self, condition):
+        self.qtbot.waitUntil(condition, timeout=TIMEOUT)
+
+    def wait(self, widget):
+        self.qtbot.waitUntil(lambda: not widget.is_running, timeout=TIMEOUT)
+
+    def wait_steps(self, widget, count=1):
+        self.qtbot.waitUntil(lambda: widget.is_running and len(widget.losses) >= count, timeout=TIMEOUT)
+
+    def __call__(self, widget):
+        self.watch(widget)
+        widget.run()
+        self.wait(widget)
+        assert self.layers, "finished was not emitted"
+        return self.layers[-1]
+
+
+@pytest.fixture
+def runner(qtbot):
+    return Runner(qtbot)
+
+
+@pytest.fixture
+def random(rng):
+    """A random affine world for a layer of so many dimensions."""
+
+    def make(ndim):
+        turned, _ = np.linalg.qr(rng.normal(size=(ndim, ndim)))
+        affine = np.eye(ndim + 1)
+        affine[:-1, :-1] += 0.2 * rng.normal(size=(ndim, ndim))
+        affine[:-1, -1] = 10 * rng.normal(size=ndim)
+        return {
+            "scale": rng.uniform(0.2, 3, ndim),
+            "translate": rng.normal(size=ndim) * 20,
+            "rotate": turned if np.linalg.det(turned) > 0 else -turned if ndim % 2 else turned[::-1],
+            "shear": rng.uniform(-0.3, 0.3, ndim * (ndim - 1) // 2),
+            "affine": affine,
+        }
+
+    return make
