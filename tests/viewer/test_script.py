@@ -26,7 +26,11 @@ def run_fresh(script, folder):
     # Nothing of the script is changed: this only keeps its last variable.
     keep = "\nimport numpy\nnumpy.save('array.npy', result.image)\n"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-"], input=script + keep, cwd=folder, capture_output=True, text=True
+        [sys.executable, "-X", "utf8", "-W", "error", "-"],
+        input=script + keep,
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     return np.load(folder / "array.npy"), done.stdout
@@ -139,7 +143,7 @@ def test_result_of_the_widget(make_napari_viewer_proxy, qtbot, tmp_path, monkeyp
 def test_files_planes_regions_and_masks(tmp_path):
     rng = np.random.default_rng(0)
     # Names and folders that need quoting.
-    folder = tmp_path / 'it\'s "quoted" é'
+    folder = tmp_path / "it's 20 µm é"
     folder.mkdir()
     target = from_file(folder / "a stack.tif", rng.integers(0, 60000, (5, 40, 44), dtype=np.uint16), "a 'stack'\n")
     style = from_file(folder / "colour.tif", rng.integers(0, 255, (36, 40, 3), dtype=np.uint8), "colour")
