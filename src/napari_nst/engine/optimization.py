@@ -17,6 +17,9 @@ __all__ = ["Cancel", "Optimization", "Progress", "as_cancel"]
 #: On a GPU the losses are looked at every so many steps: each look waits for the device.
 _LOOK_EVERY = 10
 
+#: Longest step of L-BFGS in any pixel, of the value range.
+_LONGEST_STEP = 0.25
+
 
 @runtime_checkable
 class _Event(Protocol):
@@ -156,12 +159,15 @@ class Optimization:
             When a loss or the picture is no longer finite; :attr:`last_good` holds the last good picture.
         """
         while self.step < self.parameters.epoch:
+            before = self._x.detach().clone() if self.parameters.optimizer == "lbfgs" else None
             try:
                 self._optimizer.step(self._closure)  # type: ignore[arg-type]  # LBFGS reads the tensor as a float
             except _CancelledError:
                 self.stopped = "cancelled"
                 return
             self.step += 1
+            if before is not None:
+                self._shorten(before)
             if self.parameters.clip and self.parameters.optimizer == "adam":
                 with torch.no_grad():
                     self._x.clamp_(*self.bounds)
@@ -174,6 +180,20 @@ class Optimization:
             if self.stopped:
                 return
         self.stopped = "finished"
+
+    @torch.no_grad()
+    def _shorten(self, before: torch.Tensor) -> None:
+        """Shorten a step of L-BFGS that goes too far; its direction stays, and so does the truth of its curvature.
+
+        Where the loss is concave at the start, as under a style of more contrast, PyTorch finds no curvature to scale
+        by and steps by the gradient itself, which may be 1e9.  Healthy steps are shorter than the limit.
+        """
+        largest = float((self._x - before).abs().max())
+        if largest > _LONGEST_STEP:
+            share = _LONGEST_STEP / largest
+            self._x.copy_(before + share * (self._x - before))
+            state = self._optimizer.state[self._x]
+            state["t"] = state["t"] * share
 
     def _closure(self) -> torch.Tensor:
         if self._cancelled():
