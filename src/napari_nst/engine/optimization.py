@@ -120,6 +120,9 @@ class Optimization:
         self._x = start.detach().clone().requires_grad_()
         self._good = start.detach().clone()
         self._buffer = torch.full((parameters.epoch, 3), math.nan, dtype=start.dtype, device=start.device)
+        # Adam squares the gradient: beyond this the squares are infinite, and every step is 0 without a word.
+        self._largest_gradient = math.sqrt(torch.finfo(start.dtype).max) if parameters.optimizer == "adam" else math.inf
+        self._too_steep = torch.zeros((), dtype=torch.bool, device=start.device)
         self._look_every = 1 if start.device.type == "cpu" else min(_LOOK_EVERY, parameters.window)
         self._optimizer: torch.optim.Optimizer
         if parameters.optimizer == "lbfgs":
@@ -205,13 +208,21 @@ class Optimization:
             # Kept on the device: no step waits for the question whether it went well.
             finite = losses.isfinite().all() & self._x.isfinite().all()
             self._good = torch.where(finite, self._x, self._good)
-            gradient = evaluation.gradient
-            self._x.grad = gradient if self.active is None else gradient * self.active
+            gradient = evaluation.gradient if self.active is None else evaluation.gradient * self.active
+            self._too_steep = self._too_steep | (gradient.abs().max() > self._largest_gradient)
+            self._x.grad = gradient
         return losses[2]
 
     def _check_finite(self, last: bool) -> None:
         values = self.losses.cpu()
         bad = (~values.isfinite()).any(1).nonzero()
+        if len(bad) == 0 and bool(self._too_steep):
+            raise DivergenceError(
+                f"The gradient is too large for {str(values.dtype).removeprefix('torch.')}, whose squares Adam needs, at step {self.step} of "
+                f"{self.parameters.epoch}. Lower alpha ({self.parameters.alpha:g}) and beta ({self.parameters.beta:g}) by the "
+                "same factor, which changes nothing else under Adam, or choose precision='float64'.",
+                self.step - 1,
+            )
         if len(bad) == 0 and (not last or bool(self._x.isfinite().all())):
             return
         step = int(bad[0]) if len(bad) else self.step
