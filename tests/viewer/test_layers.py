@@ -36,7 +36,16 @@ def test_everything_is_taken_over(model, random, rng):
     for name in ("scale", "translate", "rotate", "shear"):
         np.testing.assert_allclose(getattr(result, name), getattr(target, name), rtol=1e-10, atol=1e-12, err_msg=name)
     np.testing.assert_allclose(result.affine.affine_matrix, target.affine.affine_matrix)
-    for name in ("units", "axis_labels", "contrast_limits", "gamma", "interpolation2d", "rgb", "depiction", "rendering"):
+    for name in (
+        "units",
+        "axis_labels",
+        "contrast_limits",
+        "gamma",
+        "interpolation2d",
+        "rgb",
+        "depiction",
+        "rendering",
+    ):
         assert getattr(result, name) == getattr(target, name), name
     assert result.colormap.name == "magma"
     # A result covers its target and is seen, whatever the target's own state.

@@ -49,9 +49,7 @@ def test_a_rectangle_lies_where_it_was_drawn(model, random, rng, trial):
         rng.normal()  # another world for each trial
     target = model.add_image(rng.random((60, 70)), **random(2))
     corners = rectangle(9.8, 20.2, 42.1, 51.9)
-    shapes = model.add_shapes(
-        [np.array([target.data_to_world(corner) for corner in corners])], shape_type="rectangle"
-    )
+    shapes = model.add_shapes([np.array([target.data_to_world(corner) for corner in corners])], shape_type="rectangle")
     cut = cut_layer(target, model, shapes, "target")
     assert cut.start == (10, 20)
     assert cut.stop == (42, 52)
@@ -158,7 +156,7 @@ def test_a_position_off_the_stack_is_refused(model, rng):
     model.add_image(rng.random((9, 30, 40)))
     short = model.add_image(rng.random((3, 30, 40)), name="short")
     model.dims.set_point(0, 7)
-    with pytest.raises(ImageError, match="plane 7 of the style 'short'.*planes 0 to 2"):
+    with pytest.raises(ImageError, match=r"plane 7 of the style 'short'.*planes 0 to 2"):
         cut_layer(short, model, PLANE, "style")
 
 

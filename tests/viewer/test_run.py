@@ -112,7 +112,7 @@ def test_a_rectangle_of_a_world(viewer, images, widget, runner):
     layer = runner(widget)
     assert layer.data.shape == (32, 32)
     for point in ((0, 0), (31, 5.5)):
-        np.testing.assert_allclose(layer.data_to_world(point), target.data_to_world(np.array(point) + (8, 16)))
+        np.testing.assert_allclose(layer.data_to_world(point), target.data_to_world(np.add(point, (8, 16))))
     assert layer.metadata[KEY]["region"]["target"]["kind"] == "rectangle"
 
 

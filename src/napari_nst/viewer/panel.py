@@ -25,7 +25,7 @@ from superqt import QCollapsible
 if TYPE_CHECKING:
     from magicgui.widgets.bases import BaseValueWidget
 
-__all__ = ["Panel", "breakable"]
+__all__ = ["Panel", "breakable", "short_text", "size_text", "time_text"]
 
 
 #: Fields that need the whole width.
@@ -35,6 +35,22 @@ _WIDE = ("content_layers", "style_layers")
 def breakable(text: str) -> str:
     """Let Qt break a line inside a path too: it would clip it."""
     return text.replace("/", "/\u200b").replace("\\", "\\\u200b").replace("_", "_\u200b")
+
+
+def short_text(loss: float) -> str:
+    """Three digits, and no more of an exponent than there is: 2.84e8."""
+    return f"{loss:.3g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+def size_text(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
+
+
+def time_text(seconds: float) -> str:
+    """Minutes and seconds, or hours, for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def _text(tooltip: str) -> QLabel:

@@ -155,6 +155,7 @@ class TransferRun:
         if not self._deleted:
             self._show(message)
         self.advanced.emit(message)
+        self._control.shown()
 
     def _show(self, snapshot: Snapshot) -> None:
         cut = self._placement.cut

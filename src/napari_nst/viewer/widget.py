@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, Container, FileEdit, FloatSpinBox
-from magicgui.widgets.bases import BaseValueWidget
+from magicgui.widgets import Container
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
@@ -19,10 +17,11 @@ from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.record import KEY
 from napari_nst.viewer import commands
 from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
+from napari_nst.viewer.choices import ExtraFields
 from napari_nst.viewer.compare import comparison_of, remember
 from napari_nst.viewer.controls import LayerChoice, ParameterFields, in_order, shrinkable
 from napari_nst.viewer.layers import made_by_us, plain
-from napari_nst.viewer.panel import Panel
+from napari_nst.viewer.panel import Panel, short_text, size_text, time_text
 from napari_nst.viewer.region import WHOLE, region_choices
 from napari_nst.viewer.run import TransferRun
 from napari_nst.viewer.settings import defaults
@@ -73,6 +72,7 @@ class StyleTransferWidget(Container):
         self._run: TransferRun | None = None
         self._plot: Any = None
         self._device = ""
+        self._warnings: list[str] = []
         self.target = LayerChoice(
             self._images, name="target", label="Target", tooltip="The image to improve; it is not changed."
         )
@@ -83,15 +83,19 @@ class StyleTransferWidget(Container):
             tooltip="An image of the same tissue whose texture is taken over.",
         )
         self.parameters = ParameterFields()
-        self._make_choices()
+        extra = ExtraFields(self._regions, self._masks)
+        self.region, self.mask, self.style_mask = extra.region, extra.mask, extra.style_mask
+        self.interval, self.write_files, self.output_folder = extra.interval, extra.write_files, extra.output_folder
+        shrinkable(self.target)
+        shrinkable(self.style)
         super().__init__(
-            widgets=[self.target, self.style, self.parameters, *self._choices], labels=False, name="style_transfer"
+            widgets=[self.target, self.style, self.parameters, *extra.all()], labels=False, name="style_transfer"
         )
         self.margins = (0, 0, 0, 0)
         specs = StyleTransferParameters.specs()
         self.panel = Panel(
             [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
-            in_order([*self._choices, *(self.parameters[s.name] for s in specs if s.advanced)]),
+            in_order([*extra.all(), *(self.parameters[s.name] for s in specs if s.advanced)]),
         )
         self.native.layout().addWidget(self.panel)
         self.parameters.native.hide()  # its fields are in the panel
@@ -100,69 +104,6 @@ class StyleTransferWidget(Container):
         self._apply_preferences()
         self.reset_choices()
         self._show_state()
-
-    def _make_choices(self) -> None:
-        self.region = LayerChoice(
-            self._regions,
-            name="region",
-            label="Region",
-            tooltip="What of the target takes part: the whole layer; of a stack the plane that is shown, or all planes one by one; "
-            "or the first selected, else the last rectangle of a Shapes layer. The result lies exactly there.",
-        )
-        self.mask = LayerChoice(
-            self._masks,
-            name="mask",
-            label="Target mask",
-            tooltip="Which pixels of the target count and may change. none: all; black border: those inside the black border of a "
-            "montage; a Labels layer: the painted ones (of a stack, those of the plane that is shown, for all planes).",
-        )
-        self.style_mask = LayerChoice(
-            self._masks,
-            name="style_mask",
-            label="Style mask",
-            tooltip="Which pixels of the style count, in the same way.",
-        )
-        self.interval = FloatSpinBox(
-            name="interval",
-            label="Preview every",
-            value=0.3,
-            min=0.1,
-            max=60,
-            step=0.1,
-            tooltip="Seconds between two updates of the preview and the curves. A larger number takes less time from a fast run.",
-        )
-        self.interval.native.setSuffix(" s")
-        self.write_files = CheckBox(
-            name="write_files",
-            label="Write files",
-            value=True,
-            tooltip="Write the result (TIFF), the losses (CSV), the learning curves (PNG) and the record (JSON) after a run. "
-            "Nothing is ever overwritten.",
-        )
-        self.write_files.native.setText("")
-        self.output_folder = FileEdit(
-            name="output_folder",
-            label="Output folder",
-            mode=FileDialogMode.EXISTING_DIRECTORY,
-            nullable=True,
-            tooltip="Where the files are written. Empty: beside the target's file, or in a folder napari-nst in your documents if the "
-            "target has none.",
-        )
-        self.output_folder.line_edit.tooltip = self.output_folder.tooltip
-        self.output_folder.line_edit.native.setPlaceholderText("automatic")
-        self.output_folder.choose_btn.text = "…"
-        self.output_folder.choose_btn.tooltip = "Choose the folder."
-        self.output_folder.choose_btn.native.setFixedWidth(32)
-        self._choices: list[BaseValueWidget[Any]] = [
-            self.region,
-            self.mask,
-            self.style_mask,
-            self.write_files,
-            self.output_folder,
-            self.interval,
-        ]
-        for field in (self.target, self.style, *self._choices[:3], self.interval):
-            shrinkable(field)
 
     def _connect(self) -> None:
         panel = self.panel
@@ -260,7 +201,8 @@ class StyleTransferWidget(Container):
         run.ended.connect(self._on_ended)
         for label in (self.panel.step, self.panel.losses):
             Panel.say(label, "")
-        Panel.say(self.panel.status, "Loading the network…")
+        self._warnings.clear()
+        self._say("Loading the network…")
         self.panel.progress.setRange(0, 0)
         self.panel.progress.show()
         run.start()
@@ -285,9 +227,9 @@ class StyleTransferWidget(Container):
             self._show_state()
 
     def _on_begun(self, begun: Begun) -> None:
-        self._device = f"{begun.device} · {_size(begun.memory)}"
+        self._device = f"{begun.device} · {size_text(begun.memory)}"
         Panel.say(self.panel.device, self._device)
-        Panel.say(self.panel.status, "Preparing the pictures…")
+        self._say("Preparing the pictures…")
         self.panel.progress.setRange(0, begun.total)
         self.panel.progress.setValue(0)
 
@@ -296,21 +238,21 @@ class StyleTransferWidget(Container):
         self.panel.progress.setValue(now.step)
         text = f"Step {now.step} of {now.total}"
         if now.seconds_per_step:
-            text += f", {_time((now.total - now.step) * now.seconds_per_step)} left"
-            whole = _time(now.total * now.seconds_per_step)
+            text += f", {time_text((now.total - now.step) * now.seconds_per_step)} left"
+            whole = time_text(now.total * now.seconds_per_step)
             Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole} in all")
         Panel.say(self.panel.step, text)
         if len(self._run.losses):
             style, content, total = self._run.losses[-1]
-            text = f"total {_short(total)}, style {_short(style)}, content {_short(content)}"
+            text = f"total {short_text(total)}, style {short_text(style)}, content {short_text(content)}"
             Panel.say(self.panel.losses, text)
-        if not self.panel.status.text().startswith("Warning"):
-            Panel.say(self.panel.status, "")
+        self._say("")
         if self._plot is not None:
             self._plot.show_losses(self._run.losses)
 
     def _on_warned(self, message: str) -> None:
-        Panel.say(self.panel.status, f"Warning: {message}")
+        self._warnings.append(f"Warning: {message}")
+        self._say("")
 
     def _on_ended(self, layer: Any, error: Exception | None, summary: str) -> None:
         self._run = None
@@ -319,8 +261,7 @@ class StyleTransferWidget(Container):
         if layer is not None:
             remember(layer, target, style)
         if not self._gone:
-            warning = self.panel.status.text() if self.panel.status.text().startswith("Warning") else ""
-            Panel.say(self.panel.status, "\n".join(filter(None, (warning.replace("\u200b", ""), summary))))
+            self._say(summary)
             if self.panel.progress.maximum() == 0:
                 self.panel.progress.setRange(0, 1)
             if error is None and layer is not None and layer.metadata[KEY]["stopped"] != "cancelled":
@@ -336,7 +277,8 @@ class StyleTransferWidget(Container):
         try:
             self.run()
         except StyleTransferError as error:
-            Panel.say(self.panel.status, str(error))
+            self._warnings.clear()
+            self._say(str(error))
             show_error(str(error))
 
     def _on_stop_clicked(self) -> None:
@@ -376,7 +318,7 @@ class StyleTransferWidget(Container):
         except StyleTransferError as error:
             show_error(str(error))
             return
-        Panel.say(self.panel.status, f"Settings of {layer.name}.")
+        self._say(f"Settings of {layer.name}.")
 
     def use_settings(self, layer: Image) -> None:
         """Fill the fields with the settings that made a layer.
@@ -393,6 +335,10 @@ class StyleTransferWidget(Container):
         self.parameters.fill(values)
 
     # Looks -------------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        """Show what happened, below the warnings of the run."""
+        Panel.say(self.panel.status, "\n".join([*self._warnings, *filter(None, [text])]))
 
     def _show_state(self) -> None:
         run = self._run
@@ -433,19 +379,3 @@ class StyleTransferWidget(Container):
         self._gone = True
         if self._run is not None:
             self._run.abandon()
-
-
-def _short(loss: float) -> str:
-    """Three digits, and no more of an exponent than there is: 2.84e8."""
-    return f"{loss:.3g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
-
-
-def _time(seconds: float) -> str:
-    """Minutes and seconds, or hours, for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

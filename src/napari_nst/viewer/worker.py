@@ -138,8 +138,24 @@ class Control:
         self.keep = True
         self.abandoned = False
         self.messages: deque[str] = deque()
+        self._shown_at: float | None = 0.0
         self._going = Event()
         self._going.set()
+
+    def showing(self) -> None:
+        """A snapshot is on its way to the viewer."""
+        self._shown_at = None
+
+    def shown(self) -> None:
+        """The viewer is done with it."""
+        self._shown_at = time.perf_counter()
+
+    def rested(self, interval: float) -> bool:
+        """Whether the viewer has had so many seconds for other things since the last snapshot.
+
+        A fast run on a slow screen would else pile up snapshots, and the viewer would do nothing but show them.
+        """
+        return self._shown_at is not None and time.perf_counter() - self._shown_at >= interval
 
     @property
     def paused(self) -> bool:
@@ -269,7 +285,6 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
 
     steps = transfer_steps(target, style, cancel=control.cancelled, **job.options, **parameters.asdict())
     camera = _Camera(target if job.target_cut.stack else None)
-    shown = time.perf_counter()
     try:
         while True:
             try:
@@ -278,12 +293,12 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
                 result: StyleTransfer = end.value
                 break
             if camera.last is not None and now.plane != camera.last.plane:
+                control.showing()
                 yield camera.take()  # the last of a plane, before the next one is shown
-                shown = time.perf_counter()
             camera.see(now)
-            if control.paused or time.perf_counter() - shown >= job.interval or now.step == 1:
+            if control.paused or now.step == 1 or control.rested(job.interval):
+                control.showing()
                 yield camera.take()
-                shown = time.perf_counter()
             if control.paused:
                 camera.began += control.wait()
     finally:
