@@ -1,7 +1,6 @@
 """Synthetic mosaics: geometry, optics and noise against formulas that the generator does not share."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -216,10 +215,3 @@ def test_any_shape_is_filled(shape):
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(ParameterError, match=message):
         cone_mosaic(**options)
-
-
-def test_a_pair_takes_well_under_a_second():
-    mosaic_pair(seed=1)
-    start = time.process_time()
-    mosaic_pair(seed=2)
-    assert time.process_time() - start < 2  # about 0.3 s; the rest is for slow machines
