@@ -256,8 +256,9 @@ class NSTPipelineManager:
             When a loss is no longer finite; its ``partial`` is the last good picture.
         """
         _logger.info("%s", _name_of(self.__original_img))
+        good = now = self.nst.generated.detach().clone()
         for step in range(self.__total_steps):
-            before = self.nst.generated.detach().clone()
+            good, now = now, self.nst.generated.detach().clone()
             original_loss, style_loss = self.nst.calculate_losses()
             total_loss = self.nst.optimize(original_loss, style_loss)
             self.log_losses({"style": style_loss, "original": original_loss, "total": total_loss})
@@ -266,7 +267,7 @@ class NSTPipelineManager:
                     f"The total loss became {self.total_losses[-1]} at step {step} of {self.__total_steps}: lower lr, alpha or "
                     "beta. The picture before that step is kept.",
                     step,
-                    before,
+                    good,  # not `now`: these are its losses
                 )
             if self.should_stop(total_loss):
                 break
