@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     import napari
 
     from napari_nst.demo import DemoResults
+    from napari_nst.viewer.widget import StyleTransferWidget
 
 __all__ = ["add_demo", "show_demo"]
 
 
-def add_demo(viewer: napari.Viewer, demo: DemoResults) -> None:
+def add_demo(viewer: napari.Viewer, demo: DemoResults) -> StyleTransferWidget:
     """Add target, style, results and the true cones as layers, and open the widget on the pair."""
     pair = demo.pair
     target = viewer.add_image(pair.target, name="target", colormap="gray", contrast_limits=(0, 255))
@@ -25,8 +26,10 @@ def add_demo(viewer: napari.Viewer, demo: DemoResults) -> None:
     viewer.add_points(
         pair.target_cones, name="true cones", size=2, face_color="transparent", border_color="yellow", visible=False
     )
+    widget: StyleTransferWidget
     _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Style Transfer")
     widget.target.value, widget.style.value = target, style
+    return widget
 
 
 def show_demo(demo: DemoResults) -> None:
