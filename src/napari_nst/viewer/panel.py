@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QFormLayout,
@@ -98,7 +98,7 @@ class Panel(QScrollArea):
         self.labels: dict[str, QLabel] = {}
         self.restore = _button("Restore", "Set every field that the preset governs back to what the preset says.")
         self.restore.hide()
-        self.device = _text("The device of the last run, the memory that it needs there, and the time of a step.")
+        self.device = _text("The device of the last run, the memory needed there, the time of a step and of all steps.")
         self.run = _button("Run", "Start the transfer. The result appears as a preview at once, above the target.")
         self.pause = _button(
             "Pause", "Hold after the step at work; the preview and the losses stay. Press again to go on."
@@ -143,8 +143,21 @@ class Panel(QScrollArea):
         rows.addWidget(self._results())
         rows.addStretch(1)
         self.setWidget(content)
+        content.installEventFilter(self)
         self.setMinimumWidth(300)
         self._order([*fields, *advanced])
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Give the rows the height that they need at this width.
+
+        Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
+        """
+        content = self.widget()
+        if watched is content and content is not None and event is not None:
+            layout = content.layout()
+            if layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+                content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
+        return super().eventFilter(watched, event)
 
     def _form(self, fields: list[BaseValueWidget]) -> QFormLayout:
         form = QFormLayout()

@@ -240,7 +240,7 @@ class StyleTransferWidget(Container):
         if now.seconds_per_step:
             text += f", {time_text((now.total - now.step) * now.seconds_per_step)} left"
             whole = time_text(now.total * now.seconds_per_step)
-            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole} in all")
+            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole}")
         Panel.say(self.panel.step, text)
         if len(self._run.losses):
             style, content, total = self._run.losses[-1]
