@@ -132,12 +132,17 @@ def apply_change(
         limits = np.finfo(values.dtype)
         out = np.clip(values.astype(np.float64) + delta, float(limits.min), float(limits.max))
         return np.where(delta == 0, values, out.astype(values.dtype))
-    info = np.iinfo(values.dtype)
-    delta = np.rint(delta)
-    delta = np.clip(delta, float(info.min) - values.astype(np.float64), float(info.max) - values.astype(np.float64))
-    # Added and taken off apart, in the picture's own type: 64-bit integers do not fit a double.
-    up, down = np.maximum(delta, 0), np.maximum(-delta, 0)
-    return np.asarray(values + up.astype(values.dtype) - down.astype(values.dtype))
+    # In unsigned integers of the same width, which wrap around without loss: 64-bit integers do not fit a double, and
+    # the way from one end of a signed type to the other does not fit the type.
+    info, unsigned = np.iinfo(values.dtype), np.dtype(f"u{values.dtype.itemsize}")
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    held = native.astype(unsigned)
+    highest, lowest = (np.array(limit, native.dtype).astype(unsigned) for limit in (info.max, info.min))
+    whole = np.rint(delta)
+    largest = np.nextafter(2.0**info.bits, 0) if info.bits > 53 else 2.0**info.bits - 1
+    up, down = (np.clip(part, 0, largest).astype(unsigned) for part in (whole, -whole))
+    moved = held + np.minimum(up, highest - held) - np.minimum(down, held - lowest)
+    return np.asarray(moved.astype(native.dtype))
 
 
 def digest_of(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np.ndarray[Any, Any]]) -> str:
