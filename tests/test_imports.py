@@ -1,0 +1,81 @@
+"""What importing costs: nothing heavy until it is used."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "cv2", "matplotlib", "skimage", "scipy", "dask", "napari", "qtpy", "tifffile")
+
+
+def loaded_after(code, *more):
+    script = f"{code}\nimport sys\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *more], capture_output=True, text=True, timeout=120, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import napari_nst",
+        "import napari_nst.engine",
+        "import napari_nst.engine.parameters, napari_nst.engine.presets, napari_nst.engine.layers",
+        "import napari_nst; napari_nst.StyleTransferParameters(preset='texture')",
+        "import napari_nst; napari_nst.StyleTransferParameters.specs()",
+        "import napari_nst.errors",
+    ],
+)
+def test_nothing_heavy_is_imported(code):
+    assert loaded_after(code) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import napari_nst.images",
+        "import napari_nst; napari_nst.ImageFile, napari_nst.mosaic_pair, napari_nst.pad_to_square",
+        "import napari_nst.outputs, napari_nst.plots",
+    ],
+)
+def test_pictures_need_neither_torch_nor_opencv_nor_matplotlib_to_be_imported(code):
+    assert not loaded_after(code) & {"torch", "torchvision", "cv2", "matplotlib", "napari"}
+
+
+@pytest.mark.parametrize("code", ["import napari_nst.transfer", "import napari_nst.pipeline"])
+def test_a_transfer_imports_torch_and_no_screen(code):
+    found = loaded_after(code)
+    assert "torch" in found
+    assert not found & {"torchvision", "cv2", "matplotlib", "napari", "qtpy"}
+
+
+def test_importing_the_package_is_quick():
+    # Less what Python itself and NumPy-free packages cost: the best of some, since others use the machine.
+    def seconds(code):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+        return time.perf_counter() - began
+
+    nothing = min(seconds("pass") for _ in range(3))
+    package = min(seconds("import napari_nst") for _ in range(3))
+    assert package - nothing < 0.5
+
+
+def test_the_guard_of_triton_is_passed_before_torch():
+    code = (
+        "import sys, builtins\n"
+        "order = []\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'triton'): order.append(name)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import napari_nst.engine._torch\n"
+        "print(*order)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    order = done.stdout.split()
+    assert "torch" in order
+    if sys.platform == "linux":
+        assert order[0] == "triton"
