@@ -48,8 +48,9 @@ def aoslo():
 @pytest.fixture(scope="session")
 def torchvision_file(tmp_path_factory):
     """A .pth file with torchvision's names and a seeded network, removed at the end (80 MB)."""
-    import oracle
     import torch
+
+    import oracle
 
     path = tmp_path_factory.mktemp("weights") / "vgg19.pth"
     torch.save(oracle.random_state(), path)

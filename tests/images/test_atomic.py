@@ -87,9 +87,7 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path):
             write_new(path, text(""))
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user"
-)
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user")
 def test_a_folder_without_permission_is_told(tmp_path):
     tmp_path.chmod(0o500)
     try:

@@ -128,9 +128,7 @@ def test_pages_of_different_size_give_the_first_and_a_warning(tmp_path, caplog):
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_lzw_needs_no_optional_codec(tmp_path, dtype, channels):
     image = noise((20, 31, *channels), dtype)
-    cv2.imwrite(
-        str(tmp_path / "x.tif"), image[..., ::-1] if channels else image, [cv2.IMWRITE_TIFF_COMPRESSION, 5]
-    )
+    cv2.imwrite(str(tmp_path / "x.tif"), image[..., ::-1] if channels else image, [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
         assert tiff.pages.first.compression == 5
     assert np.array_equal(read_image(tmp_path / "x.tif")[0], image)
@@ -145,9 +143,7 @@ def test_lzw_with_transparency_keeps_its_colours(tmp_path):
 def test_lzw_pages_become_a_stack(tmp_path):
     planes = [Image.fromarray(noise((20, 31), seed=seed)) for seed in range(3)]
     planes[0].save(tmp_path / "x.tif", save_all=True, append_images=planes[1:], compression="tiff_lzw")
-    assert np.array_equal(
-        read_image(tmp_path / "x.tif")[0], np.stack([np.asarray(plane) for plane in planes])
-    )
+    assert np.array_equal(read_image(tmp_path / "x.tif")[0], np.stack([np.asarray(plane) for plane in planes]))
 
 
 def test_white_is_zero_is_inverted(tmp_path):
@@ -165,9 +161,7 @@ def test_bits_and_palettes_become_bytes_and_colour(tmp_path, extension):
     read = read_image(tmp_path / f"bits.{extension}")[0]
     assert read.dtype == np.uint8
     assert np.array_equal(read, np.asarray(bits.convert("L")))
-    assert np.array_equal(
-        read_image(tmp_path / f"palette.{extension}")[0], np.asarray(palette.convert("RGB"))
-    )
+    assert np.array_equal(read_image(tmp_path / f"palette.{extension}")[0], np.asarray(palette.convert("RGB")))
 
 
 def test_a_palette_of_imagej_only_colours_the_display(tmp_path):

@@ -88,9 +88,7 @@ def test_spots_lie_on_the_cones(seed):
 
 
 def test_places_are_drawn_between_pixels():
-    mosaic = cone_mosaic(
-        (160, 160), 12.0, vessel=False, reflectance_cv=0.0, jitter=0.05, dtype=np.uint16, **CLEAN
-    )
+    mosaic = cone_mosaic((160, 160), 12.0, vessel=False, reflectance_cv=0.0, jitter=0.05, dtype=np.uint16, **CLEAN)
     image = mosaic.image.astype(float)
     errors = []
     for row, column in interior(mosaic.cones, image.shape, 12):
@@ -148,18 +146,14 @@ def test_a_pair_is_poor_and_good(dtype, seed):
     pair = mosaic_pair(seed=seed, dtype=dtype)
     offset = 32768 if dtype is np.uint16 else 0
     target, style, reference = (getattr(pair, name).astype(float) - offset for name in FIELDS[:3])
-    assert all(
-        getattr(pair, name).dtype == dtype and getattr(pair, name).shape == (256, 256) for name in FIELDS[:3]
-    )
+    assert all(getattr(pair, name).dtype == dtype and getattr(pair, name).shape == (256, 256) for name in FIELDS[:3])
     poor, good, best = (cone_band_contrast(image, pair.spacing) for image in (target, style, reference))
     assert poor < 0.6 * best
     assert good == pytest.approx(best, rel=0.4)
     assert noise_floor(target) > 2 * noise_floor(reference)
     assert np.corrcoef(target.ravel(), reference.ravel())[0, 1] > 0.5
     assert abs(np.corrcoef(style.ravel(), reference.ravel())[0, 1]) < 0.3
-    assert len(pair.style_cones) != len(pair.target_cones) or not np.allclose(
-        pair.style_cones, pair.target_cones
-    )
+    assert len(pair.style_cones) != len(pair.target_cones) or not np.allclose(pair.style_cones, pair.target_cones)
 
 
 def test_the_reference_is_the_target_imaged_well():

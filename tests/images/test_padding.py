@@ -78,9 +78,7 @@ def test_no_picture_raises_the_documented_error(call, kind):
 
 
 def test_unpadding_a_picture_of_another_size_is_refused():
-    with pytest.raises(
-        ImageError, match="10 x 20 pixels padded to 15 measures 15 x 20, but this one measures 15 x 15"
-    ):
+    with pytest.raises(ImageError, match="10 x 20 pixels padded to 15 measures 15 x 20, but this one measures 15 x 15"):
         unpad_from_square(np.zeros((15, 15)), 10, 20, 15)
 
 

@@ -59,9 +59,7 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
     try:
         write(temporary)
         if not temporary.is_file():
-            raise FileError(
-                f"Writing {path} left no file there; the program that should write it reported no error."
-            )
+            raise FileError(f"Writing {path} left no file there; the program that should write it reported no error.")
         _flush(temporary)
         return _publish(temporary, path)
     except OSError as error:
@@ -73,9 +71,7 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
             temporary.unlink(missing_ok=True)
 
 
-def free_stem(
-    folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]
-) -> str:
+def free_stem(folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]) -> str:
     """Find the first stem under which all files of a run are free, so that they share one counter.
 
     Parameters

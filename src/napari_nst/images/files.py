@@ -191,9 +191,7 @@ def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return array.view(np.uint8)
     values = array.astype(np.float64)
     if np.isnan(values).any():
-        raise ImageError(
-            f"{name} contains NaN, which is no grey; replace it, for example with numpy.nan_to_num."
-        )
+        raise ImageError(f"{name} contains NaN, which is no grey; replace it, for example with numpy.nan_to_num.")
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         raise ImageError(f"{name} contains only infinite values.")

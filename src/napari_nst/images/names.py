@@ -128,9 +128,7 @@ def _fits(stem: str, limit: int) -> bool:
 
 def _clean(text: str, empty: str = _EMPTY) -> str:
     """Replace what some system refuses; `text` is in NFC, and stays so because nothing inside is removed."""
-    kept = "".join(
-        "_" if c in _FORBIDDEN or c in _BIDI or unicodedata.category(c) in _CATEGORIES else c for c in text
-    )
+    kept = "".join("_" if c in _FORBIDDEN or c in _BIDI or unicodedata.category(c) in _CATEGORIES else c for c in text)
     kept = _EDGE.sub("", kept)
     if kept.split(".", 1)[0].rstrip().upper() in _RESERVED:
         kept = "_" + kept

@@ -132,9 +132,7 @@ def reflect_to_multiple(array: NDArray[Any], multiple: int) -> tuple[NDArray[Any
     """
     _check_positive("multiple", multiple)
     if array.ndim < 2 or 0 in array.shape:
-        raise ImageError(
-            f"An array (..., H, W) with at least one pixel is needed, not one of shape {array.shape}."
-        )
+        raise ImageError(f"An array (..., H, W) with at least one pixel is needed, not one of shape {array.shape}.")
     missing = [-side % multiple for side in array.shape[-2:]]
     margins = [(gap // 2, gap - gap // 2) for gap in missing]
     crop = _crop(margins, array.shape[-2:])
@@ -163,6 +161,4 @@ def _check_positive(name: str, value: object) -> None:
 
 def _check_picture(array: NDArray[Any]) -> None:
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(
-            f"A picture (height, width) or (height, width, channels) is needed, not shape {array.shape}."
-        )
+        raise ImageError(f"A picture (height, width) or (height, width, channels) is needed, not shape {array.shape}.")

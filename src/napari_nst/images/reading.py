@@ -121,9 +121,7 @@ def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
     # Damaged files make the decoders raise nearly anything, MemoryError for sizes that cannot be included.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise FileError(
-            f"{path} cannot be read ({reason}). Open it in another program and save it again."
-        ) from error
+        raise FileError(f"{path} cannot be read ({reason}). Open it in another program and save it again.") from error
     return array, FileInfo(path=path, sha256=digest, **facts)
 
 
@@ -135,13 +133,9 @@ def _read_tiff(file: BinaryIO, path: Path) -> tuple[NDArray[Any], dict[str, Any]
         try:
             source: Any = tiff.series[0]
             if len(tiff.series) > 1:
-                logger.warning(
-                    "%s holds %d pictures of different shape; the first is used.", path, len(tiff.series)
-                )
+                logger.warning("%s holds %d pictures of different shape; the first is used.", path, len(tiff.series))
         except (TiffFileError, IndexError) as error:
-            logger.warning(
-                "%s: the directory of the TIFF file is damaged (%s); the first page was used.", path, error
-            )
+            logger.warning("%s: the directory of the TIFF file is damaged (%s); the first page was used.", path, error)
             source = page
         facts = _tiff_facts(tiff, page)
         try:

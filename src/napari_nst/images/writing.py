@@ -77,9 +77,7 @@ def _encode(array: NDArray[Any], target: Path) -> bytes:
             f"of shape {array.shape}. Choose .tif, which keeps every dtype, or convert the picture first."
         )
     options = [] if png else [cv2.IMWRITE_JPEG_QUALITY, 95]
-    ok, encoded = cv2.imencode(
-        target.suffix.lower(), swap_red_blue(array) if channels > 1 else array, options
-    )
+    ok, encoded = cv2.imencode(target.suffix.lower(), swap_red_blue(array) if channels > 1 else array, options)
     if not ok:
         raise FileError(f"{target.name}: OpenCV could not encode shape {array.shape}; choose .tif.")
     return bytes(encoded)
@@ -107,9 +105,7 @@ def _write_tiff(temporary: Path, target: Path, array: NDArray[Any], info: FileIn
                     f"PhysicalSize{axis}": size,
                     f"PhysicalSize{axis}Unit": _OME_UNITS[info.pixel_unit],
                 }
-        elif (
-            array.dtype.name in (("uint8",) if colour else ("uint8", "uint16", "float32")) and array.ndim <= 3
-        ):
+        elif array.dtype.name in (("uint8",) if colour else ("uint8", "uint16", "float32")) and array.ndim <= 3:
             options |= {"imagej": True, "resolution": (1 / columns, 1 / rows), "resolutionunit": 1}
             metadata["unit"] = "micron" if info.pixel_unit == "um" else info.pixel_unit
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
