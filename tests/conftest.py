@@ -26,6 +26,17 @@ def pair():
 
 
 @pytest.fixture
+def one_thread():
+    """One CPU thread for PyTorch: on small pictures a second one waits more than it helps, most of all beside others."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(7)
 

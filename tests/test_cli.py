@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_nst import StyleTransferParameters, mosaic_pair, transfer_style
+from napari_nst import StyleTransferParameters, mosaic_pair, save_transfer, transfer_style
 from napari_nst.cli import build_parser, main
 
 QUICK = ["--preset", "texture", "--epoch", "3", "--threads", "1"]
@@ -79,6 +79,27 @@ def test_a_changed_input_is_noticed(pictures, tmp_path, capsys):
     tifffile.imwrite(target, tifffile.imread(target)[::-1])
     assert run("transfer", "--from", tmp_path / "target_style.json", "-o", tmp_path) == 1
     assert "is not the recorded target any more" in capsys.readouterr().err
+
+
+def test_the_record_of_a_part_repeats_the_part(pictures, tmp_path):
+    """As the widget records it: a plane of a stack, and a region of that."""
+    target, style = pictures
+    stack = np.stack([tifffile.imread(style), tifffile.imread(target), tifffile.imread(style)])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    part = stack[1, 4:40, 8:56]
+    result = transfer_style(part, tifffile.imread(style), preset="texture", epoch=2, threads=1)
+    save_transfer(
+        result,
+        tmp_path,
+        "stack",
+        "style",
+        inputs={
+            "target": {"path": tmp_path / "stack.tif", "index": [1], "region": [[4, 40], [8, 56]]},
+            "style": {"path": style},
+        },
+    )
+    assert run("transfer", "--from", tmp_path / "stack_style.json", "-o", tmp_path / "again") == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again" / "stack_style.tif"), result.image)
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,8 @@ def test_pictures_need_neither_torch_nor_opencv_nor_matplotlib_to_be_imported(co
     assert not loaded_after(code) & {"torch", "torchvision", "cv2", "matplotlib", "napari"}
 
 
-@pytest.mark.parametrize("code", ["import napari_nst.transfer", "import napari_nst.pipeline"])
-def test_a_transfer_imports_torch_and_no_screen(code):
-    found = loaded_after(code)
+def test_a_transfer_imports_torch_and_no_screen():
+    found = loaded_after("import napari_nst.transfer, napari_nst.pipeline")
     assert "torch" in found
     assert not found & {"torchvision", "cv2", "matplotlib", "napari", "qtpy"}
 

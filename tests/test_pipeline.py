@@ -15,6 +15,8 @@ from napari_nst import NST, ImageFile, NSTPipelineManager, StyleTransferParamete
 from napari_nst.engine import objective
 from napari_nst.errors import DivergenceError, ImageError, ParameterError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def pictures(pair):

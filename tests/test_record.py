@@ -13,6 +13,8 @@ from napari_nst.engine.weights import EMBEDDED_SHA256
 from napari_nst.errors import ParameterError
 from napari_nst.record import KEY, versions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = {
     "preset": "texture", "content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1"), "epoch": 3,
     "device": "cpu",

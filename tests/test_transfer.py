@@ -13,6 +13,8 @@ from napari_nst import transfer_style
 from napari_nst.engine.presets import PRESETS
 from napari_nst.errors import ImageError, OutOfMemoryError, ParameterError, StyleTransferWarning
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 #: Shallow layers and two steps: a real run in a few hundredths of a second.
 QUICK = {
     "preset": "texture", "content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1"), "epoch": 2,

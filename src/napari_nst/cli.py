@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 from napari_nst import __version__
 from napari_nst.engine.parameters import ParameterSpec, StyleTransferParameters
 from napari_nst.engine.presets import PRESETS
-from napari_nst.errors import DivergenceError, FileError, ParameterError, StyleTransferError
+from napari_nst.errors import DivergenceError, ParameterError, StyleTransferError
 
 if TYPE_CHECKING:
-    from napari_nst.images.files import ImageFile
     from napari_nst.outputs import SavedFiles
     from napari_nst.transfer import StyleTransfer, TransferProgress
 
@@ -207,116 +206,35 @@ def _transfer(options: argparse.Namespace) -> int:
         )
     # Checked before torch is loaded: a wrong value should be told at once.
     StyleTransferParameters(**{name: value for name, value in given.items() if name not in pictures})
-    target, style, arguments = _inputs(options, given)
+    from napari_nst.inputs import find_inputs, read_mask
+
+    target, style, arguments = find_inputs((options.target, options.style), options.record, given)
     for name in ("mask", "style_mask"):
         if isinstance(arguments.get(name), str) and arguments[name] != "border":
-            arguments[name] = _read_mask(arguments[name])
+            arguments[name] = read_mask(arguments[name])
     from napari_nst.outputs import save_transfer
+    from napari_nst.transfer import transfer_style
 
-    status, result = DONE, None
-    with _interruptible() as cancel:
+    with _interruptible() as cancel, _Bars()(f"{target.file} ← {style.file}") as show:
         try:
-            result = _run_transfer(target, style, arguments, cancel)
-            status = INTERRUPTED if result.stopped == "cancelled" else DONE
+            result = transfer_style(target.array, style.array, callback=show, cancel=cancel, **arguments)
+            status, problem = INTERRUPTED if result.stopped == "cancelled" else DONE, None
         except DivergenceError as error:
             if error.partial is None:
                 raise
-            print(f"napari-nst transfer: {error}", file=sys.stderr)
-            result, status = error.partial, FAILED
+            result, status, problem = error.partial, FAILED, str(error)
+    if problem is not None:
+        print(f"napari-nst transfer: {problem}", file=sys.stderr)
     saved = save_transfer(
         result,
         options.output,
-        str(target),
-        str(style),
-        like=target.info,
-        inputs={"target": _described(target), "style": _described(style)},
+        str(target.file),
+        str(style.file),
+        like=target.file.info,
+        inputs={"target": target.described(), "style": style.described()},
     )
     _report(result, saved)
     return status
-
-
-def _run_transfer(
-    target: ImageFile, style: ImageFile, arguments: dict[str, Any], cancel: threading.Event
-) -> StyleTransfer:
-    from napari_nst.transfer import transfer_style
-
-    with _Bars()(f"{target} ← {style}") as show:
-        result: StyleTransfer = transfer_style(target.data, style.data, callback=show, cancel=cancel, **arguments)
-    return result
-
-
-def _inputs(options: argparse.Namespace, given: dict[str, Any]) -> tuple[ImageFile, ImageFile, dict[str, Any]]:
-    """The two pictures and all arguments of the transfer, from the command line and a record."""
-    from napari_nst.images.files import ImageFile
-
-    if options.record is None:
-        if options.target is None or options.style is None:
-            raise ParameterError(
-                "two pictures are needed: napari-nst transfer TARGET STYLE -o OUT (or --from RECORD.json)."
-            )
-        target, style = ImageFile.read(options.target), ImageFile.read(options.style)
-        return target, style, {**_pixel_sizes(target, style), **given}
-    from napari_nst.outputs import read_record
-    from napari_nst.record import arguments_from
-
-    record = read_record(options.record)
-    files = []
-    for role, path in (("target", options.target), ("style", options.style)):
-        file = ImageFile.read(path or _recorded_path(record, role, options.record))
-        recorded = record.get("inputs", {}).get(role, {}).get("file_sha256")
-        if path is None and recorded and file.info is not None and file.info.sha256 != recorded:
-            raise FileError(
-                f"{file.path} is not the recorded {role} any more: its SHA-256 is {file.info.sha256[:12]}…, recorded was "
-                f"{recorded[:12]}…. To use it all the same, name both pictures: napari-nst transfer TARGET STYLE --from …"
-            )
-        files.append(file)
-    return files[0], files[1], {**_on_this_machine(arguments_from(record)), **given}
-
-
-def _recorded_path(record: dict[str, Any], role: str, record_path: Path) -> Path:
-    recorded = record.get("inputs", {}).get(role, {}).get("path")
-    if not recorded:
-        raise FileError(
-            f"{record_path} does not say where the {role} lies (it was no file); name both pictures: "
-            "napari-nst transfer TARGET STYLE --from …"
-        )
-    path = Path(recorded)
-    beside = record_path.parent / path.name  # the folder may have been moved as a whole
-    return beside if not path.exists() and beside.exists() else path
-
-
-def _on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A record from another machine may name a device that is not here."""
-    from napari_nst.engine.devices import resolve_device
-
-    try:
-        resolve_device(arguments["device"])
-    except ParameterError as error:
-        print(f"{error} Going on with the device auto; the result may differ in the last digits.", file=sys.stderr)
-        arguments["device"] = "auto"
-    return arguments
-
-
-def _pixel_sizes(target: ImageFile, style: ImageFile) -> dict[str, Any]:
-    """Pixel sizes from the files' metadata, where both have one; both in micrometres."""
-    to_um = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
-    sizes = []
-    for file in (target, style):
-        if file.info is None or file.info.pixel_size is None or file.info.pixel_unit not in to_um:
-            return {}
-        sizes.append(tuple(value * to_um[file.info.pixel_unit] for value in file.info.pixel_size))
-    return {"pixel_size": sizes[0], "style_pixel_size": sizes[1]}
-
-
-def _read_mask(path: str) -> Any:
-    from napari_nst.images.files import ImageFile
-
-    mask = ImageFile.read(path).data
-    return mask if mask.ndim == 2 else mask[..., :3].any(axis=-1)
-
-
-def _described(file: ImageFile) -> dict[str, Any]:
-    return {"name": str(file), "path": str(file.path.resolve()), "file_sha256": file.info.sha256 if file.info else None}
 
 
 def _report(result: StyleTransfer, saved: SavedFiles) -> None:

@@ -10,6 +10,8 @@ from napari_nst.engine.layers import DOCUMENTED_LAYERS, LAYERS, check_layers, la
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MIXED = ("conv1_1", "relu1_1", "pool1", "relu2_1", "conv2_2", "relu2_2", "conv3_1")
 
 

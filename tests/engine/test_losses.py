@@ -9,6 +9,8 @@ from napari_nst.engine.losses import GramStatistics, content_loss, gram_scale, s
 from napari_nst.engine.objective import Objective, mask_at
 from napari_nst.errors import ImageError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPE = (2, 5, 7, 6)
 
 

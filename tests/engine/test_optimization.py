@@ -21,6 +21,8 @@ from napari_nst.errors import (
     StyleTransferWarning,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LAYERS = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
 BASE = {"preset": "texture", **LAYERS, "device": "cpu", "threads": 1, "tolerance": 0.0}
 

@@ -16,6 +16,8 @@ from napari_nst.engine.layers import LAYERS
 from napari_nst.engine.weights import EMBEDDED_SHA256, embedded_path, load_weights, torchvision_cache_path
 from napari_nst.errors import WeightsError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONVOLUTIONS = [layer for layer in LAYERS.values() if layer.kind == "conv"]
 
 

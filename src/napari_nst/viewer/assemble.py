@@ -98,9 +98,10 @@ def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> t
     options["style_mask"] = _mask(choices.style_mask, style, style_cut, viewer)
     options["pixel_size"], options["style_pixel_size"] = pixel_sizes(target, cut, style, style_cut)
 
+    sources = {"target": _source(target, cut), "style": _source(style, style_cut)}
     about = {
         "layers": {"target": target.name, "style": style.name},
-        "layers_source": {"target": _source(target, cut), "style": _source(style, style_cut)},
+        "layers_source": sources,
         "region": {"target": cut.describe(), "style": style_cut.describe()},
         "choices": {
             "value_range": CONTRAST if by_contrast else None,
@@ -119,10 +120,7 @@ def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> t
         options=options,
         target_name=target.name,
         style_name=style.name,
-        inputs={
-            role: {"name": layer.name, "path": source_path(layer), "region": part.describe()}
-            for role, layer, part in (("target", target, cut), ("style", style, style_cut))
-        },
+        inputs=sources,
         folder=folder,
         target_path=source_path(target),
         pixel_size_um=_micrometres(target, cut),

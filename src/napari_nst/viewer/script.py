@@ -71,7 +71,7 @@ def python_script(metadata: Mapping[str, Any]) -> str:
     ----------
     metadata : mapping
         The record of the run: ``layer.metadata["napari_nst"]``, ``StyleTransfer.metadata`` or the JSON file. Where the
-        pictures come from is read from its entry ``layers_source`` (see :func:`source_of`), if there is one.
+        pictures come from is read from its entry ``layers_source`` (see :func:`source_of`), or ``inputs`` of a file.
 
     Returns
     -------
@@ -120,6 +120,12 @@ def python_script(metadata: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _source(metadata: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Where a picture came from: a layer's record says it under one name, a file beside a run under the other."""
+    sources = metadata.get("layers_source") or metadata.get("inputs") or {}
+    return sources.get(role) or {}
+
+
 def _arguments(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The fewest arguments that repeat the run, and what must be said about them."""
     everything = arguments_from(metadata)
@@ -153,7 +159,7 @@ class _Input:
 
 
 def _input(role: str, metadata: Mapping[str, Any]) -> _Input:
-    source = metadata.get("layers_source", {}).get(role) or {}
+    source = _source(metadata, role)
     record = metadata.get(role, {})
     index, path = _index(source, record, metadata.get("region", {}).get(role)), source.get("path")
     taken = _subscript(index) + _turned(metadata.get("region", {}).get(role), record)
@@ -236,7 +242,7 @@ def _sample(source: Mapping[str, Any], record: Mapping[str, Any], index: tuple[A
 
 
 def _name(role: str, metadata: Mapping[str, Any]) -> str:
-    source = metadata.get("layers_source", {}).get(role) or {}
+    source = _source(metadata, role)
     return str(source.get("name") or metadata.get("layers", {}).get(role) or role)
 
 
