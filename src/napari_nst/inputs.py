@@ -143,6 +143,7 @@ def _pixel_sizes(target: ImageFile, style: ImageFile) -> dict[str, Any]:
 
 
 def read_mask(path: str) -> Any:
+    """A mask from a picture's file, (y, x); of a colour picture, what is not black."""
     from napari_nst.images.files import ImageFile
 
     mask = ImageFile.read(path).data
