@@ -25,7 +25,7 @@ def pair():
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """One CPU thread for PyTorch: on small pictures a second one waits more than it helps, most of all beside others."""
     import torch

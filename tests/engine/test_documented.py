@@ -86,7 +86,7 @@ def compare(run, convention, style, target, record_property, literal=False, **we
 def test_every_step_equals_the_document(convention, channels, precision, pair, torchvision_file, record_property):
     # Both conventions and both numbers of channels on a part of the mosaic; the whole of it below.
     dtype = getattr(torch, precision)
-    target, style = (unit(p[:32, :48], channels, dtype) for p in (pair.target, pair.style))
+    target, style = (unit(p[:32, :32], channels, dtype) for p in (pair.target, pair.style))
     weights = "embedded" if convention == "caffe" else str(torchvision_file)
     *run, outcome = engine_run(target, style, STEPS, precision=precision, weights=weights)
     compare(run, convention, style, target, record_property)
@@ -99,13 +99,13 @@ def test_every_step_equals_the_document_on_a_cone_mosaic(precision, pair, record
     dtype = getattr(torch, precision)
     target, style = unit(pair.target, 3, dtype), unit(pair.style, 3, dtype)
     *run, _ = engine_run(target, style, STEPS, precision=precision)
-    compare(run, "caffe", style, target, record_property, literal=True)
+    compare(run, "caffe", style, target, record_property, literal=precision == "float32")
 
 
 @pytest.mark.parametrize("convention", ["caffe", "torchvision"])
 def test_at_the_same_picture_float32_losses_are_equal(convention, pair, torchvision_file, record_property):
     # Without Adam between them, rounding cannot grow from step to step.
-    target, style = (unit(p[:32, :48], 3, torch.float32) for p in (pair.target, pair.style))
+    target, style = (unit(p[:32, :32], 3, torch.float32) for p in (pair.target, pair.style))
     expected, pictures = oracle.run(state_of(convention), convention, style, target, STEPS, False)
     p = StyleTransferParameters(weights="embedded" if convention == "caffe" else str(torchvision_file))
     objective = Objective(network_for(p, 3, target.device, torch.float32), target, style, p)
@@ -157,14 +157,14 @@ def test_a_style_of_another_size(pair, record_property):
 
 
 def test_transfer_style_gives_the_same_losses_and_picture(pair, record_property):
-    target, style = pair.target[:32, :48] / 255.0, pair.style[:32, :48] / 255.0
+    target, style = pair.target[:32, :32] / 255.0, pair.style[:32, :32] / 255.0
     result = transfer_style(
-        target, style, epoch=STEPS, precision="float64", device="cpu", value_range=(0, 1), channels="rgb"
+        target, style, epoch=8, precision="float64", device="cpu", value_range=(0, 1), channels="rgb"
     )
     picture = torch.from_numpy(result.image).expand(1, 3, -1, -1)
     # Three equal channels stay so only nearly: their gradients differ, and the result is their mean.
     losses, pictures = oracle.run(
-        oracle.caffe_state(), "caffe", unit(pair.style[:32, :48], 3), unit(pair.target[:32, :48], 3), STEPS, False
+        oracle.caffe_state(), "caffe", unit(pair.style[:32, :32], 3), unit(pair.target[:32, :32], 3), 8, False
     )
     assert relative(np.stack(result.losses, axis=1), losses).max() <= 1e-11
     np.testing.assert_allclose(picture[0, 0], pictures[-1].clamp(0, 1)[0].mean(0), rtol=0, atol=1e-12)
