@@ -31,7 +31,7 @@ def still(prepared):
 SHAPES = st.sampled_from([(16, 16), (17, 19), (16, 18, 3), (19, 16, 4)])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data(), shape=SHAPES)
 @pytest.mark.parametrize("fit_pools", [True, False])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])

@@ -53,7 +53,7 @@ def test_without_a_change_the_picture_is_the_same_to_the_last_bit(dtype, value_r
     assert np.array_equal(result.image, target)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
 def test_without_a_change_any_picture_is_the_same_to_the_last_bit(dtype, data):
