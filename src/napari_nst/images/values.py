@@ -140,7 +140,10 @@ def apply_change(
     highest, lowest = (np.array(limit, native.dtype).astype(unsigned) for limit in (info.max, info.min))
     whole = np.rint(delta)
     largest = np.nextafter(2.0**info.bits, 0) if info.bits > 53 else 2.0**info.bits - 1
-    up, down = (np.clip(part, 0, largest).astype(unsigned) for part in (whole, -whole))
+    furthest = np.iinfo(unsigned).max  # of 64 bits, no double: the largest one below falls short of it
+    up, down = (
+        np.where(part > largest, furthest, np.clip(part, 0, largest).astype(unsigned)) for part in (whole, -whole)
+    )
     moved = held + np.minimum(up, highest - held) - np.minimum(down, held - lowest)
     return np.asarray(moved.astype(native.dtype))
 
