@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResults", "run_demo"]
 
-_SIZE = (192, 192)
+_SIZE = (160, 160)
 _PRESETS = ("documented", "texture")
 
 Bars = Callable[[str], AbstractContextManager[Callable[["TransferProgress"], None]]]
