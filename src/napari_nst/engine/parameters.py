@@ -8,140 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import numbers
 import re
-import types
-import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from napari_nst.engine.layers import check_layers
 from napari_nst.engine.presets import PRESETS
+from napari_nst.engine.specs import ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting, specs_of
 from napari_nst.errors import ParameterError
 
 __all__ = ["ParameterSpec", "StyleTransferParameters", "ValueRangeSpec", "parse_value_range"]
 
-#: "auto", "percentiles", or (low, high).
-ValueRangeSpec = str | tuple[float, float]
-
 _DOCUMENTED = PRESETS["documented"].values
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """What an interface must know of one field.
-
-    Attributes
-    ----------
-    name, label, help, unit : str
-        The field's name, its short label, one or two sentences, and the unit ("" if none).
-    kind : {"bool", "int", "float", "choice", "text", "names", "numbers", "range"}
-        How the value is entered.
-    default : object
-        The default, of the preset "documented".
-    choices : tuple of str
-        For "choice" only.
-    minimum, maximum : float or None
-        Inclusive limits of a number.
-    advanced : bool
-        Whether an interface should keep it out of the first sight.
-    """
-
-    name: str
-    label: str
-    help: str
-    unit: str
-    kind: str
-    default: Any
-    choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    advanced: bool = True
-
-    def to_text(self, value: Any) -> str:
-        """The value as a person types it."""
-        if self.kind == "names":
-            return ", ".join(value)
-        if self.kind == "numbers" or (self.kind == "range" and not isinstance(value, str)):
-            return ", ".join(f"{number:g}" if float(f"{number:g}") == number else repr(number) for number in value)
-        return str(value)
-
-    def from_text(self, text: str) -> Any:
-        """The value that a person typed; raises ParameterError if it is none."""
-        text = text.strip()
-        if self.kind == "names":
-            return tuple(part for part in re.split(r"[,\s]+", text) if part)
-        if self.kind == "numbers":
-            return tuple(_number(part, self.name) for part in re.split(r"[,\s]+", text) if part)
-        if self.kind == "range":
-            return parse_value_range(text, self.name)
-        if self.kind == "bool":
-            if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-                raise ParameterError(f"{self.name}: {text!r} is neither true nor false.")
-            return text.lower() in ("true", "yes", "on", "1")
-        if self.kind == "int":
-            number = _number(text, self.name)
-            if not number.is_integer():
-                raise ParameterError(f"{self.name}: {text} is not a whole number.")
-            return int(number)
-        return _number(text, self.name) if self.kind == "float" else text
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(f"{name}: {text!r} is not a number.") from None
-
-
-def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
-    """Check a value range: "auto", "percentiles", "LOW, HIGH", or a pair of numbers."""
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("auto", "percentiles"):
-            return text
-        parts = [part for part in re.split(r"[,\s]+", text) if part]
-        if len(parts) != 2:
-            raise ParameterError(
-                f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
-            )
-        value = tuple(_number(part, name) for part in parts)
-    try:
-        pair = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        raise ParameterError(
-            f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
-        ) from None
-    if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[0] >= pair[1]:
-        raise ParameterError(f"{name}: {value!r} is not a range; give two finite numbers, the lower first.")
-    return (pair[0], pair[1])
-
-
-def _setting(
-    default: Any,
-    label: str,
-    text: str,
-    *,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    advanced: bool = True,
-    kind: str | None = None,
-) -> Any:
-    return field(
-        default=default,
-        metadata={
-            "label": label,
-            "help": text,
-            "unit": unit,
-            "minimum": minimum,
-            "maximum": maximum,
-            "advanced": advanced,
-            "kind": kind,
-        },
-    )
 
 
 def _filled_by_preset(cls: type) -> type:
@@ -177,14 +56,14 @@ class StyleTransferParameters:
         For a value that cannot be used; the message names the field, the value and the remedy.
     """
 
-    preset: Literal["documented", "texture", "gatys"] = _setting(
+    preset: Literal["documented", "texture", "gatys"] = setting(
         "documented",
         "Preset",
         "A named set of values; it fills whatever you do not set yourself. documented: the published pipeline exactly, "
         "a weak and safe edit. texture: for patches, stronger. gatys: the classic of 2016.",
         advanced=False,
     )
-    alpha: float = _setting(
+    alpha: float = setting(
         _DOCUMENTED["alpha"],
         "Content weight α",
         "Weight of the content loss: how strongly the target's structure is kept.",
@@ -192,7 +71,7 @@ class StyleTransferParameters:
         maximum=1e12,
         advanced=False,
     )
-    beta: float = _setting(
+    beta: float = setting(
         _DOCUMENTED["beta"],
         "Style weight β",
         "Weight of the style loss: how strongly the texture of the style image is taken over.",
@@ -200,7 +79,7 @@ class StyleTransferParameters:
         maximum=1e12,
         advanced=False,
     )
-    lr: float = _setting(
+    lr: float = setting(
         _DOCUMENTED["lr"],
         "Learning rate",
         "Step size. With Adam a pixel moves by at most about this much of the value range per step.",
@@ -209,7 +88,7 @@ class StyleTransferParameters:
         maximum=1e3,
         advanced=False,
     )
-    epoch: int = _setting(
+    epoch: int = setting(
         _DOCUMENTED["epoch"],
         "Steps",
         "Largest number of optimisation steps (the documented name is epoch).",
@@ -218,24 +97,24 @@ class StyleTransferParameters:
         maximum=1_000_000,
         advanced=False,
     )
-    device: str = _setting(
+    device: str = setting(
         "auto",
         "Device",
         "Where to compute: auto (CUDA, else Apple MPS, else CPU), cpu, cuda, cuda:1, mps.",
         advanced=False,
     )
-    fallback: bool = _setting(
+    fallback: bool = setting(
         True,
         "Fall back to CPU",
         "When the GPU runs out of memory, warn and start again on the CPU instead of stopping with an error.",
     )
-    precision: Literal["auto", "float32", "float64", "bfloat16"] = _setting(
+    precision: Literal["auto", "float32", "float64", "bfloat16"] = setting(
         "auto",
         "Precision",
         "Precision of the convolutions. auto is float32; bfloat16 needs a device that has it and moves grey levels a "
         "little; float64 is for checking. Pixels, losses and Gram matrices stay at float32 at least.",
     )
-    threads: int = _setting(
+    threads: int = setting(
         0,
         "CPU threads",
         "Threads for the CPU; 0 takes PyTorch's default (the widget leaves one core to the viewer). The thread count "
@@ -243,38 +122,36 @@ class StyleTransferParameters:
         minimum=0,
         maximum=1024,
     )
-    weights: str = _setting(
+    weights: str = setting(
         _DOCUMENTED["weights"],
         "Network weights",
         "embedded (the original VGG-19, no network needed), torchvision (downloaded once), or the path of a .pth or "
         ".safetensors file; write caffe:PATH if the file expects the original 0..255 BGR input.",
     )
-    optimizer: Literal["adam", "lbfgs"] = _setting(
-        _DOCUMENTED["optimizer"], "Optimiser", "Adam or L-BFGS (history 10)."
-    )
-    content_layers: tuple[str, ...] = _setting(
+    optimizer: Literal["adam", "lbfgs"] = setting(_DOCUMENTED["optimizer"], "Optimiser", "Adam or L-BFGS (history 10).")
+    content_layers: tuple[str, ...] = setting(
         _DOCUMENTED["content_layers"],
         "Content layers",
         "Layers of VGG-19 on which the content is compared, such as relu3_1, relu4_2; conv3_1 is before its ReLU.",
     )
-    content_layer_weights: tuple[float, ...] = _setting(
+    content_layer_weights: tuple[float, ...] = setting(
         (), "Content layer weights", "One weight per content layer; empty means 1 each.", minimum=0.0
     )
-    style_layers: tuple[str, ...] = _setting(
+    style_layers: tuple[str, ...] = setting(
         _DOCUMENTED["style_layers"],
         "Style layers",
         "Layers of VGG-19 whose Gram matrices are compared; deeper layers mean larger textures.",
     )
-    style_layer_weights: tuple[float, ...] = _setting(
+    style_layer_weights: tuple[float, ...] = setting(
         (), "Style layer weights", "One weight per style layer; empty means 1 each.", minimum=0.0
     )
-    gram: Literal["sum", "matched", "mean"] = _setting(
+    gram: Literal["sum", "matched", "mean"] = setting(
         _DOCUMENTED["gram"],
         "Gram matrix",
         "sum: F Fᵀ as documented, which grows with the picture's area; matched: the same, with the style's scaled to "
         "the target's area; mean: divided by the number of positions.",
     )
-    tv_weight: float = _setting(
+    tv_weight: float = setting(
         _DOCUMENTED["tv_weight"],
         "Total variation",
         "Weight of a smoothness term (mean squared difference of neighbouring pixels). It also lowers the contrast of "
@@ -282,29 +159,29 @@ class StyleTransferParameters:
         minimum=0.0,
         maximum=1e12,
     )
-    clip: bool = _setting(
+    clip: bool = setting(
         _DOCUMENTED["clip"],
         "Keep value range",
         "Project the pixels into the value range after every Adam step. L-BFGS is never projected: it would spoil its "
         "curvature. The result is clipped once in any case.",
     )
-    padding: Literal["zeros", "replicate", "reflect"] = _setting(
+    padding: Literal["zeros", "replicate", "reflect"] = setting(
         _DOCUMENTED["padding"],
         "Border",
         "What the first convolution sees beyond the border: zeros (as documented), replicate or reflect.",
     )
-    fit_pools: bool = _setting(
+    fit_pools: bool = setting(
         _DOCUMENTED["fit_pools"],
         "Fit poolings",
         "Pad by reflection to a size that all poolings divide, and crop afterwards, so that the last rows and columns "
         "take part in every layer.",
     )
-    init: Literal["target", "noise"] = _setting(
+    init: Literal["target", "noise"] = setting(
         _DOCUMENTED["init"],
         "Start from",
         "The target itself (as documented), or uniform noise drawn with the seed.",
     )
-    tolerance: float = _setting(
+    tolerance: float = setting(
         _DOCUMENTED["tolerance"],
         "Tolerance",
         "Stop when the total loss has fallen by less than this share of the first loss over the last `window` steps; "
@@ -313,7 +190,7 @@ class StyleTransferParameters:
         minimum=0.0,
         maximum=100.0,
     )
-    window: int = _setting(
+    window: int = setting(
         _DOCUMENTED["window"],
         "Window",
         "Steps over which the tolerance is judged.",
@@ -321,22 +198,22 @@ class StyleTransferParameters:
         minimum=1,
         maximum=1_000_000,
     )
-    seed: int = _setting(
+    seed: int = setting(
         0, "Seed", "Seed of whatever is random (only the start from noise).", minimum=0, maximum=2**31 - 1
     )
-    channels: Literal["auto", "rgb"] = _setting(
+    channels: Literal["auto", "rgb"] = setting(
         "auto",
         "Channels",
         "auto: a grey target is optimised as one channel and cannot take on colour; rgb: always three, as documented.",
     )
-    value_range: ValueRangeSpec = _setting(
+    value_range: ValueRangeSpec = setting(
         "auto",
         "Value range",
         "Which values mean black and white. auto: 0..255 for uint8, the finite minimum..maximum of target and of style "
         "for every other type; percentiles: 0.1 % to 99.9 %; or two numbers such as 0, 4095 for both.",
         kind="range",
     )
-    match_pixel_size: bool = _setting(
+    match_pixel_size: bool = setting(
         True,
         "Match pixel size",
         "Resample the style to the target's pixel size where both are known in the same unit and differ.",
@@ -347,7 +224,7 @@ class StyleTransferParameters:
     def __post_init__(self) -> None:
         """Check every field and bring it to its plain Python type."""
         for spec in self.specs():
-            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+            object.__setattr__(self, spec.name, check_value(spec, getattr(self, spec.name)))
         for role in ("content", "style"):
             layers, weights = getattr(self, f"{role}_layers"), getattr(self, f"{role}_layer_weights")
             check_layers(layers, f"{role}_layers")
@@ -366,17 +243,9 @@ class StyleTransferParameters:
             raise ParameterError("weights: empty; choose embedded, torchvision, or the path of a file.")
 
     @classmethod
-    @functools.cache
     def specs(cls) -> tuple[ParameterSpec, ...]:
         """The description of every field, in order."""
-        hints = get_type_hints(cls)
-        specs = []
-        for entry in dataclasses.fields(cls):
-            meta, hint = dict(entry.metadata), hints[entry.name]
-            kind = meta.pop("kind") or _kind_of(hint)
-            choices = tuple(get_args(hint)) if kind == "choice" else ()
-            specs.append(ParameterSpec(name=entry.name, kind=kind, default=entry.default, choices=choices, **meta))
-        return tuple(specs)
+        return specs_of(cls)
 
     @classmethod
     def spec(cls, name: str) -> ParameterSpec:
@@ -395,57 +264,3 @@ class StyleTransferParameters:
             chosen["optimizer"] = self.optimizer
         plain = StyleTransferParameters(**chosen)
         return chosen | {k: v for k, v in self.asdict().items() if v != getattr(plain, k)}
-
-
-def _kind_of(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "choice"
-    if get_origin(hint) is tuple:
-        return "names" if get_args(hint)[0] is str else "numbers"
-    if isinstance(hint, types.UnionType) or get_origin(hint) is typing.Union:
-        raise TypeError(f"a union needs its kind stated: {hint}")
-    return {bool: "bool", int: "int", float: "float", str: "text"}[hint]
-
-
-def _checked(spec: ParameterSpec, value: Any) -> Any:
-    def wrong(what: str) -> ParameterError:
-        return ParameterError(f"{spec.name}: {value!r} is not {what}.")
-
-    def limited(number: float) -> float:
-        low, high = spec.minimum, spec.maximum
-        if (low is not None and number < low) or (high is not None and number > high) or not math.isfinite(number):
-            limits = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-            unit = f" {spec.unit}" if spec.unit else ""
-            raise ParameterError(f"{spec.name}: {value!r} is outside its limits; give a number {limits}{unit}.")
-        return number
-
-    if spec.kind == "bool":
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
-            raise wrong("True or False")
-        return bool(value)
-    if spec.kind == "int":
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
-            raise wrong("a whole number")
-        return int(limited(float(value)))
-    if spec.kind == "float":
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise wrong("a number")
-        return limited(float(value))
-    if spec.kind == "choice":
-        if not isinstance(value, str) or value not in spec.choices:
-            raise ParameterError(f"{spec.name}: {value!r} is not a choice; choose one of {', '.join(spec.choices)}.")
-        return str(value)
-    if spec.kind in ("names", "numbers"):
-        if isinstance(value, str):
-            value = spec.from_text(value)
-        if not isinstance(value, Sequence):
-            raise wrong("a sequence")
-        kind, what = (str, "a sequence of names") if spec.kind == "names" else (numbers.Real, "a sequence of numbers")
-        if not all(isinstance(entry, kind) for entry in value):
-            raise wrong(what)
-        return tuple(value) if spec.kind == "names" else tuple(limited(float(number)) for number in value)
-    if spec.kind == "range":
-        return parse_value_range(value, spec.name)
-    if not isinstance(value, str):
-        raise wrong("text")
-    return value
