@@ -32,8 +32,8 @@ class ParameterSpec:
     ----------
     name, label, help, unit : str
         The field's name, its short label, one or two sentences, and the unit ("" if none).
-    kind : {"bool", "int", "float", "choice", "text", "names", "numbers", "range"}
-        How the value is entered.
+    kind : {"bool", "int", "float", "auto_float", "choice", "text", "names", "numbers", "range"}
+        How the value is entered; "auto_float" is a number or the word auto.
     default : object
         The default, of the preset "documented".
     choices : tuple of str
@@ -72,6 +72,8 @@ class ParameterSpec:
             return tuple(_number(part, self.name) for part in re.split(r"[,\s]+", text) if part)
         if self.kind == "range":
             return parse_value_range(text, self.name)
+        if self.kind == "auto_float":
+            return "auto" if text.lower() in ("auto", "") else _number(text, self.name)
         if self.kind == "bool":
             if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
                 raise ParameterError(f"{self.name}: {text!r} is neither true nor false.")
@@ -189,7 +191,11 @@ def check_value(spec: ParameterSpec, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
             raise wrong("a whole number")
         return int(limited(float(value)))
-    if spec.kind == "float":
+    if spec.kind == "auto_float" and isinstance(value, str):
+        value = spec.from_text(value)
+        if value == "auto":
+            return value
+    if spec.kind in ("float", "auto_float"):
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise wrong("a number")
         return limited(float(value))

@@ -17,7 +17,7 @@ from pathlib import Path
 from napari_nst.errors import FileError
 from napari_nst.images.names import split_extension
 
-__all__ = ["free_stem", "write_new"]
+__all__ = ["free_stem", "write_new", "write_over"]
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another output folder.",
@@ -49,7 +49,31 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
         The folder cannot be made or written to, the disk is full, or `write` left no file. Nothing stays
         behind, whatever `write` raises, KeyboardInterrupt included.
     """
-    path = Path(path)
+    return _write(Path(path), write, _publish)
+
+
+def write_over(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Write a file completely and put it in the place of an older one, for files that only the program writes.
+
+    Parameters
+    ----------
+    path, write
+        As for `write_new`.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`. Whoever reads it finds the old file or the new one, whole, at any moment.
+
+    Raises
+    ------
+    FileError
+        As `write_new`; the old file then stays.
+    """
+    return _write(Path(path), write, _replace)
+
+
+def _write(path: Path, write: Callable[[Path], object], publish: Callable[[Path, Path], Path]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +85,7 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
         if not temporary.is_file():
             raise FileError(f"Writing {path} left no file there; the program that should write it reported no error.")
         _flush(temporary)
-        return _publish(temporary, path)
+        return publish(temporary, path)
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
@@ -142,6 +166,11 @@ def _publish(temporary: Path, path: Path) -> Path:
             continue
         return target
     raise AssertionError("unreachable: the counter has no end")
+
+
+def _replace(temporary: Path, path: Path) -> Path:
+    os.replace(temporary, path)
+    return path
 
 
 def _claim_and_rename(temporary: Path, target: Path) -> None:
