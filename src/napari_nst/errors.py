@@ -15,6 +15,7 @@ __all__ = [
     "ImageError",
     "OutOfMemoryError",
     "ParameterError",
+    "SessionError",
     "StyleTransferError",
     "StyleTransferWarning",
     "WeightsError",
@@ -43,6 +44,10 @@ class FileError(StyleTransferError):
 
 class WeightsError(StyleTransferError):
     """The weights of the network are missing, damaged, or not those of VGG-19."""
+
+
+class SessionError(StyleTransferError):
+    """A session cannot go on, and no patch of it could: the disk is full, or the cluster does not answer."""
 
 
 class EngineError(StyleTransferError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import free_stem, write_new
+from napari_nst.images.atomic import Publish, free_stem, write_new
 from napari_nst.images.names import joined_stem
 from napari_nst.images.reading import FileInfo
 from napari_nst.images.writing import write_image
@@ -65,7 +65,7 @@ def output_names(original: str, style: str, alpha: float, beta: float) -> tuple[
     return joined_stem(original, style), joined_stem(original, style, *weights)
 
 
-def save_losses(path: Path, rows: Iterable[Iterable[float]]) -> Path:
+def save_losses(path: Path, rows: Iterable[Iterable[float]], *, publish: Publish = write_new) -> Path:
     """Write losses as documented (``NSTPipelineManager.save_losses``): one row each, no header; gives the path."""
 
     def write(temporary: Path) -> None:
@@ -74,15 +74,15 @@ def save_losses(path: Path, rows: Iterable[Iterable[float]]) -> Path:
             for row in rows:
                 writer.writerow([float(value) for value in row])
 
-    return write_new(path, write)
+    return publish(path, write)
 
 
-def save_figure(path: Path, figure: Figure) -> Path:
+def save_figure(path: Path, figure: Figure, *, publish: Publish = write_new) -> Path:
     """Write a figure as PNG, by matplotlib's own canvas for files; gives the path."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    return write_new(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    return publish(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
 def save_transfer(

@@ -17,7 +17,10 @@ from pathlib import Path
 from napari_nst.errors import FileError
 from napari_nst.images.names import split_extension
 
-__all__ = ["free_stem", "write_new", "write_over"]
+__all__ = ["Publish", "free_stem", "write_new", "write_over"]
+
+#: `write_new` or `write_over`: how a file gets its name.
+Publish = Callable[[Path, Callable[[Path], object]], Path]
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another output folder.",

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import write_new
+from napari_nst.images.atomic import Publish, write_new
 from napari_nst.images.reading import EXTENSION, SUPPORTED, FileInfo, swap_red_blue
 
 __all__ = ["write_image"]
@@ -20,7 +20,9 @@ _OTHER = re.compile(r"\.(bmp|gif|webp|jp2|svg|pdf|npy|npz|zarr|h5|czi|nd2|csv|js
 _OME_UNITS = {"um": "µm", "nm": "nm", "mm": "mm"}
 
 
-def write_image(path: str | os.PathLike[str], array: NDArray[Any], like: FileInfo | None = None) -> Path:
+def write_image(
+    path: str | os.PathLike[str], array: NDArray[Any], like: FileInfo | None = None, *, publish: Publish = write_new
+) -> Path:
     """Write a picture to a new file.
 
     Parameters
@@ -32,6 +34,8 @@ def write_image(path: str | os.PathLike[str], array: NDArray[Any], like: FileInf
         Arrays of three axes and more whose last is 3 or 4 long are colour, others stacks of grey planes.
     like : FileInfo, optional
         Whose resolution and pixel size to write into a TIFF.
+    publish : write_new or write_over
+        Whether an existing file stays, or is the program's own and replaced.
 
     Returns
     -------
@@ -55,9 +59,9 @@ def write_image(path: str | os.PathLike[str], array: NDArray[Any], like: FileInf
     if not EXTENSION.search(path.name):
         path = path.with_name(path.name + ".tif")
     if path.suffix.lower() in (".tif", ".tiff"):
-        return write_new(path, lambda temporary: _write_tiff(temporary, path, array, like))
+        return publish(path, lambda temporary: _write_tiff(temporary, path, array, like))
     encoded = _encode(array, path)
-    return write_new(path, lambda temporary: temporary.write_bytes(encoded))
+    return publish(path, lambda temporary: temporary.write_bytes(encoded))
 
 
 def _is_colour(array: NDArray[Any]) -> bool:
