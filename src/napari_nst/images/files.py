@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
+from napari_nst.images.aoslo import AosloName
 from napari_nst.images.reading import FileInfo, image_stem, read_image
 from napari_nst.images.writing import write_image
 
@@ -73,6 +75,11 @@ class ImageFile:
     def stem(self) -> str:
         """The name without folders and without the extension of a picture; outputs are named after it."""
         return image_stem(self._path.name)
+
+    @cached_property
+    def aoslo(self) -> AosloName:
+        """What the name says: subject, eye, place, crop... (`AosloName`); a plain stem when it has no known form."""
+        return AosloName.parse(self._path.name)
 
     @property
     def data(self) -> NDArray[Any]:
