@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 import string
 import time
 from pathlib import Path
@@ -207,6 +208,9 @@ def test_a_name_with_many_separators_is_given_up_soon():
     start = time.perf_counter()
     for text in ("_" * 1000, "CS_" + "_" * 250, "CS_1_20150302" + "_OS" * 80, "-" * 255, "1-" * 125, "9" * 10**6):
         assert not AosloName.parse(text).recognised
+    template = NameTemplate("{a}_{b}_{c}_{d}_{e}_{f}_{g}_{VidNum}_z")
+    for text in ("_" * 255, "ab_" * 80 + "x", "_1" * 120):
+        assert template.match(text) is None
     assert time.perf_counter() - start < 5
 
 
@@ -364,6 +368,31 @@ def test_names_of_another_form_do_not_match(template, text):
 def test_bad_templates_are_refused_with_the_place(template, message):
     with pytest.raises(ParameterError, match=message):
         AosloName.parse("x", template)
+
+
+@given(
+    st.lists(st.sampled_from(["{a}", "{b}", "{c}", "{d}", "{VidNum}", "{y:2}", "{LocX}"]), min_size=1, unique=True),
+    st.text("_1a", max_size=14),
+)
+def test_fields_take_the_fewest_characters_with_which_the_whole_name_fits(names, text):
+    # The oracle tries every way to share the text out, the shortest first field first.
+    accepted = {"{VidNum}": r"[^_]+", "{y:2}": r"..", "{LocX}": r"[0-9]+"}
+
+    def ways(rest, left):
+        if len(left) == 1:
+            return [[rest]] if re.fullmatch(accepted.get(left[0], ".+"), rest) else []
+        cuts = [
+            i for i in range(1, len(rest)) if rest[i] == "_" and re.fullmatch(accepted.get(left[0], ".+"), rest[:i])
+        ]
+        return [[rest[:i], *more] for i in cuts for more in ways(rest[i + 1 :], left[1:])]
+
+    expected = ways(text, names)
+    found = NameTemplate("_".join(names)).match(text)
+    assert (found is None) == (not expected)
+    if found is not None:
+        others = [name[1:2] for name in names if name not in ("{VidNum}", "{LocX}")]
+        values = dict(zip(names, expected[0], strict=True))
+        assert found["extra"] == tuple((other, values.get(f"{{{other}}}", values.get("{y:2}"))) for other in others)
 
 
 @given(st.text(st.sampled_from("{}:.4_aEye") | st.characters(), max_size=40), st.text(max_size=40))

@@ -171,6 +171,12 @@ def _compile(template: str) -> tuple[re.Pattern[str], tuple[tuple[str, _Kind], .
         raise ParameterError(
             f"The name template {template!r} has no field; write for example '{{IDnum}}_{{Eye}}_{{rest}}'."
         )
+    # A later place for the text behind a field never helps when the next field takes anything: without going
+    # back, a long name of another form is given up at once.
+    for index in range(len(parts) - 2):
+        if parts[index].endswith("?)") and parts[index + 2] == f"({_ANYTHING})":
+            parts[index] = f"(?>{parts[index]}"
+            parts[index + 1] += ")"
     return re.compile("".join(parts), re.DOTALL), tuple(fields)
 
 
