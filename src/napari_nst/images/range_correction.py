@@ -1,0 +1,356 @@
+"""Replacing the values of a patch that lie far from its mean: the documented range corrections."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ImageError, ParameterError, StyleTransferWarning
+from napari_nst.images.grey import check_grey
+
+__all__ = ["Distribution", "RangeCorrected", "RangeCorrection", "RangeStatistics", "correct_range"]
+
+#: Every field that a name consists of, in the documented order, with its values.
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "method": ("zero", "std", "var"),
+    "range_method": ("lower", "both"),
+    "replace": ("median", "border"),
+    "correct": ("local", "global"),
+}
+
+#: Values of a patch that stand for all of its values where they cannot be counted one by one.
+_GROUPS = 1024
+
+
+@dataclass(frozen=True)
+class RangeCorrection:
+    """Which values are replaced, and by what.
+
+    Attributes
+    ----------
+    method : {"std", "var", "zero"}
+        Limits at mean ± k standard deviations; at mean ± k variances (the legacy rule, see `correct_range`); or none, and
+        the pixels that are 0 or less are replaced.
+    range_method : {"both", "lower"} or None
+        Whether the values at and above the upper limit are replaced too. Of no meaning for "zero", where it may be None.
+    replace : {"border", "median"}
+        The limit itself, or the median.
+    correct : {"local", "global"}
+        Whether the statistics are those of the patch or those of all patches.
+    k : float
+        Half-width of the range in standard deviations (in variances under "var"), above 0.
+
+    Examples
+    --------
+    >>> str(RangeCorrection("var", correct="global"))
+    'var_both_border_global'
+    >>> RangeCorrection.parse("std_lower_median_local").replace
+    'median'
+    """
+
+    method: str = "std"
+    range_method: str | None = "both"
+    replace: str = "border"
+    correct: str = "local"
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if name == "range_method" and value is None and self.method == "zero":
+                continue
+            if value not in choices:
+                raise ParameterError(f"{name}: {value!r} is not a choice; choose one of {', '.join(choices)}.")
+        if not isinstance(self.k, numbers.Real) or isinstance(self.k, bool) or not 0 < self.k < math.inf:
+            raise ParameterError(f"k: {self.k!r} is not a half-width; give a number above 0.")
+
+    def __str__(self) -> str:
+        """The documented name of the folder: method, range, replacement, correction; then k, if it is not 1."""
+        parts = [getattr(self, name) for name in _CHOICES] + ([] if self.k == 1 else [f"k{float(self.k)!r}"])
+        return "_".join(part for part in parts if part is not None)
+
+    @classmethod
+    def parse(cls, text: str) -> RangeCorrection:
+        """Read a name as ``str()`` writes it.
+
+        Raises
+        ------
+        ParameterError
+            For any other text.
+        """
+        given: dict[str, Any] = {"range_method": None}
+        parts = text.split("_")
+        if parts[-1].startswith("k"):
+            try:
+                given["k"] = float(parts[-1][1:])
+            except ValueError:
+                raise ParameterError(f"{text!r}: {parts[-1]!r} is not a half-width such as 'k1.5'.") from None
+            parts.pop()
+        for name, choices in _CHOICES.items():
+            if parts and parts[0] in choices:
+                given[name] = parts.pop(0)
+        if parts or not given.keys() >= _CHOICES.keys():
+            raise ParameterError(
+                f"{text!r} is not the name of a range correction; expected "
+                f"{'_'.join('|'.join(choices) for choices in _CHOICES.values())}, for example 'std_both_border_global'."
+            )
+        return cls(**given)
+
+
+class Distribution(NamedTuple):
+    """Moments, median and smallest value of some pixels, in grey levels; NaN where there is no pixel."""
+
+    pixels: int
+    mean: float
+    standard_deviation: float
+    variance: float
+    median: float
+    minimum: float
+
+
+class RangeCorrected(NamedTuple):
+    """What a range correction made of a patch.
+
+    Attributes
+    ----------
+    image : array, (H, W)
+        A new array of the patch's dtype.
+    changed : array of bool, (H, W)
+        True where `image` differs from the patch.
+    report : dict
+        JSON-able: the correction's name, used and changed pixels, and for each step its limit, the value put in
+        place, and how many pixels lay at or beyond the limit.
+    """
+
+    image: NDArray[Any]
+    changed: NDArray[np.bool_]
+    report: dict[str, Any]
+
+
+class RangeStatistics:
+    """Mean, standard deviation and median of all used pixels of many patches, added one by one.
+
+    The median is exact for integers of 8 and 16 bits, which are counted, and for patches of at most 1024 pixels. For
+    other types each patch is stood for by 1024 of its values, evenly spread in rank: the result is the value of a
+    rank that is wrong by at most a thousandth of all pixels.
+    """
+
+    def __init__(self) -> None:
+        self._dtype: np.dtype[Any] | None = None
+        self._all, self._positive = _Sums(), _Sums()
+
+    @classmethod
+    def of(cls, images: Iterable[ArrayLike], masks: Iterable[ArrayLike | None] | None = None) -> RangeStatistics:
+        """Collect the statistics of some patches.
+
+        Parameters
+        ----------
+        images : iterable of arrays, (H, W)
+            All of one dtype.
+        masks : iterable of arrays or None, optional
+            As many; not 0 where a pixel is used.
+        """
+        made, missing = cls(), object()
+        pairs = ((i, None) for i in images) if masks is None else zip_longest(images, masks, fillvalue=missing)
+        for image, mask in pairs:
+            if image is missing or mask is missing:
+                raise ImageError("There are not as many masks as patches; give None for a patch that is used whole.")
+            made.update(image, mask)
+        return made
+
+    def update(self, image: ArrayLike, mask: ArrayLike | None = None) -> RangeStatistics:
+        """Add a patch, (H, W), with the mask of its used pixels.
+
+        Raises
+        ------
+        ImageError
+            It is no grey picture, not finite, or of another dtype than those before.
+        """
+        array, used = check_grey(image, mask, "patch")
+        self.check_dtype(array.dtype)
+        self._dtype = array.dtype.newbyteorder("=")
+        values = array[used]
+        self._all.add(values)
+        self._positive.add(values[values > 0])
+        return self
+
+    def compute(self, *, positive: bool = False) -> Distribution:
+        """The statistics so far, of all used pixels or of those above 0 alone."""
+        return (self._positive if positive else self._all).compute()
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Refuse a dtype other than that of the patches so far: their grey levels are not the same."""
+        if self._dtype is not None and dtype.newbyteorder("=") != self._dtype:
+            raise ImageError(
+                f"A patch of type {dtype} cannot be judged by statistics of {self._dtype} patches; bring all to one type."
+            )
+
+
+class _Sums:
+    """Count, mean, sum of squared deviations (Chan, Golub and LeVeque 1983), and values with their numbers."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.deviations, self.minimum = 0, 0.0, 0.0, math.inf
+        self.levels: dict[int, int] = {}
+        self.samples: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
+
+    def add(self, values: NDArray[Any]) -> None:
+        if values.size == 0:
+            return
+        precise = values.astype(np.float64)
+        mean, count = float(precise.mean()), self.count + values.size
+        shift = mean - self.mean
+        self.deviations += float(((precise - mean) ** 2).sum()) + shift**2 * self.count * values.size / count
+        self.mean += shift * values.size / count
+        self.count, self.minimum = count, min(self.minimum, float(precise.min()))
+        if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
+            for level, number in zip(*(a.tolist() for a in np.unique(values, return_counts=True)), strict=True):
+                self.levels[level] = self.levels.get(level, 0) + number
+        else:
+            starts = np.unique(np.arange(_GROUPS) * values.size // _GROUPS)
+            numbers = np.diff(np.append(starts, values.size))
+            self.samples.append((np.sort(precise)[starts + numbers // 2], numbers))
+
+    def compute(self) -> Distribution:
+        if not self.count:
+            return Distribution(0, *[math.nan] * 5)
+        variance = self.deviations / self.count
+        return Distribution(self.count, self.mean, math.sqrt(variance), variance, self._median(), self.minimum)
+
+    def _median(self) -> float:
+        if self.levels:
+            values, numbers = np.array(list(self.levels), dtype=float), np.array(list(self.levels.values()))
+        else:
+            values, numbers = (np.concatenate(part) for part in zip(*self.samples, strict=True))
+        order = np.argsort(values)
+        below = np.cumsum(numbers[order])
+        middle = np.searchsorted(below, [(self.count - 1) // 2, self.count // 2], side="right")
+        return float(values[order][middle].mean())
+
+
+def correct_range(
+    image: ArrayLike,
+    correction: RangeCorrection,
+    *,
+    statistics: RangeStatistics | None = None,
+    mask: ArrayLike | None = None,
+) -> RangeCorrected:
+    """Replace the values of a patch that lie at or beyond the limits of a correction.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Any integer or float dtype; not changed.
+    correction : RangeCorrection
+        The rule.
+    statistics : RangeStatistics, optional
+        Of all patches of the session; needed for, and used by, ``correct="global"`` alone.
+    mask : array, (H, W), optional
+        Not 0 where a pixel is used; the others are neither counted nor touched.
+
+    Returns
+    -------
+    RangeCorrected
+        The new patch, which of its pixels differ, and a report.
+
+    Raises
+    ------
+    ImageError
+        The patch is no grey picture, not finite, of another dtype than `statistics`, or without a value above 0 to
+        replace zeros by.
+    ParameterError
+        Global statistics are asked for and not given.
+
+    Warns
+    -----
+    StyleTransferWarning
+        Under the method "var": a variance is not in grey levels, and mean ± variance usually lies outside of what 8
+        bits hold, so that nothing changes.
+
+    Notes
+    -----
+    With m, s and k s the mean, the standard deviation and the half-width: values <= m - k s are replaced by m - k s or by
+    the median; then, for ``range_method="both"``, values >= m + k s likewise, by statistics of the patch as the first step
+    left it (or by the same global ones). Under "zero" values <= 0 are replaced by the median or by m - k s of the
+    values above 0, but by nothing below the smallest of these, which could be 0 again. Integers are rounded.
+    """
+    array, used = check_grey(image, mask, "patch")
+    common = None
+    if correction.correct == "global":
+        if statistics is None:
+            raise ParameterError(
+                f"{correction}: global statistics are needed; collect them with RangeStatistics.of(patches, masks), or take "
+                "correct='local'."
+            )
+        statistics.check_dtype(array.dtype)
+        common = statistics.compute(positive=correction.method == "zero")
+    if correction.method == "var":
+        warnings.warn(
+            f"{correction}: the legacy rule takes the variance for the half-width of the range. On 8-bit images its limits "
+            "usually lie outside the values, so that nothing changes; method='std' is the working rule.",
+            StyleTransferWarning,
+            stacklevel=2,
+        )
+    out, steps = array.copy(), []
+    for side in ("lower", "upper") if correction.range_method == "both" and correction.method != "zero" else ("lower",):
+        steps.append(_replace(out, used, side, correction, common))
+    changed = used & (out != array)
+    pixels, number = int(used.sum()), int(changed.sum())
+    report = {
+        "correction": str(correction),
+        "pixels": pixels,
+        "changed": number,
+        "share": number / pixels,
+        "steps": steps,
+    }
+    return RangeCorrected(out, changed, report)
+
+
+def _replace(
+    out: NDArray[Any], used: NDArray[np.bool_], side: str, correction: RangeCorrection, common: Distribution | None
+) -> dict[str, Any]:
+    """Do one step on `out`, in place."""
+    zero, sign = correction.method == "zero", -1 if side == "lower" else 1
+    values = out[used].astype(np.float64)
+    found = _distribution_of(values[values > 0] if zero else values) if common is None else common
+    if found.pixels == 0:
+        raise ImageError(
+            f"{correction}: there is no value{' above 0' if zero else ''} among those that count, so nothing can be put in place "
+            "of others; leave this patch out."
+        )
+    width = correction.k * (found.variance if correction.method == "var" else found.standard_deviation)
+    border = found.mean + sign * width
+    limit = 0.0 if zero else border
+    if zero:
+        border = max(border, found.minimum)
+    wanted = found.median if correction.replace == "median" else border
+    beyond = used & (out.astype(np.float64) * sign >= limit * sign)
+    value = _fitting(wanted, out.dtype)
+    out[beyond] = value
+    return {"side": side, "limit": limit, "value": value.item(), "pixels": int(beyond.sum())}
+
+
+def _distribution_of(values: NDArray[np.float64]) -> Distribution:
+    if values.size == 0:
+        return Distribution(0, *[math.nan] * 5)
+    variance = float(values.var())
+    mean, median, minimum = float(values.mean()), float(np.median(values)), float(values.min())
+    return Distribution(values.size, mean, math.sqrt(variance), variance, median, minimum)
+
+
+def _fitting(value: float, dtype: np.dtype[Any]) -> Any:
+    """The value of a type that is nearest to a number."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return dtype.type(np.clip(value, float(limits.min), float(limits.max)))
+    info = np.iinfo(dtype)
+    return dtype.type(min(max(round(value), info.min), info.max))

@@ -1,0 +1,168 @@
+"""The radial power spectrum of a picture, and the linear filter that gives one picture the spectrum of another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ParameterError
+from napari_nst.images.grey import check_grey
+from napari_nst.images.masks import fill_from_nearest
+from napari_nst.images.values import MINIMUM_SIDE
+
+__all__ = ["match_spectrum", "radial_power_spectrum"]
+
+Floats = NDArray[np.float64]
+
+_NYQUIST = 0.5  # cycles/pixel
+
+#: Power below this share of a spectrum's largest is rounding, of which no ratio may be taken.
+_FLOOR = 1e-12
+
+
+def radial_power_spectrum(
+    image: ArrayLike, *, bins: int | None = None, mask: ArrayLike | None = None
+) -> tuple[Floats, Floats]:
+    """Power over spatial frequency, averaged over all directions.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Any integer or float dtype; at least 16 × 16 pixels.
+    bins : int, optional
+        Number of rings, 1 to ``min(H, W) // 2``; by default as many as that, so that a ring is as wide as the
+        frequencies of the shorter side lie apart.
+    mask : array, (H, W), optional
+        Not 0 where a pixel is used; the others are given the mean of these.
+
+    Returns
+    -------
+    frequencies : array of float64, (bins,)
+        The middles of the rings, in cycles/pixel, between 0 and 0.5 and equally far apart.
+    power : array of float64, (bins,)
+        Mean of |F|² / N over the ring, in squared grey levels: F is the Fourier transform of the picture less its mean
+        under a 2-D Hann window, N the number of pixels.
+
+    Raises
+    ------
+    ImageError
+        Too small, not grey, or not finite.
+    ParameterError
+        More rings than frequencies.
+
+    Notes
+    -----
+    Frequencies are in cycles/pixel along both axes, also where the picture is not square. The corners of the frequency
+    plane, beyond 0.5 cycles/pixel, hold some directions only and are left out. The average over rings is that of
+    Yellott, Vision Res. 22 (1982) 1205, for cone mosaics.
+    """
+    array, used = check_grey(image, mask, "picture", minimum_side=MINIMUM_SIDE)
+    most = min(array.shape) // 2
+    count = most if bins is None else bins
+    if not 1 <= count <= most:
+        raise ParameterError(
+            f"bins={bins}: a picture of {array.shape[0]} × {array.shape[1]} pixels has rings of its own for 1 to {most} bins."
+        )
+    return _radial(array.astype(np.float64), used, count)
+
+
+def match_spectrum(
+    target: ArrayLike,
+    style: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    style_mask: ArrayLike | None = None,
+    limit: float = 6.0,
+    bins: int = 48,
+    pad: int = 24,
+) -> Floats:
+    """Filter a picture so that its radial power spectrum, mean and standard deviation become those of another.
+
+    Parameters
+    ----------
+    target : array, (H, W)
+        The picture to change, any integer or float dtype; at least 16 × 16 pixels.
+    style : array, (H', W')
+        The picture to be like, of any size from 16 × 16, with its values on the same scale.
+    mask, style_mask : array, (H, W) and (H', W'), optional
+        Not 0 where a pixel is used. The others are kept out of spectra, mean and standard deviation; those of the
+        target come back as they were.
+    limit : float
+        The gain at a frequency may differ from the median gain of the low frequencies (the lowest quarter) by this
+        factor at most, up or down; at least 1. It keeps noise from being blown up where the target holds nothing else.
+    bins : int
+        Rings in which the spectra are compared, at least 4; fewer where a picture is too small for so many.
+    pad : int
+        Pixels by which the target is continued by reflection, so that nothing comes around from the opposite side.
+
+    Returns
+    -------
+    array of float64, (H, W)
+        On the scale of the inputs; neither rounded nor limited to their range.
+
+    Raises
+    ------
+    ImageError
+        A picture is constant, too small, not grey, or not finite.
+    ParameterError
+        A setting is out of its range.
+
+    Notes
+    -----
+    The gain at frequency f is sqrt(P_style(f) / P_target(f)), with P from `radial_power_spectrum`, smoothed over rings in
+    the logarithm. It is real, positive and the same in all directions, so the filter is symmetric: every phase,
+    and with it the place of every structure, is kept.
+    """
+    for name, value, low in (("limit", limit, 1), ("bins", bins, 4), ("pad", pad, 0)):
+        if not low <= value < math.inf:
+            raise ParameterError(f"{name}={value} is outside its range; give a number of at least {low}.")
+    array, used = check_grey(target, mask, "target", minimum_side=MINIMUM_SIDE, varied=True)
+    model, model_used = check_grey(style, style_mask, "style", minimum_side=MINIMUM_SIDE, varied=True)
+    values, model_values = array.astype(np.float64), model.astype(np.float64)
+
+    rings = min(bins, min(array.shape) // 2, min(model.shape) // 2)
+    frequencies, wanted = _log_radial(model_values, model_used, rings)
+    _, present = _log_radial(values, used, rings)
+    gain = np.exp(0.5 * (wanted - present))
+    gain = np.clip(gain / np.median(gain[: rings // 4]), 1 / limit, limit)
+
+    # Filled from the nearest used pixels: the edge of a mask must not ring into the picture.
+    padded = np.pad(fill_from_nearest(values, used), pad, mode="reflect")
+    plane = _frequency_plane(padded.shape, half=True)
+    shaped = np.fft.rfft2(padded - padded.mean()) * np.interp(plane, frequencies, gain)
+    filtered = np.fft.irfft2(shaped, s=padded.shape)[pad : pad + array.shape[0], pad : pad + array.shape[1]]
+
+    inside, style_inside = filtered[used], model_values[model_used]
+    scaled = (filtered - inside.mean()) / inside.std() * style_inside.std() + style_inside.mean()
+    return np.where(used, scaled, values)
+
+
+def _radial(values: Floats, used: NDArray[np.bool_], count: int) -> tuple[Floats, Floats]:
+    centred = np.where(used, values - values[used].mean(), 0.0)
+    window = np.outer(np.hanning(values.shape[0]), np.hanning(values.shape[1]))
+    power = np.abs(np.fft.fft2(centred * window)) ** 2 / values.size
+    plane = _frequency_plane(values.shape)
+    inside = plane <= _NYQUIST
+    # The Nyquist frequency itself belongs to the last ring.
+    ring = np.minimum((plane[inside] / _NYQUIST * count).astype(np.intp), count - 1)
+    members = np.bincount(ring, minlength=count)
+    mean: Floats = np.bincount(ring, power[inside], minlength=count) / members
+    middles: Floats = (np.arange(count, dtype=np.float64) + 0.5) * (_NYQUIST / count)
+    return middles, mean
+
+
+def _log_radial(values: Floats, used: NDArray[np.bool_], count: int) -> tuple[Floats, Floats]:
+    from scipy import ndimage
+
+    frequencies, power = _radial(values, used, count)
+    floor = max(_FLOOR * power.max(), np.finfo(np.float64).tiny)  # a mask may leave only what the window takes away
+    return frequencies, ndimage.gaussian_filter1d(np.log(np.maximum(power, floor)), 1.0)
+
+
+def _frequency_plane(shape: tuple[int, ...], half: bool = False) -> Floats:
+    """Spatial frequency of every entry of a 2-D Fourier transform (or of its non-negative half), in cycles/pixel."""
+    along_x = np.fft.rfftfreq(shape[1]) if half else np.fft.fftfreq(shape[1])
+    plane: Floats = np.hypot(np.fft.fftfreq(shape[0])[:, np.newaxis], along_x)
+    return plane

@@ -1,0 +1,262 @@
+"""Radial spectra against a transform written out and closed forms; the filter against what it promises."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_nst.errors import ImageError, ParameterError
+from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.images.spectrum import match_spectrum, radial_power_spectrum
+
+
+def written_out(image, bins):
+    """The definition, with the transform as two matrix products and the rings as loops."""
+    height, width = image.shape
+    centred = image - image.mean()
+    window = np.array(
+        [
+            [np.sin(np.pi * y / (height - 1)) ** 2 * np.sin(np.pi * x / (width - 1)) ** 2 for x in range(width)]
+            for y in range(height)
+        ]
+    )
+    rows = np.exp(-2j * np.pi * np.outer(np.arange(height), np.arange(height)) / height)
+    columns = np.exp(-2j * np.pi * np.outer(np.arange(width), np.arange(width)) / width)
+    power = np.abs(rows @ (centred * window) @ columns) ** 2 / (height * width)
+    found = [[] for _ in range(bins)]
+    for v in range(height):
+        for u in range(width):
+            f = np.hypot(min(v, height - v) / height, min(u, width - u) / width)
+            if f <= 0.5:
+                found[min(int(f / 0.5 * bins), bins - 1)].append(power[v, u])
+    return np.array([np.mean(ring) for ring in found])
+
+
+@pytest.mark.parametrize(("shape", "bins"), [((16, 16), None), ((16, 21), 8), ((30, 17), 5), ((23, 40), None)])
+def test_the_radial_spectrum_is_its_definition(shape, bins, rng):
+    image = rng.normal(100, 20, shape)
+    frequencies, power = radial_power_spectrum(image, bins=bins)
+    count = bins or min(shape) // 2
+    np.testing.assert_allclose(frequencies, (np.arange(count) + 0.5) / (2 * count))
+    np.testing.assert_allclose(power, written_out(image, count), rtol=1e-9)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("cycles", [0.1, 0.25, 0.4])
+def test_a_wave_of_a_picture_that_is_not_square_peaks_at_its_frequency(axis, cycles):
+    wave = np.cos(2 * np.pi * cycles * np.indices((60, 140))[axis])
+    frequencies, power = radial_power_spectrum(wave)
+    assert abs(frequencies[power.argmax()] - cycles) <= 1 / 60
+
+
+def test_white_noise_is_flat_at_its_variance_times_the_windows_power(rng):
+    # The mean square of the Hann window is (3/8)^2 in two dimensions.
+    _, power = radial_power_spectrum(rng.normal(0, 7, (300, 200)), bins=10)
+    # The innermost ring has too few members for a close mean.
+    np.testing.assert_allclose(power[1:], 49 * (3 / 8) ** 2, rtol=0.12)
+
+
+def test_a_constant_has_no_power():
+    assert not radial_power_spectrum(np.full((20, 20), 9, np.uint8))[1].any()
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+def test_spectra_have_every_ring_and_scale_with_the_square(dtype, data):
+    shape = data.draw(st.tuples(st.integers(16, 40), st.integers(16, 40)))
+    low = -1000 if dtype in ("int16", "float32") else 0
+    width = {"width": 32} if dtype == "float32" else {}
+    elements = (st.floats if width else st.integers)(low, 250 if dtype == "uint8" else 30000, **width)
+    image = data.draw(arrays(dtype, shape, elements=elements, fill=st.just(0)))
+    bins = data.draw(st.none() | st.integers(1, min(shape) // 2))
+    frequencies, power = radial_power_spectrum(image, bins=bins)
+    assert frequencies.shape == power.shape
+    assert np.isfinite(power).all()
+    assert ((power >= 0) & (frequencies > 0) & (frequencies < 0.5)).all()
+    doubled = radial_power_spectrum(image.astype(float) * 2 + 5, bins=bins)[1]
+    np.testing.assert_allclose(doubled, 4 * power, rtol=1e-9, atol=1e-12 * (1 + power.max()))
+
+
+@pytest.mark.parametrize("hidden", [0.0, 255.0, np.nan])
+def test_masked_pixels_stand_for_the_mean(hidden, rng):
+    image, mask = rng.normal(90, 9, (32, 40)), np.ones((32, 40), bool)
+    mask[:10, 20:] = False
+    filled = np.where(mask, image, image[mask].mean())
+    spoilt = np.where(mask, image, hidden)
+    np.testing.assert_allclose(
+        radial_power_spectrum(spoilt, mask=mask.astype(int))[1], radial_power_spectrum(filled)[1], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("bins", [0, -1, 9])
+def test_more_rings_than_frequencies_are_refused(bins):
+    with pytest.raises(ParameterError, match=f"bins={bins}.*1 to 8 bins"):
+        radial_power_spectrum(np.eye(16), bins=bins)
+
+
+# The filter
+
+
+def decibels(power):
+    return 10 * np.log10(power)
+
+
+def test_a_blurred_picture_regains_the_spectrum_of_the_style():
+    from scipy import ndimage
+
+    style = cone_mosaic((160, 180), seed=3, vessel=False).image
+    target = ndimage.gaussian_filter(cone_mosaic((140, 150), seed=8, vessel=False).image.astype(float), 1.0)
+    out = match_spectrum(target, style)
+    before, after, wanted = (decibels(radial_power_spectrum(p, bins=24)[1]) for p in (target, out, style))
+    # Beyond 0.3 cycles/pixel the blur took more than the limit of the gain gives back.
+    compared = slice(1, 14)
+    assert np.abs(before - wanted)[compared].max() > 6
+    assert np.abs(after - wanted)[compared].max() < 2
+    assert abs(out.mean() - style.mean()) < 1e-9
+    assert abs(out.std() - style.std()) < 1e-9
+
+
+def test_noise_gets_the_spectrum_of_smooth_noise(rng):
+    from scipy import ndimage
+
+    target, style = rng.normal(size=(200, 200)), ndimage.gaussian_filter(rng.normal(size=(200, 200)), 0.6)
+    out = match_spectrum(target, style)
+    difference = decibels(radial_power_spectrum(out, bins=20)[1] / radial_power_spectrum(style, bins=20)[1])
+    assert np.abs(difference).max() < 1.5
+
+
+def test_a_style_of_the_same_spectrum_changes_nothing():
+    picture = cone_mosaic((64, 90), seed=1).image.astype(float)
+    np.testing.assert_allclose(match_spectrum(picture, picture), picture, atol=1e-9)
+    # Neither do another brightness and contrast of the style: they are all that is taken on.
+    np.testing.assert_allclose(match_spectrum(picture, picture * 3 + 7), picture * 3 + 7, atol=1e-8)
+
+
+def test_the_filter_is_symmetric_so_nothing_moves(rng):
+    from skimage.registration import phase_cross_correlation
+
+    pair = mosaic_pair((96, 120), seed=2)
+    out = match_spectrum(pair.target, pair.style)
+    shift = phase_cross_correlation(pair.target, out, upsample_factor=50)[0]
+    assert np.abs(shift).max() <= 0.02
+    # Mirrored and turned input gives mirrored and turned output.
+    for turn in (np.flipud, np.fliplr, np.transpose):
+        np.testing.assert_allclose(match_spectrum(turn(pair.target), pair.style), turn(out), atol=1e-8)
+
+
+def test_a_single_point_spreads_evenly_to_all_sides(rng):
+    point = np.zeros((81, 81))
+    point[40, 40] = 1
+    out = match_spectrum(point, rng.normal(size=(50, 60)).cumsum(axis=0).cumsum(axis=1))
+    assert np.unravel_index(out.argmax(), out.shape) == (40, 40)
+    np.testing.assert_allclose(out, out[::-1], atol=1e-9 * np.ptp(out))
+    np.testing.assert_allclose(out, out.T, atol=1e-9 * np.ptp(out))
+
+
+def test_phases_are_kept(rng):
+    from scipy import ndimage
+
+    # Of even pictures, which reflection continues without an edge, a transform can be taken of the padded one.
+    target = cone_mosaic((90, 90), seed=4).image.astype(float)
+    out = match_spectrum(target, ndimage.gaussian_filter(rng.normal(size=(90, 90)), 1.0), pad=89)
+    whole = [np.pad(p, ((0, 88), (0, 88)), mode="reflect") for p in (target - target.mean(), out - out.mean())]
+    one, other = (np.fft.fft2(p)[:20, :20].ravel()[1:] for p in whole)
+    strong = np.abs(one) > np.percentile(np.abs(one), 30)
+    assert np.abs(np.angle(other[strong] / one[strong])).max() < 0.05
+
+
+def test_nothing_comes_around_from_the_opposite_side(rng):
+    target = rng.normal(100, 5, (64, 64))
+    style = cone_mosaic((80, 80), seed=5).image
+    spot = target.copy()
+    spot[2, 2] += 3000
+    # Another mean and standard deviation come with the spot; taken out, the far side must be the same.
+    out, spotted = (match_spectrum(p, style, limit=1.5) for p in (target, spot))
+    far = np.corrcoef(out[40:, 40:].ravel(), spotted[40:, 40:].ravel())[0, 1]
+    assert far > 0.98
+
+
+def test_the_gain_stays_within_its_limit(rng):
+    from scipy import ndimage
+
+    target, style = ndimage.gaussian_filter(rng.normal(size=(128, 128)), 2), rng.normal(size=(128, 128))
+    for limit in (1.0, 2.0, 6.0):
+        out = match_spectrum(target, style, limit=limit)
+        gain = np.sqrt(radial_power_spectrum(out, bins=48)[1] / radial_power_spectrum(target, bins=48)[1])
+        # Up to where the window's leakage outweighs what the blur left.
+        relative = (gain / np.median(gain[:12]))[:20]
+        assert relative.max() == pytest.approx(limit, rel=0.1)
+        assert relative.min() >= 1 / limit / 1.1
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1e4, np.nan])
+def test_pixels_outside_the_masks_have_no_influence_and_come_back(hidden):
+    pair = mosaic_pair((64, 80), seed=6)
+    mask, style_mask = np.ones((64, 80), bool), np.ones((64, 80), bool)
+    mask[:, :12] = style_mask[50:] = False
+    target, style = np.where(mask, pair.target, hidden), np.where(style_mask, pair.style, hidden)
+    out = match_spectrum(target, style, mask=mask, style_mask=style_mask)
+    plain = match_spectrum(pair.target.astype(float), pair.style, mask=mask, style_mask=style_mask)
+    np.testing.assert_allclose(out[mask], plain[mask], rtol=1e-12)
+    assert np.array_equal(out[~mask], target[~mask], equal_nan=True)
+    assert abs(out[mask].mean() - pair.style[style_mask].mean()) < 1e-9
+    assert abs(out[mask].std() - pair.style[style_mask].std()) < 1e-9
+
+
+@settings(max_examples=15)
+@given(
+    target=st.tuples(st.integers(16, 50), st.integers(16, 50)),
+    style=st.tuples(st.integers(16, 50), st.integers(16, 50)),
+    seed=st.integers(0, 9),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]),
+)
+def test_any_two_shapes_and_types_go_together(target, style, seed, dtype):
+    rng = np.random.default_rng(seed)
+    one, other = (rng.integers(0, 120, shape).astype(dtype) for shape in (target, style))
+    before = one.copy()
+    out = match_spectrum(one, other)
+    assert out.shape == target
+    assert out.dtype == np.float64
+    assert np.isfinite(out).all()
+    assert np.array_equal(one, before)
+    np.testing.assert_allclose(match_spectrum(one * 0.5, other * 0.5), out / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("target", "style", "message"),
+    [
+        (np.full((20, 20), 3), np.eye(20), "target is constant.*3"),
+        (np.eye(20), np.zeros((20, 20)), "style is constant"),
+        (np.eye(15), np.eye(20), "target is 15 × 15 pixels; at least 16"),
+        (np.eye(20), np.eye(20)[:9], "style is 9 × 20"),
+        (np.zeros((20, 20, 3)), np.eye(20), r"shape \(20, 20, 3\)"),
+        (np.where(np.eye(20), np.nan, 1), np.eye(20), "20 pixel.*row 0, column 0"),
+        (np.eye(20, dtype=bool), np.eye(20), "bool"),
+    ],
+)
+def test_pictures_that_cannot_be_matched(target, style, message):
+    with pytest.raises(ImageError, match=message):
+        match_spectrum(target, style)
+
+
+def test_a_mask_that_leaves_a_constant_is_told():
+    picture, mask = np.eye(20), np.zeros((20, 20))
+    mask[0, 1:] = 1
+    with pytest.raises(ImageError, match="target is constant"):
+        match_spectrum(picture, picture, mask=mask)
+
+
+@pytest.mark.parametrize("setting", [{"limit": 0.5}, {"bins": 3}, {"pad": -1}, {"limit": np.nan}, {"limit": np.inf}])
+def test_settings_out_of_range(setting):
+    with pytest.raises(ParameterError, match=next(iter(setting))):
+        match_spectrum(np.eye(20), np.eye(20), **setting)
+
+
+def test_a_mask_that_leaves_only_the_edge_is_survived():
+    picture, mask = np.eye(20), np.zeros((20, 20))
+    mask[0] = 1
+    out = match_spectrum(picture, picture, mask=mask)
+    assert np.isfinite(out).all()
+    assert np.array_equal(out[1:], picture[1:])
