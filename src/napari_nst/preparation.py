@@ -17,6 +17,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.images.padding import reflect_to_multiple
 from napari_nst.images.planes import Planes, luminance, resample_plane
+from napari_nst.images.spectrum import match_spectrum
 from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range, to_unit
 
 __all__ = ["Prepared", "Preparer", "resampling"]
@@ -104,6 +105,8 @@ class Preparer:
         By which the style is resampled along y and x.
     warn : callable
         Takes a message for the user.
+    initial : "spectrum" or None
+        Where the pixels start: at the target with the style's spectrum, or where the parameter ``init`` says.
     """
 
     parameters: StyleTransferParameters
@@ -114,12 +117,19 @@ class Preparer:
     style_value_range: Any
     factors: tuple[float, float]
     warn: Callable[[str], None]
+    initial: Any = None
     used: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find channels, masks and value ranges."""
         p = self.parameters
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
+        if self.initial is not None and not (isinstance(self.initial, str) and self.initial == "spectrum"):
+            raise ParameterError(f"initial: {self.initial!r} is not a start; give 'spectrum' or None.")
+        if self.initial is not None and p.init != "target":
+            raise ParameterError(
+                f"initial={self.initial!r} and init={p.init!r} are two starts for one run; give one of them."
+            )
         for planes in (self.targets, self.styles):
             self._check_depth(planes.role, planes.plane_shape)
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))
@@ -171,6 +181,7 @@ class Preparer:
                 )
         if self.parameters.gram == "sum":
             self._warn_of_areas(target_unit, style_unit, mask, style_mask)
+        start = self._start(target_unit, style_unit, mask, style_mask)
         target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
         style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
         self.used["engine_shape"] = list(target_chw.shape[-2:])
@@ -179,6 +190,7 @@ class Preparer:
             _tensor(style_chw),
             None if mask is None else _tensor(self._fit(mask.astype(float)[None])[0]),
             None if style_mask is None else _tensor(self._fit(style_mask.astype(float)[None])[0]),
+            None if start is None else _tensor(self._fit(np.moveaxis(start, -1, 0))[0]),
         )
         return Prepared(picture, plane, self._ranges["target"], crop, mask)
 
@@ -221,6 +233,18 @@ class Preparer:
         # is true and stays, but NaN must not spread (the result keeps it).
         known = mask if role == "style" else np.isfinite(unit).all(axis=2)
         return fill_from_nearest(unit, known)
+
+    def _start(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
+        """(y, x, channels) in [0, 1]: where the pixels start, unless it is as the parameters say."""
+        if self.initial is None:
+            return None
+        start = target.copy()
+        for channel in range(self.channels):
+            one, other = target[..., channel], style[..., channel]
+            # An empty channel of a colour picture, of a fluorescence image say, has no spectrum to change or to give.
+            if all(np.ptp(p if m is None else p[m]) > 0 for p, m in ((one, mask), (other, style_mask))):
+                start[..., channel] = match_spectrum(one, other, mask=mask, style_mask=style_mask)
+        return start
 
     def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
         p = self.parameters

@@ -102,6 +102,7 @@ def transfer_style(
     style_value_range: str | tuple[float, float] | None = None,
     rgb: bool | None = None,
     style_rgb: bool | None = None,
+    initial: str | None = None,
     **parameters: Any,
 ) -> Any:
     """Give a target picture the texture of a style picture.
@@ -128,6 +129,10 @@ def transfer_style(
         As the parameter ``value_range``, for the style alone.
     rgb, style_rgb : bool, optional
         Whether the last axis is colour; by default it is when it has 3 or 4 entries.
+    initial : "spectrum", optional
+        Start from the target filtered to the style's radial power spectrum, mean and standard deviation
+        (:func:`napari_nst.images.spectrum.match_spectrum`, channel by channel) instead of from where the parameter
+        ``init`` says. The content is still that of the target itself.
     **parameters
         The fields of :class:`napari_nst.StyleTransferParameters`: ``preset="texture"``, ``alpha=2.0``...
 
@@ -159,6 +164,7 @@ def transfer_style(
         "style_value_range": style_value_range,
         "rgb": rgb,
         "style_rgb": style_rgb,
+        "initial": initial,
     }
     if isinstance(target, (list, tuple)):
         styles = style if isinstance(style, (list, tuple)) else [style] * len(target)
@@ -200,6 +206,7 @@ def transfer_steps(
     style_value_range: str | tuple[float, float] | None = None,
     rgb: bool | None = None,
     style_rgb: bool | None = None,
+    initial: str | None = None,
     **parameters: Any,
 ) -> Generator[TransferProgress, None, StyleTransfer]:
     """The same as a generator: yields a :class:`TransferProgress` per step and returns the StyleTransfer."""
@@ -214,6 +221,7 @@ def transfer_steps(
         style_value_range,
         rgb,
         style_rgb,
+        initial,
         parameters,
     )
     return (yield from run.steps())
@@ -234,6 +242,7 @@ class _Transfer:
         style_value_range: Any,
         rgb: bool | None,
         style_rgb: bool | None,
+        initial: str | None,
         parameters: dict[str, Any],
     ) -> None:
         self.began, self.started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
@@ -256,6 +265,7 @@ class _Transfer:
             style_value_range,
             resampling(pixel_size, style_pixel_size, p.match_pixel_size),
             self.warn,
+            initial,
         )
         self.arguments = {
             "mask": _recorded_mask(mask, self.targets),
@@ -265,6 +275,7 @@ class _Transfer:
             "style_value_range": _listed(style_value_range),
             "rgb": rgb,
             "style_rgb": style_rgb,
+            "initial": initial,
         }
         self.planes = list(self.targets.indices())
         self.image = np.empty(self.targets.array.shape, dtype=self.targets.array.dtype)

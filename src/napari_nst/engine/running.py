@@ -37,12 +37,16 @@ class Picture:
         (1, channels, H', W'), float64, on the CPU.
     target_mask, style_mask : torch.Tensor or None
         (1, 1, H, W) and (1, 1, H', W'), float64, of 0 and 1.
+    start : torch.Tensor or None
+        (1, channels, H, W), float64, on the CPU: where the pixels start; None leaves that to ``parameters.init``. The
+        content is the target's in any case.
     """
 
     target: torch.Tensor
     style: torch.Tensor
     target_mask: torch.Tensor | None = None
     style_mask: torch.Tensor | None = None
+    start: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ def _run(
     network = network_for(p, target.shape[1], device, compute_dtype)
     objective = Objective(network, target, style, p, target_mask, style_mask)
     bounds = (min(0.0, float(target.min())), max(1.0, float(target.max())))
-    start = target if p.init == "target" else _noise_like(target, target_mask, p.seed)
+    if picture.start is not None:
+        start = picture.start.to(dtype).to(device).clamp(*bounds)
+    else:
+        start = target if p.init == "target" else _noise_like(target, target_mask, p.seed)
     run = Optimization(objective, start, p, bounds, target_mask, cancel)
     used: dict[str, object] = {
         "device": str(device),

@@ -160,7 +160,9 @@ class RangeStatistics:
             As many; not 0 where a pixel is used.
         """
         made, missing = cls(), object()
-        pairs = ((i, None) for i in images) if masks is None else zip_longest(images, masks, fillvalue=missing)
+        pairs: Iterable[tuple[Any, Any]] = (
+            ((i, None) for i in images) if masks is None else zip_longest(images, masks, fillvalue=missing)
+        )
         for image, mask in pairs:
             if image is missing or mask is missing:
                 raise ImageError("There are not as many masks as patches; give None for a patch that is used whole.")
