@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.atomic import write_new
+from napari_nst.images.atomic import Publish, write_new
 
 __all__ = ["read_coordinates", "write_coordinates"]
 
@@ -78,7 +78,9 @@ def read_coordinates(
     return points
 
 
-def write_coordinates(path: str | os.PathLike[str], points: ArrayLike, *, base: int = 0) -> Path:
+def write_coordinates(
+    path: str | os.PathLike[str], points: ArrayLike, *, base: int = 0, publish: Publish = write_new
+) -> Path:
     """Write points as a table of x,y without a header.
 
     Parameters
@@ -89,6 +91,8 @@ def write_coordinates(path: str | os.PathLike[str], points: ArrayLike, *, base: 
         Row and column, 0-based, finite; n may be 0.
     base : 0 or 1
         What the file shall call the first pixel.
+    publish : write_new or write_over
+        Whether an existing file stays, or is the program's own and replaced.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def write_coordinates(path: str | os.PathLike[str], points: ArrayLike, *, base: 
             f"{tuple(values[bad[0]].tolist())}. Remove them before writing."
         )
     text = "".join(f"{_decimals(x, base)},{_decimals(y, base)}\n" for y, x in values.tolist())
-    return write_new(path, lambda file: file.write_bytes(text.encode("ascii")))
+    return publish(Path(path), lambda file: file.write_bytes(text.encode("ascii")))
 
 
 def _check_base(base: int) -> None:
