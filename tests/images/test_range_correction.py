@@ -1,6 +1,7 @@
 """Range corrections against their rules written out, and the faults of the documented system, one by one."""
 
 import itertools
+import json
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferWarning
 from napari_nst.images.mosaic import cone_mosaic
-from napari_nst.images.range_correction import RangeCorrection, RangeStatistics, correct_range
+from napari_nst.images.range_correction import KnownStatistics, RangeCorrection, RangeStatistics, correct_range
 
 GRID = list(itertools.product(("zero", "std", "var"), ("lower", "both"), ("median", "border"), ("local", "global")))
 NAMES = [f"{m}_{r}_{p}_{c}" for m, r, p, c in GRID]
@@ -245,7 +246,8 @@ def test_statistics_of_small_integers_are_exact(dtype, positive, rng):
     masks = [rng.random(image.shape) > 0.4 for image in images]
     together = np.concatenate([i[m] for i, m in zip(images, masks, strict=True)]).astype(float)
     together = together[together > 0] if positive else together
-    found = RangeStatistics.of(images, masks).compute(positive=positive)
+    known = RangeStatistics.of(images, masks).compute()
+    found = known.positive if positive else known.everything
     assert found.pixels == together.size
     assert found.median == np.median(together)
     assert found.minimum == together.min()
@@ -259,7 +261,7 @@ def test_statistics_of_small_integers_are_exact(dtype, positive, rng):
 )
 def test_statistics_of_small_patches_of_floats_are_exact(images):
     together = np.concatenate([image.ravel() for image in images])
-    found = RangeStatistics.of(images).compute()
+    found = RangeStatistics.of(images).compute().everything
     assert found.median == np.median(together)
     np.testing.assert_allclose(
         found[1:4],
@@ -273,24 +275,50 @@ def test_statistics_of_small_patches_of_floats_are_exact(images):
 def test_the_median_of_large_patches_is_right_to_a_thousandth_in_rank(dtype, rng):
     images = [(rng.gamma(2, 1000 * scale, (90, 80 + scale))).astype(dtype) for scale in (1, 3, 7)]
     together = np.sort(np.concatenate([image.ravel() for image in images]))
-    median = RangeStatistics.of(images).compute().median
+    median = RangeStatistics.of(images).compute().everything.median
     assert abs(np.searchsorted(together, median) / together.size - 0.5) <= 0.001
 
 
 def test_the_order_of_patches_and_how_they_come_do_not_matter(patches):
-    one = RangeStatistics.of(patches).compute()
+    one = RangeStatistics.of(patches).compute().everything
     other = RangeStatistics()
     for patch in patches[::-1]:
         assert other.update(patch) is other
-    np.testing.assert_allclose(one, other.compute(), rtol=1e-12)
+    np.testing.assert_allclose(one, other.compute().everything, rtol=1e-12)
 
 
 def test_of_nothing_there_are_no_statistics(patches):
-    found = RangeStatistics().compute()
+    found = RangeStatistics().compute().everything
     assert found.pixels == 0
     assert np.isnan(found[1:]).all()
     with pytest.raises(ImageError, match="no value among"):
         correct_range(patches[0], RangeCorrection(correct="global"), statistics=RangeStatistics())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32"])
+def test_statistics_written_down_do_the_same(dtype, patches):
+    images = [patch.astype(dtype) for patch in patches]
+    collected = RangeStatistics.of(images)
+    read = KnownStatistics.from_dict(json.loads(json.dumps(collected.compute().to_dict())))
+    assert read == collected.compute()
+    for name in ("std_both_border_global", "zero_median_global"):
+        rule = RangeCorrection.parse(name)
+        one, other = (correct_range(images[0], rule, statistics=s) for s in (collected, read))
+        assert np.array_equal(one.image, other.image)
+        assert one.report == other.report
+
+
+def test_black_patches_can_be_written_down_too():
+    known = RangeStatistics.of([np.zeros((3, 3), np.uint8)]).compute()
+    assert json.loads(json.dumps(known.to_dict(), allow_nan=False))["positive"] is None
+    with pytest.raises(ImageError, match="no value above 0"):
+        correct_range(np.eye(3, dtype=np.uint8), RangeCorrection("zero", correct="global"), statistics=known)
+
+
+@pytest.mark.parametrize("record", [{}, {"dtype": "uint8", "everything": {"mean": 1}, "positive": None}])
+def test_other_records_are_refused(record):
+    with pytest.raises(ParameterError, match="no record of range statistics"):
+        KnownStatistics.from_dict(record)
 
 
 # Bad input

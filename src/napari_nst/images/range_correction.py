@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_nst.errors import ImageError, ParameterError, StyleTransferWarning
 from napari_nst.images.grey import check_grey
 
-__all__ = ["Distribution", "RangeCorrected", "RangeCorrection", "RangeStatistics", "correct_range"]
+__all__ = ["Distribution", "KnownStatistics", "RangeCorrected", "RangeCorrection", "RangeStatistics", "correct_range"]
 
 #: Every field that a name consists of, in the documented order, with its values.
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -117,6 +117,48 @@ class Distribution(NamedTuple):
     minimum: float
 
 
+@dataclass(frozen=True)
+class KnownStatistics:
+    """What `RangeStatistics` came to, as plain numbers that can be written down and sent away.
+
+    Attributes
+    ----------
+    dtype : str
+        Of the patches; "" where there were none.
+    everything, positive : Distribution
+        Of all used pixels, and of those above 0 alone.
+    """
+
+    dtype: str
+    everything: Distribution
+    positive: Distribution
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `from_dict` brings it back, to the last bit."""
+        parts = {"everything": self.everything, "positive": self.positive}
+        return {"dtype": self.dtype} | {n: d._asdict() if d.pixels else None for n, d in parts.items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> KnownStatistics:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ParameterError
+            It is no such record.
+        """
+        try:
+            parts = [Distribution(**record[n]) if record[n] else _NOTHING for n in ("everything", "positive")]
+            return cls(str(record["dtype"]), *parts)
+        except (KeyError, TypeError) as error:
+            raise ParameterError(
+                f"This is no record of range statistics ({error}); collect them again with RangeStatistics.of(patches, masks)."
+            ) from error
+
+
+_NOTHING = Distribution(0, *[math.nan] * 5)
+
+
 class RangeCorrected(NamedTuple):
     """What a range correction made of a patch.
 
@@ -145,7 +187,7 @@ class RangeStatistics:
     """
 
     def __init__(self) -> None:
-        self._dtype: np.dtype[Any] | None = None
+        self._dtype = ""
         self._all, self._positive = _Sums(), _Sums()
 
     @classmethod
@@ -178,23 +220,15 @@ class RangeStatistics:
             It is no grey picture, not finite, or of another dtype than those before.
         """
         array, used = check_grey(image, mask, "patch")
-        self.check_dtype(array.dtype)
-        self._dtype = array.dtype.newbyteorder("=")
+        self._dtype = _checked_dtype(array.dtype, self._dtype)
         values = array[used]
         self._all.add(values)
         self._positive.add(values[values > 0])
         return self
 
-    def compute(self, *, positive: bool = False) -> Distribution:
-        """The statistics so far, of all used pixels or of those above 0 alone."""
-        return (self._positive if positive else self._all).compute()
-
-    def check_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Refuse a dtype other than that of the patches so far: their grey levels are not the same."""
-        if self._dtype is not None and dtype.newbyteorder("=") != self._dtype:
-            raise ImageError(
-                f"A patch of type {dtype} cannot be judged by statistics of {self._dtype} patches; bring all to one type."
-            )
+    def compute(self) -> KnownStatistics:
+        """The statistics so far."""
+        return KnownStatistics(self._dtype, self._all.compute(), self._positive.compute())
 
 
 class _Sums:
@@ -224,7 +258,7 @@ class _Sums:
 
     def compute(self) -> Distribution:
         if not self.count:
-            return Distribution(0, *[math.nan] * 5)
+            return _NOTHING
         variance = self.deviations / self.count
         return Distribution(self.count, self.mean, math.sqrt(variance), variance, self._median(), self.minimum)
 
@@ -243,7 +277,7 @@ def correct_range(
     image: ArrayLike,
     correction: RangeCorrection,
     *,
-    statistics: RangeStatistics | None = None,
+    statistics: KnownStatistics | RangeStatistics | None = None,
     mask: ArrayLike | None = None,
 ) -> RangeCorrected:
     """Replace the values of a patch that lie at or beyond the limits of a correction.
@@ -254,7 +288,7 @@ def correct_range(
         Any integer or float dtype; not changed.
     correction : RangeCorrection
         The rule.
-    statistics : RangeStatistics, optional
+    statistics : KnownStatistics or RangeStatistics, optional
         Of all patches of the session; needed for, and used by, ``correct="global"`` alone.
     mask : array, (H, W), optional
         Not 0 where a pixel is used; the others are neither counted nor touched.
@@ -293,8 +327,9 @@ def correct_range(
                 f"{correction}: global statistics are needed; collect them with RangeStatistics.of(patches, masks), or take "
                 "correct='local'."
             )
-        statistics.check_dtype(array.dtype)
-        common = statistics.compute(positive=correction.method == "zero")
+        known = statistics.compute() if isinstance(statistics, RangeStatistics) else statistics
+        _checked_dtype(array.dtype, known.dtype)
+        common = known.positive if correction.method == "zero" else known.everything
     if correction.method == "var":
         warnings.warn(
             f"{correction}: the legacy rule takes the variance for the half-width of the range. On 8-bit images its limits "
@@ -341,9 +376,19 @@ def _replace(
     return {"side": side, "limit": limit, "value": value.item(), "pixels": int(beyond.sum())}
 
 
+def _checked_dtype(dtype: np.dtype[Any], known: str) -> str:
+    """Refuse a dtype other than that of the patches before: their grey levels are not the same."""
+    native = str(dtype.newbyteorder("="))
+    if known not in ("", native):
+        raise ImageError(
+            f"A patch of type {native} cannot be judged by statistics of {known} patches; bring all to one type."
+        )
+    return native
+
+
 def _distribution_of(values: NDArray[np.float64]) -> Distribution:
     if values.size == 0:
-        return Distribution(0, *[math.nan] * 5)
+        return _NOTHING
     variance = float(values.var())
     mean, median, minimum = float(values.mean()), float(np.median(values)), float(values.min())
     return Distribution(values.size, mean, math.sqrt(variance), variance, median, minimum)
