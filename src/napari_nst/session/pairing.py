@@ -1,0 +1,427 @@
+"""Which good patch each poor patch takes as its style, and the table of pairs that a person can edit."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nst.errors import ParameterError
+from napari_nst.images.atomic import write_new
+from napari_nst.session.overlap import SAME_CONES, Overlap, find_overlap, same_cones_score
+from napari_nst.session.tables import KnownNames, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "SAME_CONES",
+    "CorrespondingPatchFinder",
+    "Overlap",
+    "PatchFacts",
+    "find_overlap",
+    "read_pairs",
+    "same_cones_score",
+    "write_pairs",
+]
+
+#: Distance in pixels at which a style counts half: some four patches of 185 px on, where the spacing can differ.
+HALF_DISTANCE = 500.0
+#: Distance in pixels at which the documented score is 0.
+DOCUMENTED_REACH = 1000.0
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PatchFacts:
+    """What is known of a patch when its style is chosen.
+
+    Attributes
+    ----------
+    patch : str
+        Its file name, unique in the session.
+    image : str
+        File name of the image it was cut from.
+    x, y : int
+        Column and row, in the image, of its first pixel.
+    height, width : int
+        Of what it shows of the image, in pixels.
+    image_shape : (int, int) or None
+        Height and width of the image.
+    retina : hashable or None
+        What tells one retina from another, such as (subject, eye); None is unknown.
+    modality : str or None
+        How the image was taken; None is unknown.
+    place : (float, float) or None
+        Centre of the image on the retina, x and y in pixels; None is unknown.
+    score : float
+        Quality, higher is better; NaN is unknown.
+    good : bool or None
+        Whether the score is above the threshold; None is unknown.
+    spacing : float
+        Cone spacing in pixels; NaN is unknown.
+    cones : float
+        Number of cones, for the documented score; NaN is unknown.
+    valid_fraction : float
+        Share of its pixels that are picture.
+    """
+
+    patch: str
+    image: str
+    x: int
+    y: int
+    height: int
+    width: int
+    image_shape: tuple[int, int] | None = None
+    retina: Hashable | None = None
+    modality: str | None = None
+    place: tuple[float, float] | None = None
+    score: float = math.nan
+    good: bool | None = None
+    spacing: float = math.nan
+    cones: float = math.nan
+    valid_fraction: float = 1.0
+
+
+class CorrespondingPatchFinder:
+    """Finds the style of each patch that is to be treated.
+
+    Parameters
+    ----------
+    patches : sequence of PatchFacts
+        Of the whole session; their order decides between equals.
+    score : "retina" or "documented"
+        How a style is chosen, see the notes.
+    treat : "poor" or "all"
+        Which patches get a style: those whose `good` is False, or every one.
+    max_distance : float, optional
+        Largest distance of a style, pixels. Styles at an unknown distance are then refused.
+    spacing_tolerance : float
+        Largest relative difference of the cone spacings of target and style.
+    minimum_valid : float
+        Share of a style that must be picture, 0 to 1.
+    same_cones : callable, optional
+        Gets the names of target and style, and says whether they show the same cones. Asked last, and only about
+        patches of different images.
+    label, unit : str
+        What the score is called in the reasons: "ring", "dB".
+
+    Raises
+    ------
+    ParameterError
+        A value is out of its range, or two patches have one name.
+
+    Notes
+    -----
+    "retina": the style is good, scores strictly higher than the target, shows other cones (no overlap in the image, nor
+    on the retina where both places are known), comes from the same retina and modality where both are known, is
+    picture enough, has a known spacing within the tolerance of the target's, if that is known, and lies within
+    `max_distance`. Of these the one with the largest ``pair_score`` is taken,
+
+        pair_score = (style - target) / (best good score - target) / (1 + distance / 500 px),
+
+    the share of the possible gain in score, halved at 500 px: it does not depend on the unit of the score. Styles at an
+    unknown distance come after all others, by their score. Where no patch was judged (`good` is None everywhere), every
+    one with a higher score may be a style of "all".
+
+    "documented": the style has the largest ``cones x (1 - distance / 1000)`` above 0, among the other patches at a
+    known distance, without any other rule.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[PatchFacts],
+        *,
+        score: str = "retina",
+        treat: str = "poor",
+        max_distance: float | None = None,
+        spacing_tolerance: float = 0.15,
+        minimum_valid: float = 0.5,
+        same_cones: Callable[[str, str], bool] | None = None,
+        label: str = "score",
+        unit: str = "",
+    ) -> None:
+        self.patches = tuple(patches)
+        _check_choice("score", score, ("retina", "documented"))
+        _check_choice("treat", treat, ("poor", "all"))
+        limit = math.inf if max_distance is None else max_distance
+        for name, value, greatest in (
+            ("max_distance", limit, math.inf),
+            ("spacing_tolerance", spacing_tolerance, math.inf),
+            ("minimum_valid", minimum_valid, 1.0),
+        ):
+            if not 0 <= value <= greatest:
+                raise ParameterError(f"{name}={value!r} must be at least 0{' and at most 1' * (greatest == 1)}.")
+        names = [patch.patch for patch in self.patches]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ParameterError(f"Two patches are called {twice!r}; give each patch of the session a name of its own.")
+        self.score, self.treat = score, treat
+        self.max_distance, self.spacing_tolerance = max_distance, spacing_tolerance
+        self.minimum_valid, self.same_cones = minimum_valid, same_cones
+        self.label, self.unit = label, unit
+        self._facts = _Columns(self.patches)
+
+    def find(self) -> pd.DataFrame:
+        """Choose the styles.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each patch, in the order they were given: ``patch``; ``treat``, whether it has a style; ``style``,
+            its file name or ""; ``distance`` to it in pixels, NaN if unknown; ``pair_score``, NaN where the distance
+            is; and ``reason``, in words.
+        """
+        import pandas as pd
+
+        rows = [self._row(i) for i in range(len(self.patches))]
+        frame = pd.DataFrame(rows, columns=["patch", "treat", "style", "distance", "pair_score", "reason"])
+        return frame.astype({"treat": bool, "distance": np.float64, "pair_score": np.float64})
+
+    def _row(self, i: int) -> tuple[str, bool, str, float, float, str]:
+        patch = self.patches[i]
+        state = "quality unknown" if patch.good is None else "good" if patch.good else "poor"
+        if self.treat == "poor" and (patch.good is None or patch.good):
+            return patch.patch, False, "", math.nan, math.nan, f"{state}, kept"
+        choose = self._documented if self.score == "documented" else self._retina
+        chosen, distance, value, reason = choose(i)
+        if chosen is None:
+            return patch.patch, False, "", math.nan, math.nan, f"{state}, but no style: {reason}"
+        return patch.patch, True, self.patches[chosen].patch, distance, value, f"style: {reason}"
+
+    def _retina(self, i: int) -> tuple[int | None, float, float, str]:
+        facts = self._facts
+        own = float(facts.score[i])
+        if not math.isfinite(own):
+            return None, math.nan, math.nan, "it has no score to compare with"
+        left = facts.eligible.copy()
+        left[i] = False
+        total = int(left.sum())
+        what = "good patch" if facts.judged else "other patch"
+        if not total:
+            return None, math.nan, math.nan, f"no {what}"
+        refused: dict[str, int] = {}
+        distance = facts.distance(i)
+        for why, fails in (
+            ("not better", ~(facts.score > own)),
+            ("of another retina", facts.differs(facts.retina, i)),
+            ("of another modality", facts.differs(facts.modality, i)),
+            ("overlap", facts.overlaps(i)),
+            ("with too little picture", ~(facts.valid >= self.minimum_valid)),
+            ("of unknown spacing", ~np.isfinite(facts.spacing)),
+            ("of another spacing", self._other_spacing(float(facts.spacing[i]))),
+            ("at unknown distance", np.isnan(distance) & (self.max_distance is not None)),
+            ("too far away", distance > (math.inf if self.max_distance is None else self.max_distance)),
+        ):
+            refused[why] = int((left & fails).sum())
+            left &= ~fails
+        candidates = np.flatnonzero(left)
+        gain = (facts.score[candidates] - own) / (facts.score[facts.eligible].max() - own) if candidates.size else []
+        far = np.isnan(distance[candidates])
+        value = np.asarray(gain) / (1 + np.where(far, 0.0, distance[candidates]) / HALF_DISTANCE)
+        # Known distances first, then the larger value; the sort is stable, so the order of input decides last.
+        for k in np.lexsort((-value, far)).tolist():
+            j = int(candidates[k])
+            if self._shows_same_cones(i, j):
+                refused["with the same cones"] = refused.get("with the same cones", 0) + 1
+                continue
+            return j, float(distance[j]), math.nan if far[k] else float(value[k]), self._why(i, j, float(distance[j]))
+        listed = ", ".join(f"{count} {why}" for why, count in refused.items() if count)
+        plural = "es" if total != 1 else ""
+        return None, math.nan, math.nan, f"{total} {what}{plural}: {listed}"
+
+    def _documented(self, i: int) -> tuple[int | None, float, float, str]:
+        cones, distance = self._facts.cones, self._facts.distance(i)
+        value = cones * (1 - distance / DOCUMENTED_REACH)
+        limit = math.inf if self.max_distance is None else self.max_distance
+        possible = (value > 0) & (distance <= limit)  # False where one of them is unknown
+        possible[i] = False
+        if not possible.any():
+            reach = min(limit, DOCUMENTED_REACH)
+            return None, math.nan, math.nan, f"no other patch with cones is known to lie within {reach:g} px"
+        j = int(np.argmax(np.where(possible, value, -np.inf)))
+        reason = f"{cones[j]:g} cones x (1 - {distance[j]:.0f}/1000) = {value[j]:.1f}"
+        return j, float(distance[j]), float(value[j]), reason
+
+    def _other_spacing(self, own: float) -> Bools:
+        if not math.isfinite(own):
+            return np.zeros(len(self.patches), dtype=bool)
+        # The slack keeps 11.5 within 15 % of 10, which binary fractions miss.
+        return ~(np.abs(self._facts.spacing - own) <= self.spacing_tolerance * abs(own) + 1e-9)
+
+    def _shows_same_cones(self, i: int, j: int) -> bool:
+        target, style = self.patches[i], self.patches[j]
+        if self.same_cones is None or target.image == style.image:
+            return False
+        return bool(self.same_cones(target.patch, style.patch))
+
+    def _why(self, i: int, j: int, distance: float) -> str:
+        target, style = self.patches[i], self.patches[j]
+        better, worse = _pair_text(style.score, target.score)
+        where = "distance unknown" if math.isnan(distance) else f"{distance:.0f} px away"
+        spacings = f"{style.spacing:.3g} / {target.spacing:.3g} px" if math.isfinite(target.spacing) else ""
+        spacings = spacings or f"{style.spacing:.3g} px, of the target unknown"
+        return f"{self.label} {better} > {worse}{' ' * bool(self.unit)}{self.unit}, {where}, spacing {spacings}"
+
+
+class _Columns:
+    """The facts of all patches as arrays, and what they say of one patch against all."""
+
+    def __init__(self, patches: Sequence[PatchFacts]) -> None:
+        def numbers(values: Iterable[float]) -> Floats:
+            array: Floats = np.fromiter((float(value) for value in values), np.float64, len(patches))
+            array[~np.isfinite(array)] = np.nan
+            return array
+
+        self.score = numbers(p.score for p in patches)
+        self.spacing = numbers(p.spacing for p in patches)
+        self.cones = numbers(p.cones for p in patches)
+        self.valid = numbers(p.valid_fraction for p in patches)
+        self.image = _codes(p.image for p in patches)
+        self.retina = _codes(p.retina for p in patches)
+        self.modality = _codes(p.modality for p in patches)
+        self.judged = any(p.good is not None for p in patches)
+        # Not `is True`: the booleans of NumPy are not Python's.
+        good = np.fromiter((bool(p.good) or not self.judged for p in patches), bool, len(patches))
+        self.eligible: Bools = good & np.isfinite(self.score)
+        self._start = np.array([(p.x, p.y) for p in patches], dtype=np.float64).reshape(-1, 2)
+        self._size = np.array([(p.width, p.height) for p in patches], dtype=np.float64).reshape(-1, 2)
+        # Where the first pixel of a patch lies on the retina.
+        self._on_retina = np.full(self._start.shape, np.nan)
+        for i, p in enumerate(patches):
+            if p.place is not None and p.image_shape is not None:
+                centre = (p.image_shape[1] / 2, p.image_shape[0] / 2)
+                self._on_retina[i] = self._start[i] - centre + p.place
+
+    def differs(self, codes: NDArray[np.intp], i: int) -> Bools:
+        """Where something known of the patch is known to be different."""
+        different: Bools = (codes >= 0) & (codes != codes[i]) & (codes[i] >= 0)
+        return different
+
+    def distance(self, i: int) -> Floats:
+        """Pixels from one patch to each: within the image, or on the retina; NaN where unknown."""
+        within = np.hypot(*(self._start - self._start[i]).T)
+        middle = self._on_retina + self._size / 2
+        across = np.hypot(*(middle - middle[i]).T)
+        across[self.differs(self.retina, i)] = np.nan  # two retinas have no common place
+        pixels: Floats = np.where(self.image == self.image[i], within, across)
+        return pixels
+
+    def overlaps(self, i: int) -> Bools:
+        """Which patches are known to share pixels, or places on the retina, with one of them."""
+
+        def shared(start: Floats) -> Bools:
+            gap = np.maximum(start, start[i]) - np.minimum(start + self._size, start[i] + self._size[i])
+            both: Bools = (gap < 0).all(axis=1)  # False where a place is unknown
+            return both
+
+        same = self.image == self.image[i]
+        return np.where(same, shared(self._start), shared(self._on_retina) & ~self.differs(self.retina, i))
+
+
+def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
+    """Write a table of pairs that can be edited in a spreadsheet and read again.
+
+    Parameters
+    ----------
+    path : path-like
+        Wanted name. An existing file stays, and the new one gets a counter.
+    frame : pandas.DataFrame
+        With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not treated. All other
+        columns are for the reader.
+
+    Returns
+    -------
+    pathlib.Path
+        The file that was written: CSV in UTF-8 with a byte order mark, without which Excel takes it for another encoding.
+
+    Raises
+    ------
+    ParameterError
+        `frame` lacks a column.
+    FileError
+        The file cannot be written.
+    """
+    missing = [name for name in ("patch", "style") if name not in frame.columns]
+    if missing:
+        raise ParameterError(
+            f"The pairs have no column {missing[0]!r}, only {', '.join(map(str, frame.columns))}; add it."
+        )
+    columns = ["patch", "style", *(name for name in frame.columns if name not in ("patch", "style"))]
+    return write_new(path, lambda file: frame[columns].to_csv(file, index=False, encoding="utf-8-sig"))
+
+
+def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.DataFrame:
+    """Read a table of pairs.
+
+    Parameters
+    ----------
+    path : path-like
+        CSV with the columns ``patch`` and ``style``, separated by commas, semicolons or tabs; other columns are ignored.
+        Names with a comma are quoted; they may lack their extension.
+    known_names : iterable of str
+        The patches of the session.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``patch``, ``treat`` (bool) and ``style``, with the full names, in the order of the table. An empty style
+        is "" and not treated, as are patches that the table does not name.
+
+    Raises
+    ------
+    FileError
+        The table cannot be read, lacks a column, or has a row whose patch or style the session does not have, whose patch
+        has been named before, or whose patch is its own style. The message says in which line.
+    """
+    import pandas as pd
+
+    table = read_table(path, ("patch", "style"))
+    known = KnownNames(known_names)
+    lines: dict[str, int] = {}
+    pairs = []
+    for row in table.rows:
+        written, wanted = row.cells["patch"], row.cells["style"]
+        if not written:
+            raise table.error(row, f"the style {wanted!r} has no patch before it; write the patch, or remove the line.")
+        patch = known.find(written)
+        if patch is None:
+            raise table.error(row, known.unknown(written))
+        if patch in lines:
+            raise table.error(row, f"{patch!r} has a line already, line {lines[patch]}; keep one of them.")
+        lines[patch] = row.line
+        style = known.find(wanted) if wanted else ""
+        if style is None:
+            raise table.error(row, f"the style is missing: {known.unknown(wanted)}")
+        if style == patch:
+            raise table.error(row, f"{patch!r} is its own style; choose another, or leave the style empty.")
+        pairs.append((patch, bool(style), style))
+    return pd.DataFrame(pairs, columns=["patch", "treat", "style"]).astype({"treat": bool})
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ParameterError(f"{name}={value!r} is unknown; use {' or '.join(map(repr, choices))}.")
+
+
+def _codes(values: Iterable[Hashable]) -> NDArray[np.intp]:
+    """A number for each different value, -1 for None."""
+    seen: dict[Hashable, int] = {}
+    return np.array([-1 if v is None else seen.setdefault(v, len(seen)) for v in values], dtype=np.intp)
+
+
+def _pair_text(first: float, second: float) -> tuple[str, str]:
+    """Two different numbers, with as many digits as show the difference."""
+    for digits in (3, 6, 9):
+        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        if texts[0] != texts[1]:
+            return texts
+    return repr(first), repr(second)

@@ -1,0 +1,343 @@
+"""How good a patch is: measures, scores from markers and tables, and the threshold between poor and good."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import FileError, ImageError, ParameterError
+from napari_nst.images.masks import fill_from_nearest
+from napari_nst.session.markers import MarkerCounts, count_markers
+from napari_nst.session.tables import KnownNames, read_table
+
+__all__ = [
+    "QUALITY_SCORES",
+    "MarkerCounts",
+    "PatchMeasures",
+    "Split",
+    "check_quality",
+    "count_markers",
+    "measure_patch",
+    "read_quality_table",
+    "split_scores",
+]
+
+#: The kinds of scores that a patch can be given, and what they are.
+QUALITY_SCORES = {
+    "markers": "number of cones in marker files",
+    "cones": "number of cones that the own detector finds",
+    "ring": "prominence of the ring that a cone mosaic has in its power spectrum, dB",
+    "aiq": "signal over noise by spectral slopes, dB; shown only",
+    "table": "numbers of your own, from a table",
+}
+
+#: Fewer scores than this cannot show two groups.
+MINIMUM_SCORES = 4
+#: Two groups are believed in when so few samples of one flat group would look as separate.
+SIGNIFICANCE = 0.05
+
+_DECIMALS = 4  # scores recorded with more are taken for continuous
+
+
+class PatchMeasures(NamedTuple):
+    """What was measured of a patch; NaN where it cannot be.
+
+    Attributes
+    ----------
+    ring : float
+        Height of Yellott's ring over the spectrum around it, dB.
+    spacing : float
+        Cone spacing that follows from the ring, pixels.
+    cones : float
+        Number of cones that the own detector finds.
+    aiq : float
+        Spectral signal-to-noise ratio (Brennan 2024), dB.
+    valid_fraction : float
+        Share of pixels that are picture, 0 to 1.
+    """
+
+    ring: float
+    spacing: float
+    cones: float
+    aiq: float
+    valid_fraction: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which scores are good.
+
+    Attributes
+    ----------
+    threshold : float or None
+        Good is above it; None when no threshold was found.
+    reason : str
+        Why this threshold, or why none.
+    separability : float
+        Otsu's eta: between-class over total variance of the scores, 0 to 1; NaN when they do not vary.
+    p_value : float or None
+        Share of equally large samples of a uniform distribution that look as separate; None when not tested.
+    good : tuple of (bool or None)
+        One for each score; None is unknown.
+    """
+
+    threshold: float | None
+    reason: str
+    separability: float
+    p_value: float | None
+    good: tuple[bool | None, ...]
+
+
+def check_quality(kind: str) -> str:
+    """Take the kind of score that patches shall be judged by.
+
+    Raises
+    ------
+    ParameterError
+        `kind` is unknown, or "aiq", which is not to be used alone.
+    """
+    if kind not in QUALITY_SCORES:
+        raise ParameterError(f"quality={kind!r} is unknown; the kinds are {', '.join(QUALITY_SCORES)}.")
+    if kind == "aiq":
+        raise ParameterError(
+            "quality='aiq' cannot be judged by alone: it rises when a picture is blurred or defocused, and it does not "
+            "predict where cones are found. It is listed beside the score; judge by 'ring', 'cones', 'markers' or 'table'."
+        )
+    return kind
+
+
+def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> PatchMeasures:
+    """Measure a patch.
+
+    Parameters
+    ----------
+    array : array, (H, W)
+        Any real dtype.
+    valid : array of bool, (H, W), optional
+        True where it is picture; everywhere by default. Pixels that are not finite never count.
+
+    Returns
+    -------
+    PatchMeasures
+
+    Raises
+    ------
+    ImageError
+        `array` is not one grey picture, or `valid` does not fit it.
+    """
+    from napari_nst.metrics.cones import detect_cones
+    from napari_nst.metrics.quality import aiq
+    from napari_nst.metrics.ring import ring_prominence
+
+    picture = np.asarray(array)
+    if picture.ndim != 2 or picture.size == 0 or picture.dtype.kind not in "buif":
+        raise ImageError(
+            f"A patch of shape {picture.shape} and dtype {picture.dtype} cannot be measured; pass one grey picture (H, W)."
+        )
+    used = np.isfinite(picture)
+    if valid is not None:
+        if np.shape(valid) != picture.shape:
+            raise ImageError(f"valid has shape {np.shape(valid)}, the patch {picture.shape}; they must be equal.")
+        used = used & np.asarray(valid, dtype=bool)
+    fraction = float(used.mean())
+    if not used.any() or np.ptp(picture[used].astype(np.float64)) == 0:
+        return PatchMeasures(math.nan, math.nan, math.nan, math.nan, fraction)
+    filled = fill_from_nearest(picture, used)
+    ring = spacing = cones = signal = math.nan
+    # A patch that is too small for one measure may do for another.
+    with contextlib.suppress(ImageError):
+        found = ring_prominence(filled, mask=used)
+        ring, spacing = found.prominence, found.spacing
+    with contextlib.suppress(ImageError):
+        cones = float(len(detect_cones(filled, mask=used).points))
+    with contextlib.suppress(ImageError):
+        signal = float(aiq(filled))
+    return PatchMeasures(ring, spacing, cones, signal, fraction)
+
+
+def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
+    """Divide scores into poor and good, if they really are two groups.
+
+    Parameters
+    ----------
+    scores : array of numbers, (n,)
+        Higher is better; any unit. NaN and infinite ones are left out and judged unknown.
+    threshold : float, optional
+        Used as it is.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ParameterError
+        `scores` is not one row of numbers, or `threshold` is not finite.
+
+    Notes
+    -----
+    Otsu's threshold (1979, IEEE Trans. SMC 9:62) of the scores themselves, without bins, in the middle of the gap:
+    every value in it divides them alike. Otsu's method divides anything, so his measure of separability
+    (§III, eta = between-class / total variance) is compared with samples of the same size from a uniform distribution,
+    which is the flattest with one group (a normal one reaches 2/pi, a uniform one 3/4). Scores that were rounded, such
+    as counts, get the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for
+    being two numbers.
+    """
+    values = _row_of_numbers(scores)
+    known = np.isfinite(values)
+    finite = values[known]
+    unknown = f"; {len(values) - len(finite)} unknown" if len(finite) < len(values) else ""
+    if threshold is not None:
+        limit = _finite_number(threshold)
+        good = int((finite > limit).sum())
+        reason = f"given: {good} above {limit:g}, {len(finite) - good} not{unknown}"
+        return Split(limit, reason, _separability(finite, limit), None, _judged(values, limit))
+    nothing: tuple[bool | None, ...] = (None,) * len(values)
+    if len(finite) < MINIMUM_SCORES:
+        reason = f"{len(finite)} scores cannot show two groups{unknown}; give a threshold or treat all"
+        return Split(None, reason, math.nan, None, nothing)
+    if np.ptp(finite) == 0:
+        reason = f"the {len(finite)} scores are all {finite[0]:g}{unknown}; give a threshold or treat all"
+        return Split(None, reason, math.nan, None, nothing)
+    limit = _otsu(finite)
+    eta = _separability(finite, limit)
+    p = _chance(eta, len(finite))
+    share = "less than 0.1 %" if p < 0.001 else f"{100 * p:.2g} %"
+    compared = f"eta = {eta:.2f}, a uniform distribution reaches that in {share} of cases".replace("= 0.", "= .")
+    if p >= SIGNIFICANCE:
+        reason = f"the {len(finite)} scores form one group: {compared}{unknown}; give a threshold or treat all"
+        return Split(None, reason, eta, p, nothing)
+    good = int((finite > limit).sum())
+    reason = f"two groups: {good} above {limit:g}, {len(finite) - good} below ({compared}){unknown}"
+    return Split(limit, reason, eta, p, _judged(values, limit))
+
+
+def read_quality_table(
+    path: str | os.PathLike[str], known_names: Mapping[str, str] | Iterable[str]
+) -> dict[str, float]:
+    """Read scores of a user's own.
+
+    Parameters
+    ----------
+    path : path-like
+        CSV with the columns ``patch`` (or ``image``) and ``score``; other columns are ignored. An empty score is
+        unknown. Names may lack their extension.
+    known_names : mapping of str to str, or iterable of str
+        The names of the patches, as keys, and of the image of each: the score of an image is that of all its patches.
+        Or just names, to which the column refers.
+
+    Returns
+    -------
+    dict of str to float
+        For every key of `known_names`, in its order; NaN for those that the table does not name.
+
+    Raises
+    ------
+    FileError
+        The table cannot be read, lacks a column, names something unknown or something twice, or a score is no finite
+        number. The message says in which line.
+    """
+    images = dict(known_names) if isinstance(known_names, Mapping) else {name: name for name in known_names}
+    table = read_table(path, ("score",))
+    column = "patch" if "patch" in table.columns else "image"
+    if column not in table.columns:
+        raise FileError(
+            f"{table.path} has no column patch (or image): the first line has {', '.join(table.columns)}. Add it, with "
+            "the file names."
+        )
+    known = KnownNames(images if column == "patch" else dict.fromkeys(images.values()), column)
+    found: dict[str, float] = {}
+    lines: dict[str, int] = {}
+    for row in table.rows:
+        name = known.find(row.cells[column])
+        if name is None:
+            raise table.error(row, known.unknown(row.cells[column]))
+        if name in found:
+            raise table.error(row, f"{name!r} has a score already, in line {lines[name]}; keep one of them.")
+        text = row.cells["score"]
+        try:
+            # Where the semicolon separates cells, the comma may separate decimals.
+            score = float(text.replace(",", ".") if table.separator == ";" else text) if text else math.nan
+        except ValueError:
+            score = math.inf
+        if math.isinf(score):
+            raise table.error(row, f"the score {text!r} of {name!r} is not a number; correct it, or leave it empty.")
+        found[name], lines[name] = score, row.line
+    return {patch: found.get(patch if column == "patch" else image, math.nan) for patch, image in images.items()}
+
+
+def _row_of_numbers(scores: ArrayLike) -> NDArray[np.float64]:
+    array: NDArray[Any] = np.asarray(scores)
+    if array.ndim != 1 or array.dtype.kind not in "buif":
+        raise ParameterError(
+            f"Scores of shape {array.shape} and dtype {array.dtype} cannot be split; pass one row of numbers."
+        )
+    return array.astype(np.float64)
+
+
+def _finite_number(threshold: float) -> float:
+    try:
+        limit = float(threshold)
+    except (TypeError, ValueError):
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise ParameterError(f"threshold={threshold!r} is not a finite number; give one in the unit of the scores.")
+    return limit
+
+
+def _judged(values: NDArray[np.float64], limit: float) -> tuple[bool | None, ...]:
+    return tuple(bool(value > limit) if math.isfinite(value) else None for value in values.tolist())
+
+
+def _otsu(finite: NDArray[np.float64]) -> float:
+    from skimage.filters import threshold_otsu
+
+    levels, counts = np.unique(finite, return_counts=True)
+    # Scaled: huge scores would overflow. The bins are the values themselves, so no two of them share one.
+    scaled = (levels - levels[0]) / (levels[-1] - levels[0])
+    lower = float(threshold_otsu(hist=(counts.astype(np.float64), scaled)))  # type: ignore[no-untyped-call]  # scikit-image has no types
+    below = int(np.searchsorted(scaled, lower, side="right")) - 1
+    middle = float(levels[below] + (levels[below + 1] - levels[below]) / 2)
+    # Between neighbouring floats there is no middle; the lower one divides them, since good is above.
+    return middle if levels[below] <= middle < levels[below + 1] else float(levels[below])
+
+
+def _separability(finite: NDArray[np.float64], limit: float) -> float:
+    if len(finite) == 0 or np.ptp(finite) == 0:
+        return math.nan
+    step = next((10.0**-d for d in range(_DECIMALS) if np.array_equal(np.round(finite, d), finite)), 0.0)
+    extent = float(np.ptp(finite))
+    scaled = (finite - finite.min()) / extent
+    above = finite > limit
+    share = float(above.mean())
+    if share in (0.0, 1.0):
+        return 0.0
+    between = share * (1 - share) * float(scaled[above].mean() - scaled[~above].mean()) ** 2
+    return between / (float(scaled.var()) + (step / extent) ** 2 / 12)
+
+
+def _chance(eta: float, size: int) -> float:
+    """Share of uniform samples that are at least as separable; the observed one counts as one of them."""
+    simulated = _uniform_separability(size)
+    return float((1 + np.count_nonzero(simulated >= eta)) / (1 + len(simulated)))
+
+
+@functools.lru_cache(maxsize=64)
+def _uniform_separability(size: int) -> NDArray[np.float64]:
+    """Otsu's largest separability of many uniform samples of `size` values; the same ones every time."""
+    samples = min(4000, max(200, 1_000_000 // size))
+    values = np.sort(np.random.default_rng(1979).random((samples, size)), axis=1)
+    values -= values.mean(axis=1, keepdims=True)
+    below = np.arange(1, size)
+    sums = np.cumsum(values, axis=1)[:, :-1]
+    between: NDArray[np.float64] = (sums**2 / (below * (size - below))).max(axis=1)
+    eta: NDArray[np.float64] = between / values.var(axis=1)
+    return eta
