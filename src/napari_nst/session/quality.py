@@ -210,7 +210,7 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
     limit = _otsu(finite)
     eta = _separability(finite, limit)
     p = _chance(eta, len(finite))
-    share = "less than 0.1 %" if p < 0.001 else f"{100 * p:.2g} %"
+    share = "less than 0.1 %" if p < 0.001 else f"{100 * p:{'.0f' if p >= 0.1 else '.2g'}} %"
     compared = f"eta = {eta:.2f}, a uniform distribution reaches that in {share} of cases".replace("= 0.", "= .")
     if p >= SIGNIFICANCE:
         reason = f"the {len(finite)} scores form one group: {compared}{unknown}; give a threshold or treat all"
