@@ -61,7 +61,7 @@ def test_a_constant_has_no_power():
     assert not radial_power_spectrum(np.full((20, 20), 9, np.uint8))[1].any()
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
 def test_spectra_have_every_ring_and_scale_with_the_square(dtype, data):
