@@ -127,6 +127,7 @@ def test_smaller_images_are_reflected_and_that_is_recorded(shape):
             assert np.array_equal(array[tuple(inside)], expected)
 
 
+@settings(max_examples=30)
 @given(quick_croppers, shapes, st.integers(0, 10**6))
 def test_names_are_unique_numbers_consecutive_and_the_order_is_always_the_same(cropper, shape, first):
     """Documented cropper: the names could not be asked for, and differed between runs."""
@@ -138,6 +139,7 @@ def test_names_are_unique_numbers_consecutive_and_the_order_is_always_the_same(c
     assert [p.patch for p in cropper.crop(np.zeros(shape), NAME, first_id=first)] == patches
 
 
+@settings(max_examples=30)
 @given(quick_croppers, shapes)
 def test_every_pixel_is_covered_and_every_patch_lies_inside(cropper, shape):
     seen = np.zeros(shape, int)
@@ -233,6 +235,7 @@ def test_the_middle_and_the_points_of_a_patch():
     assert small.to_image(np.empty((0, 2))).shape == (0, 2)
 
 
+@settings(max_examples=30)
 @given(quick_croppers, shapes, st.data())
 def test_points_move_between_patch_and_image(cropper, shape, data):
     rows, columns = np.indices(shape)
@@ -245,6 +248,7 @@ def test_points_move_between_patch_and_image(cropper, shape, data):
     assert patch.to_image(inner).mean(axis=0) == pytest.approx(patch.center)
 
 
+@settings(max_examples=30)
 @given(quick_croppers, shapes)
 def test_records_go_through_json(cropper, shape):
     for patch in cropper.plan(shape, NAME):
@@ -256,7 +260,7 @@ def test_records_go_through_json(cropper, shape):
 # Putting back
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(quick_croppers, shapes, st.sampled_from([(), (3,), (4,)]), st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_did_not_change_comes_back_to_the_last_bit(dtype, cropper, shape, tail, seed):
@@ -268,7 +272,7 @@ def test_what_did_not_change_comes_back_to_the_last_bit(dtype, cropper, shape, t
     assert not np.shares_memory(out, image)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(quick_croppers, shapes, st.integers(0, 2**32 - 1), st.data())
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_change_everywhere_is_that_change(dtype, cropper, shape, seed, data):
@@ -290,7 +294,7 @@ def test_one_change_everywhere_is_that_change(dtype, cropper, shape, seed, data)
         assert np.array_equal(out, expected)
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(quick_croppers, shapes, st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
 def test_where_one_patch_alone_covers_its_values_are_taken_exactly(dtype, cropper, shape, seed):
@@ -350,6 +354,7 @@ def test_an_untreated_neighbour_leaves_no_seam(length):
         assert steps.max() <= math.pi / (2 * cropper.overlap)
 
 
+@settings(max_examples=30)
 @given(croppers, st.integers(1, 400))
 def test_the_weights_of_all_patches_add_up_to_one(cropper, length):
     starts = cropper.positions(length)
@@ -399,6 +404,7 @@ def test_patches_of_two_plans_are_averaged():
     assert (out == 3).all()
 
 
+@settings(max_examples=30)
 @given(arrays("float32", (40, 70), elements=st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1.5, 3e38, -3e38])))
 def test_holes_of_float_images_stay(image):
     cropper = PatchCropper(32, 8)
