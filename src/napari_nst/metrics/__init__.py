@@ -1,0 +1,26 @@
+"""What an enhancement did to the cones: arrays in, numbers out.
+
+Nothing here knows a network, a file or a screen. Importing it loads NumPy only.
+"""
+
+from __future__ import annotations
+
+from napari_nst.metrics.cones import Cones, detect_cones
+from napari_nst.metrics.matching import Matching, match_cones
+from napari_nst.metrics.mosaic import cone_density, nearest_neighbour_spacing
+from napari_nst.metrics.quality import aiq
+from napari_nst.metrics.ring import Ring, ring_prominence
+from napari_nst.metrics.similarity import structure_correlation
+
+__all__ = [
+    "Cones",
+    "Matching",
+    "Ring",
+    "aiq",
+    "cone_density",
+    "detect_cones",
+    "match_cones",
+    "nearest_neighbour_spacing",
+    "ring_prominence",
+    "structure_correlation",
+]

@@ -1,0 +1,126 @@
+"""What the measures share: which arrays are pictures, which of their pixels count, and what stands in for the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ImageError, ParameterError
+from napari_nst.images.masks import check_mask
+
+__all__ = ["Floats", "check_length", "fill_smoothly", "is_flat", "picture_and_mask", "to_points", "to_unit_range"]
+
+Floats = NDArray[np.float64]
+
+#: Differences below this part of the largest value are rounding, not contrast.
+_ROUNDING = 1e-12
+
+
+def picture_and_mask(
+    image: ArrayLike, mask: ArrayLike | None, what: str = "picture"
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Turn a grey picture into float64 and say which of its pixels are used.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Integers or floats.
+    mask : array, (H, W), optional
+        0 or False for pixels to leave out; all may be left out.
+    what : str
+        What messages call the picture.
+
+    Returns
+    -------
+    picture : array of float64, (H, W)
+        0 where the picture is not finite.
+    used : array of bool, (H, W)
+        False where the mask is, and where the picture is not finite.
+
+    Raises
+    ------
+    ImageError
+        `image` is no grey picture, or the mask does not fit it.
+    """
+    array = np.asarray(image)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ImageError(
+            f"The {what} has shape {array.shape}; cones are measured in one grey plane (H, W). Pass one channel or one "
+            "plane of a stack at a time."
+        )
+    if array.dtype.kind not in "uif":
+        raise ImageError(
+            f"The {what} is of type {array.dtype}; pictures hold integers or floats. Convert it with .astype('float32')."
+        )
+    picture: Floats = array.astype(np.float64)
+    used: NDArray[np.bool_] = np.isfinite(picture)
+    if mask is not None:
+        given: NDArray[Any] = np.asarray(mask)
+        # A patch that lies wholly outside of the retina is no mistake of the caller: nothing is found in it.
+        used &= check_mask(given, array.shape) if given.any() or given.shape != array.shape else False
+    return np.where(used, picture, 0.0), used
+
+
+def is_flat(values: Floats) -> bool:
+    """Whether values differ by no more than rounding; true also for none at all."""
+    if values.size == 0:
+        return True
+    low, high = float(values.min()), float(values.max())
+    return high - low <= _ROUNDING * max(abs(low), abs(high))
+
+
+def to_unit_range(picture: Floats, used: NDArray[np.bool_]) -> Floats:
+    """Map the used values, which must not be flat, to 0..1, so that no measure depends on scale or offset."""
+    low, high = picture[used].min(), picture[used].max()
+    unit: Floats = np.where(used, (picture / 2 - low / 2) / (high / 2 - low / 2), 0.0)  # halves cannot overflow
+    return unit
+
+
+def fill_smoothly(picture: Floats, used: NDArray[np.bool_], sigma: float) -> Floats:
+    """Give unused pixels the mean of the used ones around them, weighted by a Gaussian of `sigma` pixels.
+
+    Unlike the value of the nearest used pixel this draws no streaks away from a spot that the edge cuts. Far from
+    any used pixel the fill goes over into the mean of all.
+    """
+    if used.all():
+        return picture
+    from scipy import ndimage
+
+    mean = picture[used].mean()
+    weight = ndimage.gaussian_filter(used.astype(np.float64), sigma, mode="nearest")
+    deviation = ndimage.gaussian_filter(np.where(used, picture - mean, 0.0), sigma, mode="nearest")
+    filled: Floats = np.where(used, picture, mean + deviation / (weight + 1e-3))
+    return filled
+
+
+def check_length(value: float | None, name: str) -> None:
+    """Refuse lengths that are not above 0 and finite; None is no length.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if value is not None and not 0 < value < np.inf:
+        raise ParameterError(
+            f"{name}={value} is no length in pixels; pass a number above 0, or None to have it measured."
+        )
+
+
+def to_points(points: ArrayLike, what: str) -> Floats:
+    """Check positions, (n, 2) row and column; an empty list counts as none.
+
+    Raises
+    ------
+    ParameterError
+        Another shape, or values that are not finite.
+    """
+    array: Floats = np.asarray(points, dtype=np.float64)
+    if array.size == 0:
+        return np.empty((0, 2))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ParameterError(f"The {what} have shape {array.shape}; positions are (n, 2): row and column in pixels.")
+    if not np.isfinite(array).all():
+        raise ParameterError(f"The {what} contain NaN or infinite positions; leave those rows out.")
+    return array

@@ -1,0 +1,150 @@
+"""Yellott's ring: how clearly a picture shows a regular mosaic, and how fine that mosaic is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_nst.metrics._arrays import Floats, fill_smoothly, is_flat, picture_and_mask, to_unit_range
+
+__all__ = ["Ring", "ring_prominence"]
+
+#: The least side, of the picture or of a square as large as its used part, that holds a spectrum worth reading.
+_MINIMUM_SIDE = 32
+#: Fewest rows of cones across the picture: beyond that the lower end of the line lies in the window's own blur.
+_ROWS = 5
+#: Ends of the line that the prominence is measured from, and of the shorter one that finds the ring, in ring frequencies.
+_LINE = (0.5, 1.8)
+_NEAR = (0.7, 1.4)
+#: Least height over the shorter line, dB. Of white noise, 185 × 185, the highest of 40 pictures reached 2.0.
+_LEAST_HEIGHT = 2.3
+#: Smoothing of the spectrum in ln(frequency): about a third of a ring's own width. Step of its grid.
+_SMOOTHING, _STEP = 0.08, 0.01
+#: Where the mask's fill is averaged from, in pixels.
+_FILL = 8.0
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Yellott's ring in the spectrum of a picture.
+
+    Attributes
+    ----------
+    prominence : float
+        Height of the ring over the spectrum on both sides of it, in dB. About 12 to 17 for good confocal pictures, 1 for
+        noise. NaN where there is no spectrum to read: a flat picture, or too few pixels.
+    spacing : float
+        Modal distance of the rows of cones, in pixels: 1 / ring frequency. In disordered mosaics, as those of retinas,
+        it is the median distance of nearest neighbours. NaN where no ring stands out.
+    """
+
+    prominence: float
+    spacing: float
+
+    @property
+    def lattice_spacing(self) -> float:
+        """Distance of neighbours in the ideal hexagonal lattice with this ring, 2 / sqrt(3) times `spacing`."""
+        return 2 / math.sqrt(3) * self.spacing
+
+
+def ring_prominence(image: ArrayLike, *, mask: ArrayLike | None = None) -> Ring:
+    """Measure Yellott's ring.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Integers or floats of any scale and offset. Pixels that are not finite are left out.
+    mask : array, (H, W), optional
+        0 or False for pixels to leave out.
+
+    Returns
+    -------
+    Ring
+        In dB and pixels. NaN with less than 32 pixels on a side, or less than 32² used ones.
+
+    Raises
+    ------
+    ImageError
+        `image` is no grey picture, or the mask does not fit it.
+
+    Notes
+    -----
+    P(f) is the power of the picture under a Tukey window, averaged over all directions, in dB, smoothed by a Gaussian of
+    0.08 in ln f. The ring's frequency f0 is where P stands highest over a line, in log f, through P(0.7 f0) and
+    P(1.4 f0); so near a line follows the bend that blur gives to a spectrum. Below 2.3 dB there is no ring. The
+    prominence is P(f0) less the value at f0 of the line through P(0.5 f0) and P(1.8 f0), or P(0.5 cycles/pixel) if that
+    comes first. Spacings from 2.8 pixels to a fifth of the shorter side are looked for.
+
+    A perfect hexagonal lattice of pitch s has its ring at f0 = 2 / (sqrt(3) s), and rows 1 / f0 apart. Cones are
+    disordered: the nearest of six neighbours is nearer than the pitch, and 1 / f0 equals the median distance of nearest
+    neighbours (1.01 ± 0.02 of that of hand-marked cones in 200 pictures of 5 eyes).
+
+    The prominence falls with noise, haze and defocus, and needs no reference. It rises under low-pass filters, which
+    lower one end of the line, so it compares pictures of one instrument, not a picture with its own filtered version;
+    optics that reverse contrast can restore a ring without restoring the cones.
+
+    References
+    ----------
+    Yellott, Spectral analysis of spatial sampling by photoreceptors, Vision Res. 22, 1205 (1982).
+    Cooper et al., Automatic detection of modal spacing (Yellott's ring) in adaptive optics scanning light
+    ophthalmoscope images, Ophthalmic Physiol. Opt. 33, 540 (2013).
+    """
+    picture, used = picture_and_mask(image, mask)
+    nothing = Ring(math.nan, math.nan)
+    if is_flat(picture[used]):
+        return nothing
+    rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    picture, used = to_unit_range(picture, used)[part], used[part]
+    side = min(*picture.shape, math.sqrt(np.count_nonzero(used)))
+    if side < _MINIMUM_SIDE:
+        return nothing
+    logs, power = _smoothed_spectrum(fill_smoothly(picture, used, _FILL), side)
+
+    lowest, highest = math.log(_ROWS / side), math.log(0.5 / _NEAR[1])
+    candidates = np.arange(lowest, highest, _STEP)
+    heights = _height(logs, power, candidates, _NEAR)
+    best = int(np.argmax(heights))
+    prominence = float(_height(logs, power, candidates[best : best + 1], _LINE)[0])
+    found = heights[best] >= _LEAST_HEIGHT and 0 < best < len(candidates) - 1
+    return Ring(prominence, math.exp(-candidates[best]) if found else math.nan)
+
+
+def _height(logs: Floats, power: Floats, at: Floats, ends: tuple[float, float]) -> Floats:
+    """How far the spectrum at some log frequencies lies above the line between two relative frequencies, dB."""
+    below = math.log(ends[0])
+    above = np.minimum(math.log(ends[1]), math.log(0.5) - at)  # there is nothing beyond 0.5 cycles/pixel
+    share = -below / (above - below)
+    left, right = np.interp(at + below, logs, power), np.interp(at + above, logs, power)
+    height: Floats = np.interp(at, logs, power) - ((1 - share) * left + share * right)
+    return height
+
+
+def _smoothed_spectrum(picture: Floats, side: float) -> tuple[Floats, Floats]:
+    """Radial power in dB, smoothed, over equal steps of ln(frequency in cycles/pixel).
+
+    A window with a flat middle: it uses more of the cones than a Hann window does, so the result scatters less.
+    """
+    from scipy import ndimage
+    from scipy.signal import windows
+
+    window = np.outer(windows.tukey(picture.shape[0], 0.5), windows.tukey(picture.shape[1], 0.5))
+    level = np.average(picture, weights=window)
+    power = np.abs(np.fft.fft2((picture - level) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(picture.shape[0])[:, np.newaxis], np.fft.fftfreq(picture.shape[1]))
+    ring = np.rint(frequency * side).astype(np.intp).ravel()
+    members = np.bincount(ring)
+    filled = np.flatnonzero(members[1:]) + 1  # without the mean
+    frequencies = np.bincount(ring, frequency.ravel())[filled] / members[filled]
+    means = np.bincount(ring, power.ravel())[filled] / members[filled]
+    # A picture of one pure frequency has nothing but rounding elsewhere.
+    level_db = 10 * np.log10(np.maximum(means, 1e-15 * means.max()))
+
+    # Beyond both ends by what the smoothing reaches, so that the ends do not weigh more.
+    reach = 4 * _SMOOTHING
+    logs = np.arange(math.log(frequencies[0]) - reach, math.log(0.5) + reach, _STEP)
+    even = np.interp(logs, np.log(frequencies), level_db)
+    return logs, ndimage.gaussian_filter1d(even, _SMOOTHING / _STEP, mode="nearest")

@@ -1,0 +1,145 @@
+"""Yellott's ring against lattices whose spectrum is known, synthetic mosaics, and the index of the hand-marked pictures."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from napari_nst.errors import ImageError
+from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.metrics import nearest_neighbour_spacing, ring_prominence
+
+
+@pytest.mark.parametrize("pitch", [4.0, 5.0, 8.0, 12.5, 20.0])
+@pytest.mark.parametrize("shape", [(150, 190), (240, 140)])
+def test_a_lattice_has_its_ring_where_theory_says(hexagonal, pitch, shape):
+    ring = ring_prominence(hexagonal(shape, pitch)[0])
+    assert ring.lattice_spacing == pytest.approx(pitch, rel=0.04)
+    assert ring.spacing == pytest.approx(pitch * math.sqrt(3) / 2, rel=0.04)
+    assert ring.prominence > 20
+
+
+@pytest.mark.parametrize("spacing", [4.0, 6.0, 8.0, 12.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_in_a_disordered_mosaic_the_ring_gives_the_distance_of_nearest_neighbours(spacing, seed):
+    made = cone_mosaic((200, 260), spacing, seed=seed, vessel=False)
+    ring = ring_prominence(made.image)
+    assert ring.spacing == pytest.approx(nearest_neighbour_spacing(made.cones), rel=0.08)
+    assert 10 < ring.prominence < 25
+
+
+def test_the_prominence_is_the_height_of_a_peak_over_a_power_law():
+    # Noise with the power f^-2, and one with 12 dB more around 0.12 cycles/pixel.
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(400)[:, None], np.fft.fftfreq(400))
+    frequency[0, 0] = 1
+    bump = 12 * np.exp(-(np.log(frequency / 0.12) ** 2) / (2 * 0.15**2))
+    spectrum = np.fft.fft2(rng.normal(size=(400, 400))) / frequency * 10 ** (bump / 20)
+    ring = ring_prominence(np.fft.ifft2(spectrum).real)
+    # Smoothing by 0.08 of a peak 0.15 wide lowers it by a factor sqrt(0.15² / (0.15² + 0.08²)).
+    assert ring.prominence == pytest.approx(12 * 0.15 / math.hypot(0.15, 0.08), abs=0.8)
+    assert 1 / ring.spacing == pytest.approx(0.12, rel=0.04)
+
+
+def test_the_published_relation_holds_on_hand_marked_pictures(marked):
+    rings = [ring_prominence(item.image) for item in marked]
+    ratio = np.array([r.spacing / item.spacing for r, item in zip(rings, marked, strict=True)])
+    assert ratio.mean() == pytest.approx(1, abs=0.03)
+    assert ratio.std() < 0.036
+    ours, theirs = [r.prominence for r in rings], [item.ring for item in marked]
+    assert stats.spearmanr(ours, theirs)[0] > 0.9
+    assert np.std(np.subtract(ours, theirs)) < 0.6
+
+
+def test_real_pictures_rank_as_they_look(aoslo):
+    # 12.5, 13.6, 12.8, 10.3 and 8.3 dB by another implementation.
+    values = [
+        ring_prominence(aoslo(f"confocal_OS_{n}").data).prominence for n in ("0069", "0070", "0071", "0072", "0075")
+    ]
+    assert values == pytest.approx([12.5, 13.6, 12.8, 10.3, 8.3], abs=1)
+
+
+def test_it_falls_with_noise_haze_and_blurred_cones():
+    clean = cone_mosaic((185, 185), 8.0, seed=2, vessel=False).image.astype(float)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=clean.shape)
+    noisy = [ring_prominence(clean + s * noise).prominence for s in (0, 15, 40, 120)]
+    assert noisy == sorted(noisy, reverse=True)
+    assert noisy[-1] < 4
+    defocused = [
+        ring_prominence(cone_mosaic((185, 185), 8.0, psf_fwhm=w, seed=2, vessel=False).image).prominence
+        for w in (0.3, 0.6, 0.9)
+    ]
+    assert defocused[-1] < defocused[0]
+
+
+def test_noise_has_no_ring():
+    rng = np.random.default_rng(5)
+    rings = [ring_prominence(rng.normal(size=(150, 185))) for _ in range(20)]
+    assert np.mean([r.prominence for r in rings]) < 2
+    assert sum(math.isfinite(r.spacing) for r in rings) <= 1
+    # Brown noise: structure at all scales, but no ring.
+    walk = ndimage.gaussian_filter(rng.normal(size=(150, 185)), 0.7).cumsum(0).cumsum(1)
+    assert math.isnan(ring_prominence(walk).spacing)
+
+
+def test_neither_scale_nor_type_nor_axes_matter():
+    image = cone_mosaic((130, 190), 8.0, seed=3).image
+    plain = ring_prominence(image)
+    for other in (
+        image.T,
+        image[::-1],
+        33169 + image.astype(np.uint16) * 100,
+        image.astype(np.float32) * 1e-6,
+        -1.0 * image,
+    ):
+        ring = ring_prominence(other)
+        assert ring.prominence == pytest.approx(plain.prominence, abs=1e-3)
+        assert ring.spacing == pytest.approx(plain.spacing, rel=1e-6)
+
+
+def test_a_mask_keeps_borders_and_holes_out(rng):
+    image = cone_mosaic((220, 220), 8.0, seed=3, vessel=False).image
+    whole = ring_prominence(image)
+    rows, columns = np.indices(image.shape)
+    corner = (rows > 30) & (columns < 180) & (columns - rows < 110)
+    hole = (rows - 100) ** 2 + (columns - 90) ** 2 > 30**2
+    for mask in (corner, hole, corner & hole):
+        masked = ring_prominence(np.where(mask, image, 0), mask=mask)
+        assert masked.prominence == pytest.approx(whole.prominence, abs=2)
+        assert masked.spacing == pytest.approx(whole.spacing, rel=0.04)
+        assert ring_prominence(np.where(mask, image, 255), mask=mask) == masked
+        assert ring_prominence(np.where(mask, image, np.nan)) == masked
+    # Without the mask the edge of the hole fills the spectrum.
+    assert ring_prominence(np.where(corner & hole, image, 0)).prominence < whole.prominence - 1.5
+
+
+def test_where_there_is_no_spectrum_there_is_no_number(rng):
+    noise = rng.normal(size=(100, 100))
+    few = np.zeros((100, 100), bool)
+    few[10:30, 10:60] = True
+    nothing = [
+        ring_prominence(np.full((64, 64), 7)),
+        ring_prominence(noise[:31]),
+        ring_prominence(noise[:1, :1]),
+        ring_prominence(noise, mask=few),
+        ring_prominence(noise, mask=np.zeros((100, 100))),
+        ring_prominence(np.full((64, 64), np.nan)),
+    ]
+    assert all(math.isnan(r.prominence) and math.isnan(r.spacing) for r in nothing)
+    assert math.isfinite(ring_prominence(noise[:32, :32]).prominence)
+    assert math.isfinite(ring_prominence(np.eye(64)).prominence)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (np.ones((40, 40, 3)), None, r"\(40, 40, 3\)"),
+        (np.ones((40, 40), bool), None, "bool"),
+        (np.ones((40, 40)), np.ones((40, 39)), r"\(40, 39\)"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image, mask, message):
+    with pytest.raises(ImageError, match=message):
+        ring_prominence(image, mask=mask)
