@@ -201,7 +201,7 @@ class PatchCropper:
                 f"valid must be booleans of shape {array.shape[:2]} for image {image_name}, not "
                 f"{np.asarray(valid).dtype} of shape {np.shape(valid)}."
             )
-        return [PatchImage(patch, _cut(array, patch, "reflect"), _cut(valid, patch, "constant")) for patch in patches]
+        return [cut_patch(array, patch, valid=valid) for patch in patches]
 
     def _along(self, length: int) -> list[_Stretch]:
         """What the patches along one side are, in their order."""
@@ -217,6 +217,30 @@ class PatchCropper:
             _Stretch(start, padding, (shared[i], shared[i + 1]), (faded[i], faded[i + 1]))
             for i, start in enumerate(starts)
         ]
+
+
+def cut_patch(image: NDArray[Any], patch: Patch, *, valid: NDArray[np.bool_]) -> PatchImage:
+    """Cut one patch out of its image, as `PatchCropper.crop` cuts all.
+
+    Parameters
+    ----------
+    image : array, (H, W), (H, W, 3) or (H, W, 4)
+    patch : Patch
+        Of this image.
+    valid : array of bool, (H, W)
+        True where the image is picture.
+
+    Raises
+    ------
+    ImageError
+        The patch reaches beyond the image: it was cut from another one.
+    """
+    rows, columns = patch.window
+    if rows.stop > image.shape[0] or columns.stop > image.shape[1]:
+        raise ImageError(
+            f"Patch {patch.name} reaches beyond its image of shape {image.shape[:2]}; it was cut from another one."
+        )
+    return PatchImage(patch, _cut(image, patch, "reflect"), _cut(valid, patch, "constant"))
 
 
 class _Stretch(NamedTuple):

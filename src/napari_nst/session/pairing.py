@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.atomic import write_new
+from napari_nst.images.atomic import Publish, write_new
 from napari_nst.session.overlap import SAME_CONES, Overlap, find_overlap, same_cones_score
 from napari_nst.session.tables import KnownNames, read_table
 
@@ -186,6 +186,11 @@ class CorrespondingPatchFinder:
         frame = pd.DataFrame(rows, columns=["patch", "treat", "style", "distance", "pair_score", "reason"])
         return frame.astype({"treat": bool, "distance": np.float64, "pair_score": np.float64})
 
+    def distance(self, patch: str, style: str) -> float:
+        """Pixels between two patches, by name, on the retina or in their image; NaN where unknown."""
+        names = [entry.patch for entry in self.patches]
+        return float(self._facts.distance(names.index(patch))[names.index(style)])
+
     def _row(self, i: int) -> tuple[str, bool, str, float, float, str]:
         patch = self.patches[i]
         state = "quality unknown" if patch.good is None else "good" if patch.good else "poor"
@@ -327,7 +332,7 @@ class _Columns:
         return np.where(same, shared(self._start), shared(self._on_retina) & ~self.differs(self.retina, i))
 
 
-def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
+def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
     """Write a table of pairs that can be edited in a spreadsheet and read again.
 
     Parameters
@@ -337,6 +342,8 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
     frame : pandas.DataFrame
         With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not treated. All other
         columns are for the reader.
+    publish : write_new or write_over
+        Whether an existing file stays, or is the program's own and replaced.
 
     Returns
     -------
@@ -356,7 +363,7 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame) -> Path:
             f"The pairs have no column {missing[0]!r}, only {', '.join(map(str, frame.columns))}; add it."
         )
     columns = ["patch", "style", *(name for name in frame.columns if name not in ("patch", "style"))]
-    return write_new(path, lambda file: frame[columns].to_csv(file, index=False, encoding="utf-8-sig"))
+    return publish(Path(path), lambda file: frame[columns].to_csv(file, index=False, encoding="utf-8-sig"))
 
 
 def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.DataFrame:

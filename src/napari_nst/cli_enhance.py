@@ -1,0 +1,150 @@
+"""The command ``napari-nst enhance``: a whole session of retina images."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, add_parameter, interruptible
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.presets import PRESETS
+from napari_nst.session.settings import THREADS, SessionSettings
+
+if TYPE_CHECKING:
+    from napari_nst.session.run import SessionProgress, SessionResult
+
+__all__ = ["add_enhance"]
+
+
+def add_enhance(commands: Any) -> None:
+    """Add the command to the parser's commands."""
+    enhance = commands.add_parser(
+        "enhance",
+        help="crop, judge, pair and enhance the images of a whole session",
+        description="Cut the images of FOLDER into patches, judge each, pair the poor ones with good ones of the same retina, "
+        "enhance them, and put the images together again. Nothing in FOLDER is changed. The same command goes on where a "
+        "stopped run was, and only reports a session that is finished. Exit status: 0 done, 1 if any patch or image failed "
+        "(its original is kept), 2 wrong usage, 130 stopped. " + NOTE,
+        epilog="Presets: " + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
+    )
+    enhance.add_argument("folder", metavar="FOLDER", type=Path, help="folder of the session's images")
+    enhance.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="folder for the results: new, empty, or of this very session",
+    )
+    enhance.add_argument(
+        "--pairs",
+        metavar="PAIRS.csv",
+        type=Path,
+        help="the pairing (columns patch and style), such as an edited pairs.csv of another run; default: found",
+    )
+    enhance.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        default="auto",
+        help="local processes; the pictures do not depend on it (default: auto, as many as help)",
+    )
+    enhance.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        default="",
+        help="address of a running Dask scheduler, such as tcp://host:8786, instead of local processes",
+    )
+    basic, advanced = enhance.add_argument_group("session"), enhance.add_argument_group("session, further")
+    for spec in SessionSettings.specs():
+        add_parameter(advanced if spec.advanced else basic, spec)
+    basic, advanced = (
+        enhance.add_argument_group("style transfer"),
+        enhance.add_argument_group("style transfer, further"),
+    )
+    for spec in StyleTransferParameters.specs():
+        if spec.name == "threads":
+            spec = replace(spec, default=THREADS)
+        add_parameter(advanced if spec.advanced else basic, spec)
+    enhance.set_defaults(run=_enhance)
+
+
+def _workers(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes; give auto, or 1 and more.")
+    return int(text)
+
+
+def _enhance(options: argparse.Namespace) -> int:
+    specs = (*SessionSettings.specs(), *StyleTransferParameters.specs())
+    given = {spec.name: getattr(options, spec.name) for spec in specs if hasattr(options, spec.name)}
+    from napari_nst.session.run import enhance_session
+
+    with interruptible() as cancel, _bar() as show:
+        result = enhance_session(
+            options.folder,
+            options.output,
+            pairs=options.pairs,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            callback=show,
+            cancel=cancel,
+            **given,
+        )
+    _report(result)
+    if result.state != "finished":
+        return INTERRUPTED
+    return DONE if result.ok else FAILED
+
+
+def _report(result: SessionResult) -> None:
+    for note in result.notes:
+        print(f"Note: {note}")
+    print(result.summary())
+    if result.state != "finished":
+        print("Stopped; what is finished is kept. The same command goes on.")
+    paths = result.paths
+    for label, path in (("Table", paths["table"]), ("Pairs", paths["pairs"]), ("Results", paths["results"])):
+        print(f"{label + ':':8} {path}")
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[SessionProgress], None]]:
+    """A progress bar over the patches on standard error; without a terminal a line every ten seconds."""
+    from tqdm import tqdm
+
+    quick = sys.stderr.isatty()
+    with tqdm(
+        total=None,
+        unit="patch",
+        mininterval=0.2 if quick else 10.0,
+        bar_format="{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}",
+    ) as bar:
+
+        def show(now: SessionProgress) -> None:
+            if now.stage != bar.desc:
+                bar.set_description_str(now.stage, refresh=False)
+            bar.total, bar.n = now.total, now.done
+            left = "" if now.seconds_left is None else f"{_duration(now.seconds_left)} left"
+            step = f"{now.text} {now.step}/{now.steps}" if now.steps else now.text
+            bar.set_postfix_str(", ".join(part for part in (left, step[:48]) if part), refresh=False)
+            if now.done == now.total or bar._time() - bar.last_print_t >= bar.mininterval:
+                bar.refresh()
+                bar.last_print_t = bar._time()
+
+        yield show
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

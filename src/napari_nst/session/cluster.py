@@ -1,0 +1,249 @@
+"""Where the patches are worked on: in this process, in local processes, or on any running Dask scheduler.
+
+Dask distributed does the spreading: it starts and restarts workers, sends patches to them, and gives back what they
+return. Only names and numbers travel; the pictures go through the output folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.errors import ParameterError, SessionError, StyleTransferError, StyleTransferWarning
+from napari_nst.session.work import Cancelled, PatchTask, keep_original, run_task
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from napari_nst.transfer import TransferProgress
+
+__all__ = ["choose_workers", "connect", "local_workers", "run_here", "run_on"]
+
+logger = logging.getLogger(__name__)
+
+#: What a worker needs beside the patch itself: PyTorch, the network, and the pictures of a patch of 185 pixels.
+MEMORY_PER_WORKER = 1.5 * 2**30
+_POLL = 0.25  # seconds between two looks at whether to stop
+_AHEAD = 3  # patches waiting at the scheduler for each thread of the workers: enough that none is idle
+
+
+def choose_workers(patches: Sequence[PatchTask], parameters: StyleTransferParameters, spare: int = 0) -> int:
+    """How many local processes help with these patches; 1 means none beside this one.
+
+    Parameters
+    ----------
+    patches : sequence of PatchTask
+        What is to be done.
+    parameters : StyleTransferParameters
+        For the device and the number of threads.
+    spare : int
+        Cores to leave to others, the viewer say.
+
+    Returns
+    -------
+    int
+        On GPUs one for each; else as many as there are cores for `parameters.threads`, and memory for.
+    """
+    slow = [task for task in patches if task.style and "nst" in task.method]
+    # A process starts in a second or two: a filter takes less, but its figures take about one.
+    useful = len(slow) if slow else sum(bool(task.style) and task.figures for task in patches) // 8
+    if useful < 2:
+        return 1
+    if slow:
+        from napari_nst.engine._torch import torch
+        from napari_nst.engine.devices import resolve_device
+
+        kind = resolve_device(parameters.device).type
+        if kind == "cuda":
+            return max(1, min(useful, torch.cuda.device_count() if ":" not in parameters.device else 1))
+        if kind != "cpu":
+            return 1
+    import psutil
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = (len(affinity(0)) if affinity is not None else os.cpu_count() or 1) - spare
+    memory = int(psutil.virtual_memory().available // MEMORY_PER_WORKER)
+    return max(1, min(useful, cores // max(1, parameters.threads), memory))
+
+
+def run_here(
+    tasks: Sequence[PatchTask],
+    cancel: Cancel | None = None,
+    callback: Callable[[PatchTask, TransferProgress], object] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Work on the patches one after the other, in this process; gives their records, and ends early when cancelled."""
+    cancelled = as_cancel(cancel)
+    for task in tasks:
+        if cancelled():
+            return
+        try:
+            yield run_task(task, cancel, None if callback is None else partial(callback, task))
+        except Cancelled:
+            return
+
+
+def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = None) -> Iterator[dict[str, Any]]:
+    """Work on the patches on the workers of a cluster; gives their records as they come.
+
+    Only some patches wait at the scheduler at any time, so that thousands of them need no memory there. A patch whose
+    worker dies is begun again on another one, up to the scheduler's limit of failures; then its original is kept.
+
+    Raises
+    ------
+    SessionError
+        The scheduler is gone, or what happened to one patch would happen to all.
+    """
+    from distributed import wait
+
+    cancelled, waiting, pending = as_cancel(cancel), iter(tasks), {}
+    try:
+        while not cancelled():
+            threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+            for task in waiting:
+                key = f"napari-nst-{task.fingerprint[:16]}-{task.patch}"
+                pending[client.submit(run_task, task, key=key, pure=False)] = task
+                if len(pending) >= _AHEAD * max(threads, 1):
+                    break
+            if not pending:
+                return
+            try:
+                done = wait(list(pending), timeout=_POLL, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                if client.status != "running":
+                    raise _gone(client) from None
+                continue
+            for future in done:
+                yield _record(client, future, pending.pop(future))
+    except (OSError, CancelledError) as error:
+        raise _gone(client) from error
+    finally:
+        if pending and client.status == "running":
+            client.cancel(list(pending), force=True)
+
+
+@contextmanager
+def local_workers(number: int) -> Iterator[Client | None]:
+    """Start local processes of one patch each; gives None where that is impossible, after a warning.
+
+    Notes
+    -----
+    The processes end with this one, however it ends.
+    """
+    from distributed import Client, LocalCluster
+
+    if _is_starting():
+        # A script without the usual guard is imported by each worker and would start workers in turn.
+        raise SessionError(
+            "This script starts workers while it is imported by one. Put the call under `if __name__ == '__main__':`, or "
+            "give workers=1."
+        )
+    try:
+        cluster = LocalCluster(
+            n_workers=number,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        warnings.warn(
+            f"Local processes could not be started ({error}); going on in this one. In a script, put the call under "
+            "`if __name__ == '__main__':`.",
+            StyleTransferWarning,
+            stacklevel=2,
+        )
+        yield None
+        return
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def connect(scheduler: str, timeout: float = 15.0) -> Iterator[Client]:
+    """Connect to a running scheduler.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address such as ``tcp://10.0.0.1:8786``.
+    timeout : float
+        Seconds to wait for an answer.
+
+    Raises
+    ------
+    SessionError
+        It does not answer.
+    ParameterError
+        The address is none.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=timeout, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise SessionError(
+            f"The scheduler {scheduler} does not answer within {timeout:g} s. Check the address, and that `dask scheduler` "
+            "runs there and the firewall lets it through."
+        ) from error
+    except ValueError as error:
+        raise ParameterError(
+            f"scheduler: {scheduler!r} is no address ({error}); give one such as tcp://host:8786."
+        ) from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            warnings.warn(
+                f"The scheduler {scheduler} has no worker yet; waiting for the first one (`dask worker {scheduler}`).",
+                StyleTransferWarning,
+                stacklevel=2,
+            )
+        yield client
+
+
+def _record(client: Client, future: Any, task: PatchTask) -> dict[str, Any]:
+    from distributed import KilledWorker
+
+    try:
+        record: dict[str, Any] = future.result()
+        return record
+    except SessionError:
+        raise
+    except KilledWorker as error:
+        return keep_original(
+            task,
+            f"Its worker died {error.allowed_failures + 1} times, the last one was {getattr(error.last_worker, 'address', '')}: "
+            "probably the memory is too small for this patch. Give fewer workers.",
+        )
+    except StyleTransferError as error:
+        return keep_original(task, str(error))
+    except CancelledError as error:
+        raise _gone(client) from error
+    except (ImportError, AttributeError) as error:
+        raise SessionError(
+            f"A worker of {getattr(client.scheduler, 'addr', 'the cluster')} cannot run this version of napari-nst ({error}). "
+            "Install the same version on every machine."
+        ) from error
+    except Exception as error:  # noqa: BLE001 - whatever breaks in one patch must not cost the others
+        return keep_original(task, f"{type(error).__name__}: {error}")
+
+
+def _gone(client: Client) -> SessionError:
+    return SessionError(
+        f"The scheduler {getattr(client.scheduler, 'addr', '')} is gone. What is finished is kept: start it again and give the "
+        "same command."
+    )
+
+
+def _is_starting() -> bool:
+    """Whether this process is a worker that only just imports the user's script."""
+    import multiprocessing
+
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False)) and "__mp_main__" in sys.modules

@@ -1,0 +1,259 @@
+"""The images of a session's folder: which there are, what their names and files say, and what cannot be used."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nst.errors import FileError, ImageError
+from napari_nst.images.aoslo import AosloName, NameTemplate
+from napari_nst.images.files import ImageFile, image_stem
+from napari_nst.images.masks import black_border
+from napari_nst.images.reading import EXTENSION, SUPPORTED
+from napari_nst.images.values import find_range
+
+if TYPE_CHECKING:
+    from napari_nst.images.reading import FileInfo
+    from napari_nst.session.settings import SessionSettings
+
+__all__ = ["LoadedImage", "SessionImage", "find_images", "load_image"]
+
+#: Micrometres on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
+UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
+_TO_UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
+
+
+@dataclass(frozen=True)
+class SessionImage:
+    """What is known of an image of the session, without its pixels.
+
+    Attributes
+    ----------
+    name : str
+        File name; unique in the session, its stem too.
+    sha256 : str
+        Of the file.
+    shape : (int, int)
+        Height and width in pixels.
+    dtype : str
+        Of the pixels.
+    value_range : (float, float)
+        The grey levels that count as black and white, of the whole image, so that all its patches agree.
+    valid : float
+        Share of pixels inside the black border.
+    um_per_px : float or None
+        Size of a pixel on the retina, micrometres.
+    place : (float, float) or None
+        Centre of the image on the retina, x and y in pixels (x along columns, y along rows); None where the name says
+        nothing.
+    retina : list or None
+        What tells one retina from another (subject and eye); None where the name says nothing.
+    modality : str or None
+        From the name.
+    cropped : bool
+        Whether the file is a patch already (``CROP_...``) and is not cut again.
+    """
+
+    name: str
+    sha256: str
+    shape: tuple[int, int]
+    dtype: str
+    value_range: tuple[float, float]
+    valid: float
+    um_per_px: float | None
+    place: tuple[float, float] | None
+    retina: tuple[str, ...] | None
+    modality: str | None
+    cropped: bool
+
+    @property
+    def stem(self) -> str:
+        """The name without extension."""
+        return image_stem(self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> SessionImage:
+        """From JSON."""
+        pairs = {k: None if entry[k] is None else tuple(entry[k]) for k in ("shape", "value_range", "place", "retina")}
+        return cls(**{**entry, **pairs})
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image with its pixels.
+
+    Attributes
+    ----------
+    image : SessionImage
+    array : array, (H, W)
+        Grey, in the dtype of the file.
+    valid : array of bool, (H, W)
+        False in the black border of registration.
+    info : FileInfo
+        Resolution and pixel size, for files made from it.
+    """
+
+    image: SessionImage
+    array: NDArray[Any]
+    valid: NDArray[np.bool_]
+    info: FileInfo | None
+
+
+def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tuple[list[Path], list[dict[str, str]]]:
+    """Find the images of a session, in natural order (2 before 10), the same on every system.
+
+    Parameters
+    ----------
+    folder : path-like
+        Its own files are looked at, not those of sub-folders.
+    settings : SessionSettings
+        For the modality and the template of names.
+
+    Returns
+    -------
+    paths : list of Path
+    left_out : list of dict
+        ``image`` and ``reason`` of pictures that are not of the wanted modality.
+
+    Raises
+    ------
+    FileError
+        The folder is missing, no folder, unreadable, or holds no picture; or two of its images have one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file; give the folder it lies in" if folder.exists() else "does not exist; check the path"
+        raise FileError(f"{folder} {what}.")
+    try:
+        found = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise FileError(f"{folder} cannot be read: {error.strerror}. Ask for permission, or copy it.") from error
+    paths = sorted((entry for entry in found if EXTENSION.search(entry.name)), key=lambda entry: _natural(entry.name))
+    if not paths:
+        seen = f"its {len(found)} files are of other kinds" if found else "it is empty"
+        raise FileError(f"{folder} holds no picture ({SUPPORTED}): {seen}. Sub-folders are not looked into.")
+    stems: dict[str, Path] = {}
+    for path in paths:
+        # Case too: results could not lie side by side on Windows and macOS.
+        other = stems.setdefault(image_stem(path.name).casefold(), path)
+        if other is not path:
+            raise FileError(
+                f"{other.name} and {path.name} are two images of one name: their results could not be told apart. "
+                "Rename one of them, or move it out of the folder."
+            )
+    if not settings.modality:
+        return paths, []
+    template = NameTemplate(settings.template) if settings.template else None
+    wanted, left_out = [], []
+    for path in paths:
+        modality = AosloName.parse(path.name, template=template).modality
+        if modality is not None and modality.casefold() == settings.modality.casefold():
+            wanted.append(path)
+        else:
+            left_out.append({"image": path.name, "reason": f"modality {modality or 'unknown'}"})
+    if not wanted:
+        seen = ", ".join(sorted({entry["reason"] for entry in left_out}))
+        raise FileError(f"{folder} holds no image of the modality {settings.modality!r} ({seen}).")
+    return wanted, left_out
+
+
+def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[float, float] = "auto") -> LoadedImage:
+    """Read an image and what its name says.
+
+    Raises
+    ------
+    FileError
+        It cannot be read.
+    ImageError
+        It is no single grey picture, is constant or black, or is a patch larger than the patch size.
+    """
+    file = ImageFile.read(path)
+    array, info = _grey(file), file.info
+    if array.dtype.kind not in "uif":
+        raise ImageError(f"{path.name} is of type {array.dtype}; convert it to 8 or 16 bit or float.")
+    valid = black_border(array) if settings.border else np.ones(array.shape, dtype=bool)
+    if array.dtype.kind == "f":
+        valid &= np.isfinite(array)
+    if not valid.any():
+        raise ImageError(f"{path.name} is black, or has no finite value: nothing in it can be used.")
+    try:
+        limits = find_range(array[valid], value_range, "image", array.dtype)
+    except ImageError as error:
+        raise ImageError(f"{path.name}: {error}") from error
+    template = NameTemplate(settings.template) if settings.template else None
+    name = AosloName.parse(path.name, template=template)
+    cropped = name.crop_id is not None
+    if cropped and max(array.shape) > settings.size:
+        raise ImageError(
+            f"{path.name} is a patch already, by its name, but its {array.shape[1]} x {array.shape[0]} px are more than "
+            f"size={settings.size}; give its size."
+        )
+    height, width = array.shape
+    retina = tuple(str(part) for part in name.retina if part is not None)
+    image = SessionImage(
+        name=path.name,
+        sha256=info.sha256 if info is not None else "",
+        shape=(height, width),
+        dtype=str(array.dtype),
+        value_range=(limits.low, limits.high),
+        valid=float(valid.mean()),
+        um_per_px=_scale(name, width, info, settings),
+        place=None if cropped else _place(name, (height, width), settings),
+        retina=retina or None,
+        modality=name.modality,
+        cropped=cropped,
+    )
+    return LoadedImage(image, array, valid, info)
+
+
+def _grey(file: ImageFile) -> NDArray[Any]:
+    array = file.data
+    if array.ndim == 3 and array.shape[-1] in (3, 4):
+        # The documented pipeline saved grey patches as RGB.
+        if (array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all():
+            return np.ascontiguousarray(array[..., 0])
+        raise ImageError(f"{file.name} is a colour picture; a session takes grey ones: convert it.")
+    if array.ndim == 3 and array.shape[0] == 1:
+        return np.ascontiguousarray(array[0])
+    if array.ndim != 2:
+        raise ImageError(
+            f"{file.name} is a stack of shape {array.shape}; save the plane to use as a picture of its own."
+        )
+    return array
+
+
+def _scale(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
+    if not isinstance(settings.scale, str):
+        return settings.scale
+    if info is not None and info.pixel_size is not None and info.pixel_unit in _TO_UM:
+        return float(info.pixel_size[1]) * _TO_UM[info.pixel_unit]
+    # A patch's name gives the field of view of the whole image, whose width it does not tell.
+    if not name.x_size or name.crop_id is not None:
+        return None
+    length = AXIAL_LENGTH if isinstance(settings.axial_length, str) else settings.axial_length
+    return name.x_size / width * UM_PER_DEGREE * length / AXIAL_LENGTH
+
+
+def _place(name: AosloName, shape: tuple[int, int], settings: SessionSettings) -> tuple[float, float] | None:
+    if name.x_position is None or name.y_position is None or not name.x_size or not name.y_size:
+        return None
+    across, along = settings.orientation.split("-")
+    x = name.x_position * shape[1] / name.x_size * (1 if across == "right" else -1)
+    y = name.y_position * shape[0] / name.y_size * (1 if along == "down" else -1)
+    return (x, y)
+
+
+def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts numbers by value: "2" before "10"; the name itself decides between "02" and "2"."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return (*((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (2, 0, name))
