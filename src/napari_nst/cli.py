@@ -1,4 +1,4 @@
-"""The command ``napari-nst``: demo, transfer, info.
+"""The command ``napari-nst``: demo, transfer, enhance, info.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was reached is kept).  Options of a transfer come
 from :class:`napari_nst.engine.parameters.StyleTransferParameters`; torch is imported only when something is computed.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst import __version__
-from napari_nst.engine.parameters import ParameterSpec, StyleTransferParameters
+from napari_nst.cli_enhance import add_enhance
+from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, USAGE, add_parameter, interruptible, typed
+from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.presets import PRESETS
 from napari_nst.errors import DivergenceError, ParameterError, StyleTransferError
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from napari_nst.transfer import StyleTransfer, TransferProgress
 
 __all__ = ["build_parser", "main"]
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-_NOTE = "A style transfer changes pixels. It is no measurement, and its results are not for diagnosis."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="napari-nst",
         description="Neural style transfer for microscopy: give a poor patch the texture of a good patch of the same tissue. "
-        + _NOTE,
+        + NOTE,
     )
     parser.add_argument("--version", action="version", version=f"napari-nst {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell more about what is done")
@@ -81,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="transfer the texture of STYLE to TARGET",
         description="Transfer the texture of the picture STYLE to the picture TARGET (TIFF, PNG or JPEG; 8 or 16 bit, float; "
         "grey, colour or stack). Written are the result as TIFF in the target's type, the losses (.csv), their curves (.png) and "
-        "a record (.json) that repeats the run. " + _NOTE,
+        "a record (.json) that repeats the run. " + NOTE,
         epilog="Presets: " + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
     )
     transfer.add_argument("target", metavar="TARGET", nargs="?", type=Path, help="the picture to improve")
@@ -121,13 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--style-value-range",
         metavar="RANGE",
         default=argparse.SUPPRESS,
-        type=_typed(StyleTransferParameters.spec("value_range")),
+        type=typed(StyleTransferParameters.spec("value_range")),
         help="the value range of STYLE alone, as --value-range",
     )
     basic, advanced = transfer.add_argument_group("parameters"), transfer.add_argument_group("further parameters")
     for spec in StyleTransferParameters.specs():
-        _add_parameter(advanced if spec.advanced else basic, spec)
+        add_parameter(advanced if spec.advanced else basic, spec)
     transfer.set_defaults(run=_transfer)
+
+    add_enhance(commands)
 
     info = commands.add_parser(
         "info",
@@ -139,37 +137,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:
-    """One option; it has no default of its own, so that a preset fills whatever is not typed."""
-    flag, text = f"--{spec.name.replace('_', '-')}", spec.help.replace("%", "%%")
-    unit = f" [{spec.unit}]".replace("%", "%%") if spec.unit else ""
-    default = spec.to_text(spec.default).replace("%", "%%") or "none"
-    described = f"{text}{unit} (default: {default})"
-    if spec.kind == "bool":
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=described)
-    elif spec.kind == "choice":
-        group.add_argument(flag, choices=spec.choices, default=argparse.SUPPRESS, help=described)
-    else:
-        metavar = {"int": "N", "float": "X", "names": "LAYERS", "numbers": "WEIGHTS", "range": "RANGE"}.get(
-            spec.kind, "NAME"
-        )
-        group.add_argument(flag, type=_typed(spec), metavar=metavar, default=argparse.SUPPRESS, help=described)
-
-
-def _typed(spec: ParameterSpec) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        try:
-            return spec.from_text(text)
-        except ParameterError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
 def _demo(options: argparse.Namespace) -> int:
     from napari_nst.demo import run_demo
 
-    with _interruptible() as cancel:
+    with interruptible() as cancel:
         results = run_demo(options.output, cancel=cancel, progress=_Bars())
         interrupted = cancel.is_set()
     if options.viewer and not interrupted:
@@ -215,7 +186,7 @@ def _transfer(options: argparse.Namespace) -> int:
     from napari_nst.outputs import save_transfer
     from napari_nst.transfer import transfer_style
 
-    with _interruptible() as cancel, _Bars()(f"{target.file} ← {style.file}") as show:
+    with interruptible() as cancel, _Bars()(f"{target.file} ← {style.file}") as show:
         try:
             result = transfer_style(target.array, style.array, callback=show, cancel=cancel, **arguments)
             status, problem = INTERRUPTED if result.stopped == "cancelled" else DONE, None
@@ -281,27 +252,6 @@ class _Bars:
                     bar.last_print_t = bar._time()
 
             yield show
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C ask for a stop that keeps what was reached; the second one breaks off."""
-    cancel = threading.Event()
-
-    def stop(signum: int, frame: object) -> None:
-        if cancel.is_set():
-            raise KeyboardInterrupt
-        cancel.set()
-        print("\nStopping; what was reached is kept. Press Ctrl-C again to break off.", file=sys.stderr)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield cancel  # signals reach the main thread only
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield cancel
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
