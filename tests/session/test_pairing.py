@@ -323,7 +323,7 @@ def brute_force(a, b, used_a, used_b, least):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_overlap_is_the_maximum_over_all_shifts(masked):
-    from napari_nst.session.overlap import _prepare
+    from napari_nst.session.overlap import cone_band
 
     scene = cone_mosaic((60, 70), spacing=6, seed=3, vessel=False).image
     a, b = scene[:40, :44], scene[9:45, 17:57]
@@ -332,7 +332,7 @@ def test_overlap_is_the_maximum_over_all_shifts(masked):
         masks[0][:12, :30] = False
         masks[1][:, 35:] = False
     found = find_overlap(a, b, *masks)
-    prepared = [_prepare(picture, mask, "") for picture, mask in zip((a, b), masks, strict=True)]
+    prepared = [cone_band(picture, mask, "") for picture, mask in zip((a, b), masks, strict=True)]
     score, shift = brute_force(*(p for p, _ in prepared), *(used for _, used in prepared), 0.3)
     assert found.shift == shift == (9, 17)
     assert found.score == pytest.approx(score, abs=1e-9)

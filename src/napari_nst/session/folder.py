@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_nst.images.reading import FileInfo
     from napari_nst.session.settings import SessionSettings
 
-__all__ = ["LoadedImage", "SessionImage", "find_images", "load_image"]
+__all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
 
 #: Micrometres on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
@@ -50,14 +50,17 @@ class SessionImage:
     um_per_px : float or None
         Size of a pixel on the retina, micrometres.
     place : (float, float) or None
-        Centre of the image on the retina, x and y in pixels (x along columns, y along rows); None where the name says
-        nothing.
+        Centre of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
+        it is unknown.
     retina : list or None
         What tells one retina from another (subject and eye); None where the name says nothing.
     modality : str or None
         From the name.
     cropped : bool
         Whether the file is a patch already (``CROP_...``) and is not cut again.
+    frame : str or None
+        Within which its place was found by overlaps with other images; None for a place by the degrees of its name. Only
+        places in one frame can be compared.
     """
 
     name: str
@@ -71,6 +74,7 @@ class SessionImage:
     retina: tuple[str, ...] | None
     modality: str | None
     cropped: bool
+    frame: str | None = None
 
     @property
     def stem(self) -> str:
@@ -138,7 +142,9 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
         found = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
     except OSError as error:
         raise FileError(f"{folder} cannot be read: {error.strerror}. Ask for permission, or copy it.") from error
-    paths = sorted((entry for entry in found if EXTENSION.search(entry.name)), key=lambda entry: _natural(entry.name))
+    paths = sorted(
+        (entry for entry in found if EXTENSION.search(entry.name)), key=lambda entry: natural_order(entry.name)
+    )
     if not paths:
         seen = f"its {len(found)} files are of other kinds" if found else "it is empty"
         raise FileError(f"{folder} holds no picture ({SUPPORTED}): {seen}. Sub-folders are not looked into.")
@@ -253,7 +259,7 @@ def _place(name: AosloName, shape: tuple[int, int], settings: SessionSettings) -
     return (x, y)
 
 
-def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts numbers by value: "2" before "10"; the name itself decides between "02" and "2"."""
+def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts numbers by value, "2" before "10"; the name itself decides between "02" and "2"."""
     parts = re.split(r"(\d+)", name.casefold())
     return (*((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (2, 0, name))

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 
-__all__ = ["SAME_CONES", "Overlap", "find_overlap", "same_cones_score"]
+__all__ = ["SAME_CONES", "Overlap", "cone_band", "find_overlap", "same_cones_score"]
 
 #: Above this score two patches are taken to show the same cones. Measured with cone spacings of 5 to 10 px, patches of
 #: 150 and 185 px: other places 0.12 to 0.31 (one of 690 pairs above 0.3), the same place 0.52 to 0.91, and 0.27 to 0.54
@@ -93,8 +93,8 @@ def find_overlap(
     """
     if not 0 < least <= 1:
         raise ParameterError(f"least={least!r} must be above 0 and at most 1, a share of the largest overlap.")
-    first, first_used = _prepare(target, target_mask, "target")
-    second, second_used = _prepare(style, style_mask, "style")
+    first, first_used = cone_band(target, target_mask, "target")
+    second, second_used = cone_band(style, style_mask, "style")
     if min(np.count_nonzero(first_used), np.count_nonzero(second_used)) < _LEAST or not (first.any() and second.any()):
         return Overlap(0.0, (0, 0))
     from skimage.registration import phase_cross_correlation
@@ -113,10 +113,31 @@ def find_overlap(
     return Overlap(_correlation(first, second, first_used, second_used, shift), shift)
 
 
-def _prepare(
+def cone_band(
     picture: ArrayLike, mask: NDArray[np.bool_] | None, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The band of the cones, 0 where unused, and what is used."""
+    """Take pixel noise, and shading larger than cones, out of a picture.
+
+    Parameters
+    ----------
+    picture : array, (H, W)
+        Grey, any real dtype.
+    mask : array of bool, (H, W), optional
+        True where it is picture; pixels that are not finite never count.
+    name : str
+        What the messages call it.
+
+    Returns
+    -------
+    band : array of float64, (H, W)
+        Difference of Gaussians of 1 and 8 px over used pixels, of the values divided by their range; 0 where unused.
+    used : array of bool, (H, W)
+
+    Raises
+    ------
+    ImageError
+        The picture is not grey, or its mask does not fit.
+    """
     from scipy.ndimage import gaussian_filter
 
     array = np.asarray(picture)

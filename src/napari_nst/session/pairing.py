@@ -72,6 +72,9 @@ class PatchFacts:
         Number of cones, for the documented score; NaN is unknown.
     valid_fraction : float
         Share of its pixels that are picture.
+    frame : hashable or None
+        Within which `place` was found by the cones that images share; None is a place by other means. Only places in one
+        frame are compared.
     """
 
     patch: str
@@ -89,6 +92,7 @@ class PatchFacts:
     spacing: float = math.nan
     cones: float = math.nan
     valid_fraction: float = 1.0
+    frame: Hashable | None = None
 
 
 class CorrespondingPatchFinder:
@@ -110,7 +114,7 @@ class CorrespondingPatchFinder:
         Share of a style that must be picture, 0 to 1.
     same_cones : callable, optional
         Gets the names of target and style, and says whether they show the same cones. Asked last, and only about
-        patches of different images.
+        patches of different images that overlaps have not placed in one frame.
     label, unit : str
         What the score is called in the reasons: "ring", "dB".
 
@@ -122,9 +126,9 @@ class CorrespondingPatchFinder:
     Notes
     -----
     "retina": the style is good, scores strictly higher than the target, shows other cones (no overlap in the image, nor
-    on the retina where both places are known), comes from the same retina and modality where both are known, is
-    picture enough, has a known spacing within the tolerance of the target's, if that is known, and lies within
-    `max_distance`. Of these the one with the largest ``pair_score`` is taken,
+    on the retina where both places are known in one frame), comes from the same retina and modality where both are
+    known, is picture enough, has a known spacing within the tolerance of the target's, if that is known, and lies
+    within `max_distance`. Of these the one with the largest ``pair_score`` is taken,
 
         pair_score = (style - target) / (best good score - target) / (1 + distance / 500 px),
 
@@ -266,6 +270,8 @@ class CorrespondingPatchFinder:
         target, style = self.patches[i], self.patches[j]
         if self.same_cones is None or target.image == style.image:
             return False
+        if target.frame is not None and target.frame == style.frame:
+            return False  # their places were found by their cones, so their overlap is known
         return bool(self.same_cones(target.patch, style.patch))
 
     def _why(self, i: int, j: int, distance: float) -> str:
@@ -293,6 +299,7 @@ class _Columns:
         self.image = _codes(p.image for p in patches)
         self.retina = _codes(p.retina for p in patches)
         self.modality = _codes(p.modality for p in patches)
+        self._frame = _codes(p.frame for p in patches)
         self.judged = any(p.good is not None for p in patches)
         # Not `is True`: the booleans of NumPy are not Python's.
         good = np.fromiter((bool(p.good) or not self.judged for p in patches), bool, len(patches))
@@ -311,12 +318,17 @@ class _Columns:
         different: Bools = (codes >= 0) & (codes != codes[i]) & (codes[i] >= 0)
         return different
 
+    def _elsewhere(self, i: int) -> Bools:
+        """Where places have no common origin: another frame, or another retina."""
+        other: Bools = (self._frame != self._frame[i]) | self.differs(self.retina, i)
+        return other
+
     def distance(self, i: int) -> Floats:
         """Pixels from one patch to each: within the image, or on the retina; NaN where unknown."""
         within = np.hypot(*(self._start - self._start[i]).T)
         middle = self._on_retina + self._size / 2
         across = np.hypot(*(middle - middle[i]).T)
-        across[self.differs(self.retina, i)] = np.nan  # two retinas have no common place
+        across[self._elsewhere(i)] = np.nan
         pixels: Floats = np.where(self.image == self.image[i], within, across)
         return pixels
 
@@ -329,7 +341,7 @@ class _Columns:
             return both
 
         same = self.image == self.image[i]
-        return np.where(same, shared(self._start), shared(self._on_retina) & ~self.differs(self.retina, i))
+        return np.where(same, shared(self._start), shared(self._on_retina) & ~self._elsewhere(i))
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:

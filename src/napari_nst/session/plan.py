@@ -185,6 +185,7 @@ class SessionPlan:
             spacing=planned.measures.spacing,
             cones=planned.score if self.score_kind == "markers" else planned.measures.cones,
             valid_fraction=planned.measures.valid_fraction,
+            frame=image.frame,
         )
 
     @property

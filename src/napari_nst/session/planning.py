@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +21,7 @@ from napari_nst.session.pairing import SAME_CONES, CorrespondingPatchFinder, rea
 from napari_nst.session.patches import Patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import PatchMeasures, count_markers, measure_patch, read_quality_table, split_scores
+from napari_nst.session.registration import place_images
 from napari_nst.session.settings import SessionSettings
 from napari_nst.session.store import file_digest
 from napari_nst.session.tables import KnownNames
@@ -122,6 +123,8 @@ def plan_session(
         inputs,
         pairs is not None,
     )
+    if settings.register:
+        _place_images(plan, told, cancelled)
     if pairs is None:
         _find_pairs(plan, cancelled)
     else:
@@ -211,6 +214,21 @@ def _take_pairs(plan: SessionPlan, pairs: Pairs) -> None:
             distance=finder.distance(planned.patch.name, style) if style else math.nan,
             reason="style: given" if style else "no style given, kept",
         )
+
+
+def _place_images(plan: SessionPlan, told: PlanProgress, cancelled: Callable[[], bool]) -> None:
+    """Give images whose names say nothing a place by their overlaps."""
+    placed = place_images(plan.load, plan.images, progress=told, cancel=cancelled, note=plan.notes.append)
+    frames = Counter(place.frame for place in placed.values())
+    if len(placed) > 1:
+        joined = sum(count for count in frames.values() if count > 1)
+        plan.notes.append(
+            f"Of {len(placed)} images whose names give no place, {joined} overlap others; distances between those are known."
+        )
+    for number, image in enumerate(plan.images):
+        if image.name in placed:
+            place = placed[image.name]
+            plan.images[number] = replace(image, place=(place.x, place.y), frame=place.frame)
 
 
 def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:

@@ -118,6 +118,12 @@ class SessionSettings:
         "Degrees grow",
         "Where the degrees in the names grow in the images; it decides which images are neighbours.",
     )
+    register: bool = setting(
+        True,
+        "Find overlaps",
+        "Find where images whose names give no degrees lie to each other, by the cones they share, so that distances are "
+        "known and no style shows the cones of its target. Takes some 0.05 s per pair of images.",
+    )
     scale: float | str = setting(
         "auto",
         "Scale",
