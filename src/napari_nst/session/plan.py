@@ -101,6 +101,8 @@ class SessionPlan:
         SHA-256 of every file that the plan was made from, images, markers and tables.
     pairs_given : bool
         Whether the pairing was given and not found.
+    placing_notes : list of str
+        Those of `notes` that are about overlaps of images; they stay when patches are judged again.
     """
 
     folder: Path
@@ -115,6 +117,7 @@ class SessionPlan:
     notes: list[str] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
     pairs_given: bool = False
+    placing_notes: list[str] = field(default_factory=list)
     _loaded: OrderedDict[str, LoadedImage] = field(default_factory=OrderedDict, repr=False)
 
     def __getitem__(self, name: str) -> PlannedPatch:
@@ -209,6 +212,7 @@ class SessionPlan:
             "notes": self.notes,
             "inputs": self.inputs,
             "pairs_given": self.pairs_given,
+            "placing_notes": self.placing_notes,
         }
 
     @classmethod
@@ -220,6 +224,7 @@ class SessionPlan:
             settings=SessionSettings(**record["settings"]),
             parameters=StyleTransferParameters(**record["parameters"]),
             images=[SessionImage.from_dict(entry) for entry in record["images"]],
+            placing_notes=list(record.get("placing_notes", [])),
             patches=patches,
             split=Split(
                 **{**record["split"], "separability": _number(record["split"]["separability"])},

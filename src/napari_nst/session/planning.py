@@ -218,11 +218,11 @@ def _take_pairs(plan: SessionPlan, pairs: Pairs) -> None:
 
 def _place_images(plan: SessionPlan, told: PlanProgress, cancelled: Callable[[], bool]) -> None:
     """Give images whose names say nothing a place by their overlaps."""
-    placed = place_images(plan.load, plan.images, progress=told, cancel=cancelled, note=plan.notes.append)
+    placed = place_images(plan.load, plan.images, progress=told, cancel=cancelled, note=plan.placing_notes.append)
     frames = Counter(place.frame for place in placed.values())
     if len(placed) > 1:
         joined = sum(count for count in frames.values() if count > 1)
-        plan.notes.append(
+        plan.placing_notes.append(
             f"Of {len(placed)} images whose names give no place, {joined} overlap others; distances between those are known."
         )
     for number, image in enumerate(plan.images):
@@ -297,6 +297,7 @@ def _marker_folder(folder: Path, settings: SessionSettings) -> Path | None:
 
 def _describe(plan: SessionPlan) -> None:
     """Say what a user would otherwise wonder about."""
+    plan.notes += plan.placing_notes
     dtypes = sorted({image.dtype for image in plan.images})
     if len(dtypes) > 1:
         plan.notes.append(
