@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_nst.transfer import TransferProgress
 
-__all__ = ["choose_workers", "connect", "local_workers", "run_here", "run_on"]
+__all__ = ["check_not_starting", "choose_workers", "connect", "local_workers", "run_here", "run_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,19 +139,10 @@ def local_workers(number: int) -> Iterator[Client | None]:
     """
     from distributed import Client, LocalCluster
 
-    if _is_starting():
-        # A script without the usual guard is imported by each worker and would start workers in turn.
-        raise SessionError(
-            "This script starts workers while it is imported by one. Put the call under `if __name__ == '__main__':`, or "
-            "give workers=1."
-        )
+    _quieten()
     try:
         cluster = LocalCluster(
-            n_workers=number,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
+            n_workers=number, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=False
         )
     except (OSError, RuntimeError, TimeoutError) as error:
         warnings.warn(
@@ -242,8 +232,31 @@ def _gone(client: Client) -> SessionError:
     )
 
 
-def _is_starting() -> bool:
-    """Whether this process is a worker that only just imports the user's script."""
+def _quieten() -> None:
+    """Keep the comings and goings of workers off a user's screen, unless somebody asked to hear more."""
+    if logging.getLogger().getEffectiveLevel() > logging.INFO:
+        for name in (
+            "distributed",
+            "distributed.nanny",
+            "distributed.scheduler",
+            "distributed.worker",
+            "distributed.core",
+        ):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def check_not_starting() -> None:
+    """Refuse to start a session in a worker that only just imports the user's script.
+
+    Raises
+    ------
+    SessionError
+        The script has no guard: each worker imports it, and would start workers in turn.
+    """
     import multiprocessing
 
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False)) and "__mp_main__" in sys.modules
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SessionError(
+            "This script starts a session while it is imported by a worker of that session. Put the call under "
+            "`if __name__ == '__main__':`, or give workers=1."
+        )

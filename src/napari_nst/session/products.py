@@ -152,7 +152,9 @@ class Products:
 
         split = self.plan.split
         figure = quality_figure(frame["score"], split.threshold, self.plan.score_kind, reason=split.reason)
-        self._write(self.store.folder / "quality.png", lambda path, publish: save_figure(path, figure, publish=publish))
+        self._write(
+            self.store.results / "quality.png", lambda path, publish: save_figure(path, figure, publish=publish)
+        )
 
     def task(self, planned: PlannedPatch, fingerprint: str) -> PatchTask:
         """What a worker needs for a patch."""

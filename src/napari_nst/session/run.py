@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.engine.optimization import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.record import versions
-from napari_nst.session.cluster import choose_workers, connect, local_workers, run_here, run_on
+from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on
 from napari_nst.session.continuing import continued_plan
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.planning import plan_session
@@ -192,6 +192,7 @@ def enhance_session(
     ``if __name__ == "__main__":``.
     """
     began = time.perf_counter()
+    check_not_starting()
     cancelled = as_cancel(cancel)
     tell = callback or (lambda progress: None)
     settings_, parameters = split_settings(settings) if plan is None else (plan.settings, plan.parameters)
@@ -307,6 +308,7 @@ class _Session:
     def take(self, record: dict[str, Any]) -> None:
         """Count a finished patch in; the table on the disk follows every few seconds."""
         self.records[record["patch"]] = record
+        self.products.notes += record["notes"]
         now = time.perf_counter()
         if now - self.written > _TABLE_EVERY:
             self.products.write_session_table(self.rows())

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class SessionStore:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder / _LOCK, timeout=0)
+        lock, made = FileLock(self.folder / _LOCK, timeout=0), not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -120,6 +121,11 @@ class SessionStore:
         try:
             yield
         finally:
+            if made and not (self.folder / STATE).exists():
+                # Nothing came of it: no empty folder stays behind.
+                (self.folder / _LOCK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.folder.rmdir()
             lock.release()
 
     # --- patches ----------------------------------------------------------------------------------------------------
@@ -135,6 +141,7 @@ class SessionStore:
             files = dict(record["files"])
             if record["patch"] != patch:
                 return None
+            record["row"] = {key: math.nan if value is None else value for key, value in record["row"].items()}
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return record if all(self.unchanged(name, digest) for name, digest in files.items()) else None
@@ -198,4 +205,14 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: unknown numbers are null, NumPy's numbers are numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    value = getattr(value, "item", lambda: value)()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,8 +137,7 @@ def run_task(
     began = time.perf_counter()
     store = task.store
     _check_folder(store, task)
-    for moved in store.set_aside(store.recorded_files(task.patch)):
-        warnings.warn(f"A changed file was kept as {moved}; it is made again.", StyleTransferWarning, stacklevel=2)
+    moved = store.set_aside(store.recorded_files(task.patch))
     try:
         target, info = _read_patch(store, task, task.patch)
         base = _Work(store, task, target, info)
@@ -150,7 +149,7 @@ def run_task(
             result = base.failed(error)
         if as_cancel(cancel)():
             raise Cancelled
-        return base.write(result, began)
+        return base.write(result, began, [f"{path.name} had been changed; it was kept as {path}." for path in moved])
     except FileError as error:
         if _disk_is_full(error):
             raise SessionError(f"{error} Then give the same command again: it goes on where it was.") from error
@@ -223,7 +222,7 @@ class _Work:
             text += f" (at {traceback.extract_tb(error.__traceback__)[-1].name})"
         return _Result(self.target, "failed", error=text)
 
-    def write(self, result: _Result, began: float) -> dict[str, Any]:
+    def write(self, result: _Result, began: float, notes: Sequence[str] = ()) -> dict[str, Any]:
         task, store = self.task, self.store
         stem = image_stem(task.patch)
         files = [write_image(store.results / task.patch, result.image, self.info, publish=write_over)]
@@ -243,6 +242,7 @@ class _Work:
             "transfer": enhanced.metadata if enhanced is not None else None,
             "correction": result.report,
             "warnings": list(result.messages),
+            "notes": list(notes),
             "worker": {"host": socket.gethostname()},
         }
         return store.write_record(task.patch, record, files)

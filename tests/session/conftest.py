@@ -1,0 +1,61 @@
+"""A small session: two images of one retina, a good one and a poor one, cut into six patches each."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+#: What makes the sessions of these tests quick.
+QUICK = {"size": 96, "method": "spectrum", "figures": False, "workers": 1}
+#: The columns that say how long something took, and nothing else.
+TIMES = ["seconds"]
+
+
+def name(number, x=None):
+    return f"Subject1_Session2_OS_({number if x is None else x},0)_1x1_{100 + number}_Confocal_extract_reg_avg.tif"
+
+
+@pytest.fixture(scope="session")
+def mosaics():
+    """The good and the poor image, uint8, 150 × 210, not square."""
+    from napari_nst import cone_mosaic
+
+    poor = {"psf_fwhm": 0.6, "halo": 0.3, "photons": 500.0, "read_noise": 0.008}
+    return [cone_mosaic((150, 210), 8.0, seed=seed, vessel=False, **how) for seed, how in enumerate(({}, poor))]
+
+
+@pytest.fixture(scope="session")
+def _made_folder(tmp_path_factory, mosaics):
+    from napari_nst.images.writing import write_image
+
+    folder = tmp_path_factory.mktemp("session")
+    for number, mosaic in enumerate(mosaics):
+        write_image(folder / name(number), mosaic.image)
+    return folder
+
+
+@pytest.fixture
+def folder(_made_folder, tmp_path):
+    """A fresh copy of the session's images."""
+    return shutil.copytree(_made_folder, tmp_path / "images")
+
+
+@pytest.fixture
+def quick(folder, tmp_path):
+    """Runs a quick session on `folder`, into ``out`` by default."""
+    from napari_nst.session.run import enhance_session
+
+    def run(output="out", **more):
+        return enhance_session(more.pop("folder", folder), tmp_path / output, **{**QUICK, **more})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def same_tables():
+    """Asserts that two tables of a session agree in everything but times."""
+
+    def check(one, two):
+        pd.testing.assert_frame_equal(one.drop(columns=TIMES), two.drop(columns=TIMES))
+
+    return check
