@@ -156,12 +156,13 @@ def cone_band(
         return np.zeros(array.shape), used
     values = np.where(used, (values - float(values[used].mean())) / extent, 0.0)
     weights = used.astype(np.float64)
-    # Normalised convolution: each mean is over used pixels only, so no edge appears where they end.
-    core, surround = (
-        gaussian_filter(values, sigma) / np.maximum(gaussian_filter(weights, sigma), 1e-6)
-        for sigma in (_CORE, _SURROUND)
-    )
-    return np.where(used, core - surround, 0.0), used
+
+    def mean(sigma: float) -> NDArray[np.float64]:
+        smooth: NDArray[np.float64] = gaussian_filter(values, sigma)
+        # Normalised convolution: each mean is over used pixels only, so no edge appears where they end.
+        return smooth if used.all() else smooth / np.maximum(gaussian_filter(weights, sigma), 1e-6)
+
+    return np.where(used, mean(_CORE) - mean(_SURROUND), 0.0), used
 
 
 def _grown(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
