@@ -97,6 +97,7 @@ def test_pairs_by_hand(plan):
     assert whole.table[columns].equals(changed.table[columns])
     assert whole.fingerprint == changed.fingerprint
     assert with_pairs(plan, {}) is plan
+    assert same(rejudge(changed, plan.settings), plan)
 
 
 @pytest.mark.parametrize(("pair", "words"), [(("x", ""), "no patch 'x'"), ((0, "y"), "no patch 'y'"), ((0, 0), "own")])

@@ -30,6 +30,9 @@ def open_widget(viewer):
     viewer.window.add_dock_widget(widget)
     return widget
 
+def open_session(viewer):
+    return viewer.window.add_plugin_dock_widget("napari-nst", "Enhance Session")[1]
+
 viewer = drawn()
 """
 
@@ -71,7 +74,45 @@ print("survived")
 """
 
 
-@pytest.mark.parametrize("script", [AFTER_OPENGL, WHOLE_RUN, ONLY_OPENED], ids=["torch", "run", "dock"])
+SESSION_OPENED = ONLY_OPENED.replace("open_widget(viewer)", "open_session(viewer)")
+
+WHOLE_SESSION = """
+from pathlib import Path
+import tifffile
+from napari_nst.images.mosaic import cone_mosaic
+Path("images").mkdir()
+for number, poor in enumerate([{}, {"psf_fwhm": 0.9, "photons": 30.0}]):
+    picture = cone_mosaic((100, 180), spacing=9.0, seed=number, **poor).image
+    tifffile.imwrite(f"images/retina_{number}.tif", picture)
+widget = open_session(viewer)
+widget.folder.value = "images"
+chosen = {"size": 100, "threshold": 6.0, "treat": "all", "preset": "texture", "epoch": 2, "figures": False}
+for name, value in chosen.items():
+    widget.settings[name].value = value
+widget.settings.content_layers.value = ("relu2_1",)
+widget.settings.style_layers.value = ("relu1_1", "relu2_1")
+widget.workers.value = 1
+ends = []
+widget.finished.connect(ends.append)
+widget.run()
+while not ends:
+    QApplication.processEvents()
+assert ends[0] is not None, widget.panel.status.text()
+assert "enhanced" in set(ends[0].table["status"]), ends[0].table[["status", "error", "reason"]].to_string()
+viewer.close()
+print("survived")
+"""
+
+SCRIPTS = {
+    "torch": AFTER_OPENGL,
+    "run": WHOLE_RUN,
+    "dock": ONLY_OPENED,
+    "session": WHOLE_SESSION,
+    "session dock": SESSION_OPENED,
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
 def test_a_process_of_its_own(script, tmp_path):
     """Mesa's OpenGL and triton in one process end in a segmentation fault, unless the guard comes first."""
     environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "PYTHONFAULTHANDLER": "1"}

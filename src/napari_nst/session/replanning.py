@@ -76,7 +76,7 @@ def rejudge(
     Returns
     -------
     SessionPlan
-        With pairs that were looked for again, unless nothing that they depend on differs.
+        With pairs that were looked for, again unless nothing that they depend on differs. Pairs that were given are gone.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def rejudge(
     again = needs_reading(plan, settings, parameters)
     if again:
         raise ParameterError(f"{again[0]}: another value needs the images again; make a new plan with plan_session.")
-    if all(getattr(plan.settings, name) == getattr(settings, name) for name in _JUDGING):
+    if not plan.pairs_given and all(getattr(plan.settings, name) == getattr(settings, name) for name in _JUDGING):
         return replace(plan, settings=settings, parameters=parameters, _loaded=OrderedDict())
     notes: list[str] = []
     found = [(planned.patch, planned.measures) for planned in plan.patches]

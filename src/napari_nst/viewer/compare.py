@@ -25,6 +25,7 @@ __all__ = [
     "add_difference",
     "checkerboard",
     "comparison_of",
+    "fit_layers",
     "partners",
     "remember",
 ]
@@ -229,7 +230,7 @@ class Comparison:
         size = min(_fitting(layer.name, viewer.canvas.viewbox_size(viewer.layers)[1]) for layer in trio)
         for layer in trio:
             layer.name_overlay.font_size = min(size, layer.name_overlay.font_size)
-        _fit(viewer, trio)
+        fit_layers(viewer, trio)
         self.changed.emit(True)
 
     def stop(self) -> None:
@@ -302,7 +303,8 @@ def _fitting(name: str, width: float) -> float:
     return float(np.clip((width - 20) / (0.9 * max(1, len(name))), 6, 10))
 
 
-def _fit(viewer: ViewerModel, trio: Sequence[Layer]) -> None:
+def fit_layers(viewer: ViewerModel, trio: Sequence[Layer]) -> None:
+    """Fill the canvas with some layers."""
     if max(layer.ndim for layer in trio) == viewer.dims.ndim:
         viewer.fit_to_view(layers=trio)
         return

@@ -16,7 +16,16 @@ from napari_nst.errors import ParameterError
 from napari_nst.viewer.assemble import CONTRAST
 from napari_nst.viewer.layers import plain
 
-__all__ = ["LayerChoice", "OpenChoice", "ParameterFields", "TextField", "described", "in_order", "shrinkable"]
+__all__ = [
+    "LayerChoice",
+    "OpenChoice",
+    "ParameterFields",
+    "TextField",
+    "described",
+    "field_for",
+    "in_order",
+    "shrinkable",
+]
 
 #: Suggestions for the fields that take any text.
 _SUGGESTED = {
@@ -193,14 +202,21 @@ class ParameterFields(Container):
     """One field for each parameter, by its name: ``fields.epoch.value = 4``.
 
     A preset fills the fields that it governs when it is chosen; what is set afterwards, by hand or by a script, counts.
+
+    Parameters
+    ----------
+    fields : iterable of BaseValueWidget, optional
+        Those of the parameters, with others among them; those of the parameters alone by default.
+    name : str
+        Of the container.
     """
 
     edited = Signal(bool, description="Whether a field differs from what the preset says")
 
-    def __init__(self) -> None:
-        super().__init__(
-            widgets=[field_for(spec) for spec in StyleTransferParameters.specs()], labels=False, name="parameters"
-        )
+    def __init__(self, fields: Iterable[BaseValueWidget] | None = None, name: str = "parameters") -> None:
+        if fields is None:
+            fields = [field_for(spec) for spec in StyleTransferParameters.specs()]
+        super().__init__(widgets=list(fields), labels=False, name=name)
         self.preset.changed.connect(self._on_preset)
         self.optimizer.changed.connect(self._on_optimizer)
         for field in self:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from qtpy.QtWidgets import QSizePolicy
 
-__all__ = ["LossPlot"]
+__all__ = ["LossPlot", "rgb"]
 
 #: Column of the losses, name, and colour on light and on dark ground: the documented red, green and blue.
 CURVES = ((2, "total", "#d62728", "#ff6b6b"), (1, "content", "#1a8f2a", "#5fd068"), (0, "style", "#1f4fd8", "#7aa2ff"))
@@ -50,7 +50,7 @@ class LossPlot(FigureCanvasQTAgg):
 
     def use_theme(self, theme: Any) -> None:
         """Take over background and text colours."""
-        ground, text = _rgb(theme.background), _rgb(theme.text)
+        ground, text = rgb(theme.background), rgb(theme.text)
         dark = sum(ground) < 1.5
         self.figure.set_facecolor(ground)
         self.axes.set_facecolor(ground)
@@ -99,7 +99,7 @@ class LossPlot(FigureCanvasQTAgg):
         self.draw_idle()
 
 
-def _rgb(color: Any) -> tuple[float, float, float]:
+def rgb(color: Any) -> tuple[float, float, float]:
     """A colour of napari's theme, 0 to 1."""
     red, green, blue = color.as_rgb_tuple()[:3]
     return red / 255, green / 255, blue / 255

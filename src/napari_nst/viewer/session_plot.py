@@ -1,0 +1,175 @@
+"""How the scores of the patches are distributed, with a threshold that can be dragged.
+
+Imported when there is something to draw only: matplotlib takes a while, and opening the dock must not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QSizePolicy
+
+from napari_nst.session.plan import SessionPlan
+from napari_nst.session.score_figure import histogram_bins
+from napari_nst.viewer.plot import rgb
+
+__all__ = ["ScorePlot"]
+
+#: Colours on light and on dark ground, after Okabe and Ito; the hatching tells them apart without colours.
+_POOR, _GOOD, _GREY = ("#D55E00", "#E8743B"), ("#0072B2", "#56B4E9"), ("#7F7F7F", "#9A9A9A")
+#: Screen pixels within which the line is taken hold of.
+_REACH = 10
+_AXIS = {
+    "ring": "ring prominence, dB",
+    "markers": "marked cones",
+    "cones": "detected cones",
+    "table": "score of the table",
+}
+
+
+class ScorePlot(FigureCanvasQTAgg):
+    """Bars of poor and of good patches, and the line between them.
+
+    Parameters
+    ----------
+    theme : napari.utils.theme.Theme
+        Its colours are used.
+    """
+
+    #: The line was dragged to this score.
+    threshold_chosen = Signal(float)
+
+    def __init__(self, theme: Any) -> None:
+        figure = Figure(figsize=(3.2, 1.7), dpi=100, layout="constrained")
+        super().__init__(figure)
+        self.setMinimumSize(230, 120)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setToolTip(
+            "How many patches have which score. Drag the line to change the threshold: a score above it is good. The field "
+            "Threshold does the same."
+        )
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.axes = figure.subplots()
+        self.locked = False
+        self.threshold: float | None = None
+        self.line: Any = None
+        self._theme = theme
+        self._scores: NDArray[np.float64] = np.empty(0)
+        self._kind = ""
+        self._dragging = False
+        self.mpl_connect("button_press_event", self._on_press)
+        self.mpl_connect("motion_notify_event", self._on_move)
+        self.mpl_connect("button_release_event", self._on_release)
+        self._draw()
+
+    def show_plan(self, plan: SessionPlan) -> None:
+        """Draw the scores of a plan."""
+        self._scores = np.array([planned.score for planned in plan.patches], dtype=np.float64)
+        self._kind, self.threshold, self._dragging = plan.score_kind, plan.split.threshold, False
+        self._draw()
+
+    def use_theme(self, theme: Any) -> None:
+        """Take over background and text colours."""
+        self._theme = theme
+        self._draw()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Poor and good patches at the line where it is now."""
+        finite = self._scores[np.isfinite(self._scores)]
+        if self.threshold is None:
+            return 0, 0
+        good = int((finite > self.threshold).sum())
+        return len(finite) - good, good
+
+    def _draw(self) -> None:
+        ground, text = rgb(self._theme.background), rgb(self._theme.text)
+        dark = int(sum(ground) < 1.5)
+        axes, finite = self.axes, self._scores[np.isfinite(self._scores)]
+        axes.clear()
+        self.line = None
+        self.figure.set_facecolor(ground)
+        axes.set_facecolor(ground)
+        axes.spines[["top", "right"]].set_visible(False)
+        for spine in axes.spines.values():
+            spine.set_color(text)
+            spine.set_linewidth(0.6)
+        axes.tick_params(colors=text, which="both", width=0.6, labelsize=7, pad=2)
+        axes.set_xlabel(_AXIS.get(self._kind, self._kind), fontsize=8, labelpad=1, color=text)
+        axes.set_ylabel("patches", fontsize=8, labelpad=1, color=text)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        if not len(finite):
+            axes.text(0.5, 0.5, "no score is known", color=text, fontsize=8, transform=axes.transAxes, ha="center")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            self.draw_idle()
+            return
+        whole = bool((finite == np.rint(finite)).all())
+        bins = int(np.clip(2 * math.sqrt(len(finite)), 8, 40))
+        edges = histogram_bins(float(finite.min()), float(finite.max()), bins, whole)
+        poor, good = self.counts
+        groups = [(finite, _GREY[dark], "", f"no threshold: {len(finite)}")]
+        if self.threshold is not None:
+            above = finite > self.threshold
+            groups = [
+                (finite[~above], _POOR[dark], "////", f"poor: {poor}"),
+                (finite[above], _GOOD[dark], "", f"good: {good}"),
+            ]
+        below = np.zeros(len(edges) - 1)
+        for values, colour, hatch, label in groups:
+            counts = np.histogram(values, edges)[0]
+            axes.bar(
+                edges[:-1], counts, np.diff(edges), below, align="edge", color=colour, label=label, hatch=hatch,
+                edgecolor=ground, linewidth=0.4,
+            )  # fmt: skip
+            below = below + counts
+        unknown = len(self._scores) - len(finite)
+        if unknown:
+            axes.plot([], [], " ", label=f"unknown: {unknown}")
+        if self.threshold is not None:
+            self.line = axes.axvline(self.threshold, color=text, linestyle="--", linewidth=1.4)
+            axes.plot([], [], color=text, linestyle="--", linewidth=1.4, label=f"threshold: {self.threshold:.4g}")
+        axes.set_ylim(0, 1.08 * float(below.max()))
+        axes.legend(
+            fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, labelcolor=[text],
+            borderaxespad=0.1, handlelength=1.4, columnspacing=1.0,
+        )  # fmt: skip
+        self.draw_idle()
+
+    # Dragging ----------------------------------------------------------------------------------------------------
+
+    def _on_press(self, event: Any) -> None:
+        if self.locked or event.inaxes is not self.axes or event.button != 1 or not np.isfinite(self._scores).any():
+            return
+        if self.line is not None:
+            place = self.axes.transData.transform((self.threshold, 0.0))[0]
+            if abs(event.x - place) > _REACH:
+                return
+        self._dragging = True
+        self._move_to(event)
+
+    def _on_move(self, event: Any) -> None:
+        if self._dragging and event.inaxes is self.axes:
+            self._move_to(event)
+
+    def _on_release(self, event: Any) -> None:
+        if self._dragging:
+            self._dragging = False
+            if self.threshold is not None:
+                self.threshold_chosen.emit(self.threshold)
+
+    def _move_to(self, event: Any) -> None:
+        low, high = self.axes.get_xlim()
+        # No more digits than a screen pixel has.
+        digits = max(0, 3 - math.floor(math.log10(high - low)) - 1)
+        self.threshold = round(float(event.xdata), digits)
+        limits = self.axes.get_xlim()
+        self._draw()
+        self.axes.set_xlim(limits)
