@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from napari_nst.engine.backbone import VGG
     from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.errors import StyleTransferError, StyleTransferWarning
+    from napari_nst.images.aoslo import AosloName, NameTemplate
     from napari_nst.images.files import ImageFile
     from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
     from napari_nst.images.padding import pad_to_square, unpad_from_square
     from napari_nst.outputs import save_transfer
     from napari_nst.pipeline import NST, NSTPipelineManager
     from napari_nst.record import arguments_from
+    from napari_nst.session.cropping import PatchCropper
+    from napari_nst.session.pairing import CorrespondingPatchFinder
+    from napari_nst.session.plan import SessionPlan
+    from napari_nst.session.planning import plan_session
+    from napari_nst.session.preprocessor import MDRNNPreProcessor
+    from napari_nst.session.run import SessionProgress, SessionResult, enhance_session
+    from napari_nst.session.settings import SessionSettings
+    from napari_nst.session.stitching import stitch
     from napari_nst.transfer import StyleTransfer, transfer_steps, transfer_style
 
 try:
@@ -28,19 +37,31 @@ except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "unknown"
 
 _WHERE = {
+    "AosloName": "images.aoslo",
+    "CorrespondingPatchFinder": "session.pairing",
+    "ImageFile": "images.files",
+    "MDRNNPreProcessor": "session.preprocessor",
     "NST": "pipeline",
     "NSTPipelineManager": "pipeline",
-    "VGG": "engine.backbone",
-    "ImageFile": "images.files",
+    "NameTemplate": "images.aoslo",
+    "PatchCropper": "session.cropping",
+    "SessionPlan": "session.plan",
+    "SessionProgress": "session.run",
+    "SessionResult": "session.run",
+    "SessionSettings": "session.settings",
     "StyleTransfer": "transfer",
     "StyleTransferError": "errors",
     "StyleTransferParameters": "engine.parameters",
     "StyleTransferWarning": "errors",
+    "VGG": "engine.backbone",
     "arguments_from": "record",
     "cone_mosaic": "images.mosaic",
+    "enhance_session": "session.run",
     "mosaic_pair": "images.mosaic",
     "pad_to_square": "images.padding",
+    "plan_session": "session.planning",
     "save_transfer": "outputs",
+    "stitch": "session.stitching",
     "transfer_steps": "transfer",
     "transfer_style": "transfer",
     "unpad_from_square": "images.padding",
@@ -49,8 +70,17 @@ _WHERE = {
 __all__ = [
     "NST",
     "VGG",
+    "AosloName",
+    "CorrespondingPatchFinder",
     "ImageFile",
+    "MDRNNPreProcessor",
     "NSTPipelineManager",
+    "NameTemplate",
+    "PatchCropper",
+    "SessionPlan",
+    "SessionProgress",
+    "SessionResult",
+    "SessionSettings",
     "StyleTransfer",
     "StyleTransferError",
     "StyleTransferParameters",
@@ -58,9 +88,12 @@ __all__ = [
     "__version__",
     "arguments_from",
     "cone_mosaic",
+    "enhance_session",
     "mosaic_pair",
     "pad_to_square",
+    "plan_session",
     "save_transfer",
+    "stitch",
     "transfer_steps",
     "transfer_style",
     "unpad_from_square",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import free_stem, write_new
+from napari_nst.images.atomic import clear_leftovers, free_stem, write_new
 
 
 def text(content):
@@ -165,3 +165,15 @@ def test_a_broken_link_occupies_its_name(tmp_path):
     (tmp_path / "x.csv").symlink_to(tmp_path / "nowhere")
     assert free_stem(tmp_path, "x", [".csv"]) == "x_1"
     assert write_new(tmp_path / "x.csv", text("")) == Path(tmp_path / "x_1.csv")
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    import uuid
+
+    left = [tmp_path / f".{uuid.uuid4().hex[:12]}.part{end}" for end in (".tif", ".ome.tif", "", ".png")]
+    mine = [tmp_path / name for name in (".mine.part.tif", "a.part", ".hidden", "x.tif")]
+    for path in (*left, *mine):
+        path.write_bytes(b"x")
+    clear_leftovers(tmp_path)
+    clear_leftovers(tmp_path / "not there")
+    assert sorted(tmp_path.iterdir()) == sorted(mine)

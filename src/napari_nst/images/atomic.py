@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ from pathlib import Path
 from napari_nst.errors import FileError
 from napari_nst.images.names import split_extension
 
-__all__ = ["Publish", "free_stem", "write_new", "write_over"]
+__all__ = ["Publish", "clear_leftovers", "free_stem", "write_new", "write_over"]
 
 #: `write_new` or `write_over`: how a file gets its name.
 Publish = Callable[[Path, Callable[[Path], object]], Path]
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part(\.\w+){0,2}")
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another output folder.",
     errno.EROFS: "The disk is read-only: choose another output folder.",
@@ -96,6 +98,13 @@ def _write(path: Path, write: Callable[[Path], object], publish: Callable[[Path,
         # to tell.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the temporary files that writers left in a folder when their process was killed."""
+    for leftover in folder.glob(".*.part*"):
+        if _TEMPORARY.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def free_stem(folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]) -> str:

@@ -115,7 +115,8 @@ def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = N
             if not pending:
                 return
             try:
-                done = wait(list(pending), timeout=_POLL, return_when="FIRST_COMPLETED").done
+                with client.as_current():
+                    done = wait(list(pending), timeout=_POLL, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 if client.status != "running":
                     raise _gone(client) from None

@@ -189,7 +189,7 @@ class Products:
 
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         text = ["status", "method", "stopped", "device", "error"]
-        frame[text] = frame[text].fillna("")
+        frame[text] = frame[text].astype(object).fillna("")
         counts = ["steps", "kept", "lost", "new"]
         return frame.astype(dict.fromkeys(counts, "Int64"))
 

@@ -266,6 +266,7 @@ class _Session:
         return not self.missing() and self.products.unchanged()
 
     def start(self, folder: Path) -> None:
+        self.store.clear_leftovers()
         self.state |= {
             KEY: versions()["napari-nst"],
             "state": "running",

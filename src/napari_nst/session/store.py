@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import write_new, write_over
+from napari_nst.images.atomic import clear_leftovers, write_new, write_over
 from napari_nst.images.names import safe_stem
 
 __all__ = ["SessionStore", "file_digest"]
@@ -127,6 +127,11 @@ class SessionStore:
                 with suppress(OSError):
                     self.folder.rmdir()
             lock.release()
+
+    def clear_leftovers(self) -> None:
+        """Remove what a run that was killed left half written."""
+        for folder in (self.folder, self.raw, self.results, self.plots, self.records, self.stitched):
+            clear_leftovers(folder)
 
     # --- patches ----------------------------------------------------------------------------------------------------
 
