@@ -131,6 +131,11 @@ class SettingFields(ParameterFields):
         # A session has its own default: with one thread, the pictures do not depend on the number of workers.
         self["threads"].value = THREADS
 
+    @property  # type: ignore[misc]  # hides that of the container, which is never shown
+    def orientation(self) -> Any:
+        """The field of this name."""
+        return self["orientation"]
+
     def chosen(self) -> tuple[SessionSettings, StyleTransferParameters]:
         """What is entered, checked.
 

@@ -51,7 +51,10 @@ class StyleDelegate(QStyledItemDelegate):
             # The cell is narrow, the list need not be.
             view.setMinimumWidth(min(420, view.sizeHintForColumn(0) + 40))
         combo.activated.connect(self._on_activated)
-        QTimer.singleShot(0, combo, combo.showPopup)
+        soon = QTimer(combo)  # its child: an editor that is closed at once is not opened any more
+        soon.setSingleShot(True)
+        soon.timeout.connect(combo.showPopup)
+        soon.start(0)
         return combo
 
     def _on_activated(self) -> None:

@@ -1,0 +1,141 @@
+"""One patch in the viewer: which layers, where they lie, and that they are used again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.images.writing import write_image
+from napari_nst.session.effects import compare_cones
+from napari_nst.viewer.layers import plain
+from napari_nst.viewer.session_show import SessionShow
+
+ROLES = ["target", "style", "result", "kept", "lost", "new", "captions"]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A plan, the folder of a finished session, and what is told of it."""
+    from napari_nst.session.planning import plan_session
+    from napari_nst.session.run import enhance_session
+    from napari_nst.session.settings import split_settings
+
+    folder = tmp_path_factory.mktemp("images")
+    for number, poor in enumerate([{}, {"psf_fwhm": 0.62, "photons": 250.0, "halo": 0.4}]):
+        picture = cone_mosaic((100, 180), spacing=9.0, seed=number, dtype=["uint16", "uint8"][number], **poor).image
+        write_image(folder / f"retina_{number}.tif", picture)
+    chosen = split_settings({"method": "spectrum", "size": 100, "figures": False, "threshold": 6.0})
+    plan = plan_session(folder, *chosen)
+    assert plan.treated
+    result = enhance_session(folder, folder.parent / f"{folder.name}-out", plan=plan, workers=1)
+    short = {p.patch.name: f"{p.patch.crop_id} · {p.patch.image[:-4]}" for p in plan.patches}
+    return plan, Path(result.folder), short
+
+
+@pytest.fixture
+def show(viewer):
+    return SessionShow(viewer)
+
+
+def test_target_style_and_result_side_by_side(viewer, show, session):
+    plan, output, short = session
+    planned = plan.treated[0]
+    words = show.show(plan, planned.patch.name, output, short)
+    layers = show.layers()
+    assert list(layers) == ROLES
+    assert [plain(layer) for layer in viewer.layers] == list(layers.values())
+    target, style, result = (layers[role] for role in ROLES[:3])
+    assert target.name == f"target {short[planned.patch.name]}"
+    assert style.name == f"style {short[planned.style]}"
+    np.testing.assert_array_equal(target.data, plan.crop(planned.patch).array)
+    np.testing.assert_array_equal(style.data, plan.crop(plan[planned.style].patch).array)
+    assert (result.data.dtype, result.data.shape) == (target.data.dtype, target.data.shape)
+    assert (result.data != target.data).any()
+    low = plan.image_of(planned.patch).value_range
+    assert tuple(target.contrast_limits) == tuple(result.contrast_limits) == low
+    assert tuple(style.contrast_limits) == plan.image_of(plan[planned.style].patch).value_range != low
+    starts, ends = (
+        [layer.data_to_world(corner(layer))[1] for layer in (target, style, result)]
+        for corner in (lambda layer: (0, 0), lambda layer: layer.data.shape)
+    )
+    assert starts[1] > ends[0]
+    assert starts[2] > ends[1]
+    # The cones are those that the program counts, each on its own picture.
+    cut = plan.crop(planned.patch)
+    found = compare_cones(cut.array, result.data, cut.valid, planned.measures.spacing).matching
+    record = json.loads((output / "spectrum" / "records" / f"{Path(planned.patch.name).stem}.tif.json").read_text())
+    assert (len(found.pairs), len(found.lost), len(found.new)) == tuple(
+        record["row"][k] for k in ("kept", "lost", "new")
+    )
+    assert [len(layers[role].data) for role in ("kept", "lost", "new")] == [
+        2 * len(found.pairs),
+        len(found.lost),
+        len(found.new),
+    ]
+    assert words == f"cones: {len(found.pairs)} kept, {len(found.lost)} lost, {len(found.new)} new"
+    assert all(layers["lost"].data[:, 1] < ends[0])
+    assert all(layers["new"].data[:, 1] > starts[2] - 1)
+    assert len({str(layers[role].symbol[0]) for role in ("kept", "lost", "new") if len(layers[role].data)}) >= 2
+    assert layers["captions"].features["caption"].tolist() == [
+        f"target {planned.patch.crop_id}",
+        f"style {plan[planned.style].patch.crop_id}",
+        f"result {planned.patch.crop_id}",
+    ]
+
+
+def test_another_patch_uses_the_same_layers(viewer, show, session):
+    plan, output, short = session
+    own = viewer.add_image(np.zeros((60, 70)), name="mine", contrast_limits=(0, 5))
+    before = own.as_layer_data_tuple()[1]
+    show.show(plan, plan.treated[0].patch.name, output, short)
+    layers, count = show.layers(), len(viewer.layers)
+    # Beside what is there, not on it.
+    assert layers["target"].extent.world[0, 1] > plain(own).extent.world[1, 1]
+    viewer.scene.camera.zoom = 7.0
+    kept = next(planned for planned in plan.patches if not planned.treat)
+    for name in (kept.patch.name, plan.treated[-1].patch.name, plan.treated[0].patch.name):
+        words = show.show(plan, name, output, short)
+        assert show.layers() == layers
+        assert len(viewer.layers) == count
+        assert layers["style"].visible == layers["result"].visible == plan[name].treat
+        if not plan[name].treat:
+            assert words.endswith("kept as it is")
+            assert layers["kept"].name == "cones found"
+            assert len(layers["captions"].data) == 1
+    assert own.as_layer_data_tuple()[1].keys() == before.keys()
+    assert (own.visible, own.name, tuple(own.contrast_limits)) == (True, "mine", (0, 5))
+
+
+def test_the_zoom_stays_while_the_place_stays(viewer, show, session):
+    plan, output, short = session
+    one, two = (planned.patch.name for planned in plan.treated[:2])
+    show.show(plan, one, output, short)
+    viewer.scene.camera.zoom = 7.0
+    show.show(plan, two, output, short)
+    assert viewer.scene.camera.zoom == 7.0
+
+
+def test_deleted_layers_come_again(viewer, show, session):
+    plan, output, short = session
+    name = plan.treated[0].patch.name
+    show.show(plan, name, output, short)
+    for role in ("style", "lost"):
+        viewer.layers.remove(show.layers()[role])
+    show.show(plan, name, output, short)
+    assert set(show.layers()) == set(ROLES)
+    viewer.layers.clear()
+    show.show(plan, name, None, short)
+    assert set(show.layers()) == set(ROLES)
+
+
+def test_without_a_result_the_cones_of_the_target_are_marked(show, session, tmp_path):
+    plan, _, short = session
+    for output in (None, tmp_path / "nothing"):
+        assert show.show(plan, plan.treated[0].patch.name, output, short).endswith("cones found")
+        layers = show.layers()
+        assert not layers["result"].visible
+        assert layers["style"].visible
+        assert len(layers["kept"].data) > 5
+        assert len(layers["lost"].data) == len(layers["new"].data) == 0
