@@ -6,6 +6,7 @@ or turned to colour.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -133,9 +134,9 @@ def _read_tiff(file: BinaryIO, path: Path) -> tuple[NDArray[Any], dict[str, Any]
         try:
             source: Any = tiff.series[0]
             if len(tiff.series) > 1:
-                logger.warning("%s holds %d pictures of different shape; the first is used.", path, len(tiff.series))
+                _tell_once(path, f"holds {len(tiff.series)} pictures of different shape; the first is used.")
         except (TiffFileError, IndexError) as error:
-            logger.warning("%s: the directory of the TIFF file is damaged (%s); the first page was used.", path, error)
+            _tell_once(path, f"the directory of the TIFF file is damaged ({error}); the first page was used.")
             source = page
         facts = _tiff_facts(tiff, page)
         try:
@@ -155,6 +156,12 @@ def _read_tiff(file: BinaryIO, path: Path) -> tuple[NDArray[Any], dict[str, Any]
         elif page.photometric == 3 and page.colormap is not None and not tiff.is_imagej:
             array = np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, array], 0, -1)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), facts
+
+
+@functools.lru_cache(maxsize=10_000)
+def _tell_once(path: Path, what: str) -> None:
+    """Log what is odd about a file: a session reads it several times, a person needs to know it once."""
+    logger.warning("%s: %s", path, what)
 
 
 def _decode_compressed(encoded: bytes, error: ValueError, dtype: np.dtype[Any]) -> NDArray[Any]:

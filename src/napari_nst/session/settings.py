@@ -14,6 +14,7 @@ from typing import Any, Literal
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.specs import ParameterSpec, check_value, setting, specs_of
 from napari_nst.errors import ParameterError
+from napari_nst.images.aoslo import NameTemplate
 from napari_nst.images.range_correction import RangeCorrection
 
 __all__ = ["SessionSettings", "split_settings"]
@@ -169,6 +170,8 @@ class SessionSettings:
             )
         if self.correction:
             RangeCorrection.parse(self.correction)
+        if self.template:
+            NameTemplate(self.template)
 
     @classmethod
     def specs(cls) -> tuple[ParameterSpec, ...]:
