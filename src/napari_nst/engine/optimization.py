@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from napari_nst.engine._torch import torch
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.objective import Objective
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.errors import DivergenceError, ParameterError
+from napari_nst.errors import DivergenceError
 
 __all__ = ["Cancel", "Optimization", "Progress", "as_cancel"]
 
@@ -19,26 +19,6 @@ _LOOK_EVERY = 10
 
 #: Longest step of L-BFGS in any pixel, of the value range.
 _LONGEST_STEP = 0.25
-
-
-@runtime_checkable
-class _Event(Protocol):
-    def is_set(self) -> bool: ...
-
-
-#: A ``threading.Event`` (or anything with ``is_set``), or a function that returns True to stop.
-Cancel = _Event | Callable[[], bool]
-
-
-def as_cancel(cancel: Cancel | None) -> Callable[[], bool]:
-    """Make one kind of question of the forms in which a caller may ask for a stop."""
-    if cancel is None:
-        return lambda: False
-    if isinstance(cancel, _Event):
-        return cancel.is_set
-    if callable(cancel):
-        return cancel
-    raise ParameterError(f"cancel: {cancel!r} can neither be called nor asked is_set(); pass a threading.Event.")
 
 
 class _CancelledError(Exception):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.histogram import match_histogram
 from napari_nst.images.masks import check_mask
@@ -18,7 +19,6 @@ from napari_nst.images.spectrum import match_spectrum
 from napari_nst.images.values import ValueRange, apply_change, check_dtype, to_unit
 
 if TYPE_CHECKING:
-    from napari_nst.engine.optimization import Cancel
     from napari_nst.transfer import Losses, TransferProgress
 
 __all__ = ["METHODS", "Enhanced", "Method", "enhance_patch"]
@@ -185,7 +185,7 @@ def _started_and_transferred(request: _Request) -> Enhanced:
 
 
 def _matched(request: _Request, match: Callable[..., NDArray[np.float64]]) -> Enhanced:
-    if _asked_to_stop(request.cancel):
+    if as_cancel(request.cancel)():
         return Enhanced(request.target.copy(), None, "cancelled", {})
     unit = to_unit(request.target, request.value_range)
     mask = np.ones(unit.shape, dtype=bool) if request.target_mask is None else request.target_mask
@@ -235,13 +235,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         )
     }
 )
-
-
-def _asked_to_stop(cancel: Cancel | None) -> bool:
-    # As the engine's as_cancel, which lies behind PyTorch.
-    if cancel is None:
-        return False
-    return bool(cancel() if callable(cancel) else cancel.is_set())
 
 
 def _range(name: str, value: tuple[float, float]) -> ValueRange:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.images.aoslo import AosloName

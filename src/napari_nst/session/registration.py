@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.images.masks import black_border
 from napari_nst.session.folder import natural_order
 from napari_nst.session.overlap import cone_band

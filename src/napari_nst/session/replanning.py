@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
 from napari_nst.session import planning

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.record import versions
 from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on

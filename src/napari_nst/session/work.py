@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.engine.optimization import Cancel, as_cancel
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import FileError, SessionError, StyleTransferError, StyleTransferWarning
 from napari_nst.images.atomic import write_over
