@@ -201,7 +201,7 @@ class _Work:
                         style_mask=_mask(task, task.style, self.style.shape),
                         value_range=task.value_range,
                         style_value_range=task.style_value_range,
-                        parameters=_with_device(task.parameters),
+                        parameters=_with_device(task.parameters) if "nst" in task.method else {},
                         cancel=cancel,
                         callback=callback,
                     )
