@@ -23,8 +23,11 @@ os.environ["NAPARI_CONFIG"] = str(Path(_CONFIG.name) / "settings.yaml")
 import napari  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
+from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
+from napari_nst.images.mosaic import cone_mosaic  # noqa: E402
+from napari_nst.images.writing import write_image  # noqa: E402
 from napari_nst.viewer import commands  # noqa: E402
 
 WIDTH, HEIGHT = 1280, 768
@@ -61,6 +64,15 @@ def main() -> int:
     commands.target_result_checkerboard(viewer)
     shoot(viewer, options.out / "checkerboard.png", [result])
     viewer.close()
+
+    # A viewer of its own: the widget of the other pictures would take its place.
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(WIDTH, HEIGHT)
+    with tempfile.TemporaryDirectory(prefix="napari-nst-") as folder:
+        enhance_session(viewer, Path(folder) / "session", 60 * options.minutes)
+        settle()
+        keep(viewer, options.out / "session.png", parts=3)
+        viewer.close()
     return 0
 
 
@@ -80,6 +92,31 @@ def run(viewer: napari.Viewer, target: Any, style: Any, epoch: int, seconds: flo
         raise SystemExit("The run has given no result; the message of the widget says why.")
     settle()
     return ended[0]
+
+
+def enhance_session(viewer: napari.Viewer, folder: Path, seconds: float) -> None:
+    """A whole session through its widget, of three images of which the second one is hazy; shows one of its patches."""
+    folder.mkdir()
+    for number, poor in enumerate([{}, {"psf_fwhm": 0.62, "photons": 250.0, "halo": 0.4}, {}]):
+        picture = cone_mosaic((256, 300), spacing=9.0, seed=number + 1, **poor).image
+        name = f"Subject34_Session274_OS_({number},0)_1.0x1.0_{4490 + number}_Confocal_extract_reg_avg.tif"
+        write_image(folder / name, picture)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Enhance Session")
+    widget.folder.value = folder
+    widget.settings.method.value = "spectrum"
+    widget.settings.figures.value = False
+    widget.workers.value = 1
+    ended: list[Any] = []
+    widget.finished.connect(ended.append)
+    widget.run()
+    wait(lambda: bool(ended), seconds, "the end of the session")
+    if ended[0] is None or not ended[0].ok:
+        raise SystemExit(f"The session has failed: {widget.panel.status.text()}")
+    settle()
+    patch = widget.plan.treated[1].patch.name
+    widget.view.sortByColumn(2, Qt.SortOrder.AscendingOrder)
+    widget.view.select(patch)
+    widget.show_patch(patch)
 
 
 def shoot(viewer: napari.Viewer, path: Path, layers: list[Any]) -> None:

@@ -58,7 +58,9 @@ class _Fields(QScrollArea):
         if content is None or layout is None:
             return
         # Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
-        needed = max(layout.totalHeightForWidth(content.width()), layout.totalMinimumSize().height())
+        needed = layout.totalHeightForWidth(content.width())
+        if needed < 0:  # no text is shown
+            needed = layout.totalMinimumSize().height()
         content.setMinimumHeight(needed)
         self.setMinimumWidth(width)
         self.setMaximumWidth(width or _ANY)

@@ -49,7 +49,7 @@ class ScorePlot(FigureCanvasQTAgg):
     def __init__(self, theme: Any) -> None:
         figure = Figure(figsize=(3.2, 1.7), dpi=100, layout="constrained")
         super().__init__(figure)
-        self.setMinimumSize(230, 120)
+        self.setMinimumSize(230, 105)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setToolTip(
             "How many patches have which score. Drag the line to change the threshold: a score above it is good. The field "

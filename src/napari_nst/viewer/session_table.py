@@ -36,17 +36,17 @@ class Column:
 
 COLUMNS = (
     Column(
-        "patch", "Patch", "Number of the patch and its image. Click a row, or press Return, to see the patch.", width=24
+        "patch", "Patch", "Number of the patch and its image. Click a row, or press Return, to see the patch.", width=18
     ),
-    Column("quality", "Quality", "good: the score is above the threshold.", width=8),
+    Column("quality", "Quality", "good: the score is above the threshold.", width=6),
     Column("score", "Score", "What the patch is judged by.", "", 6),
     Column(
         "style",
         "Style ▾",
         "The patch whose texture this one gets. Double-click (or press F2) to choose another; Delete: none.",
-        width=13,
+        width=14,
     ),
-    Column("status", "Status", "What has become of the patch, or what will.", width=11),
+    Column("status", "Status", "What has become of the patch, or what will.", width=9),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
     Column("lost", "Lost", "Cones found in the patch as it was only.", ".0f", 5, True),

@@ -339,8 +339,6 @@ class EnhanceSessionWidget(PairsByHand, Container):
     def _styles(self, patch: str) -> list[tuple[str, str]]:
         return style_choices(self.judged_plan(), patch, self.model.short)
 
-    # Settings ---------------------------------------------------------------------------------------------------
-
     def _on_threshold(self, threshold: float) -> None:
         self.settings.threshold.value = threshold
 
@@ -361,8 +359,6 @@ class EnhanceSessionWidget(PairsByHand, Container):
             self.panel.show_patches(False)
             show_automatic(self.output, None)
         self._show_state()
-
-    # Looks -------------------------------------------------------------------------------------------------------
 
     def say(self, text: str) -> None:
         """Tell the user, below what is to be known of the run."""
