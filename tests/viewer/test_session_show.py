@@ -1,5 +1,6 @@
 """One patch in the viewer: which layers, where they lie, and that they are used again."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from napari_nst.images.mosaic import cone_mosaic
 from napari_nst.images.writing import write_image
+from napari_nst.metrics.cones import detect_cones
 from napari_nst.session.effects import compare_cones
 from napari_nst.viewer.layers import plain
 from napari_nst.viewer.session_show import SessionShow
@@ -115,6 +117,26 @@ def test_the_zoom_stays_while_the_place_stays(viewer, show, session):
     viewer.scene.camera.zoom = 7.0
     show.show(plan, two, output, short)
     assert viewer.scene.camera.zoom == 7.0
+
+
+def test_micrometres_where_they_are_known(viewer, show, session):
+    plan, output, short = session
+    mine = viewer.add_image(np.zeros((10, 10)), scale=(0.5, 0.5), units=("um", "um"))
+    images = [dataclasses.replace(image, um_per_px=0.25) for image in plan.images]
+    scaled = dataclasses.replace(plan, images=images)
+    name = plan.treated[0].patch.name
+    show.show(scaled, name, output, short)
+    for layer in show.layers().values():
+        assert tuple(layer.scale) == (0.25, 0.25)
+        assert tuple(layer.units) == tuple(plain(mine).units)
+    layers = show.layers()
+    width = layers["target"].data.shape[1]
+    assert 0 < layers["style"].translate[1] - layers["target"].translate[1] - 0.25 * width < 0.1 * 0.25 * width
+    kept = layers["target"].world_to_data(layers["kept"].data_to_world(layers["kept"].data[0]))
+    assert np.isclose(detect_cones(layers["target"].data).points, kept).all(axis=1).any()
+    viewer.layers.remove(mine)
+    show.show(plan, name, output, short)
+    assert {str(unit) for layer in show.layers().values() for unit in layer.units} == {"pixel"}
 
 
 def test_deleted_layers_come_again(viewer, show, session):

@@ -49,6 +49,8 @@ class SessionShow:
         self._layers: dict[str, Any] = {}
         self._origin: tuple[float, float] | None = None
         self._extent: tuple[float, ...] = ()
+        self._scale = 1.0
+        self._world: dict[str, Any] = {}
         self.patch = ""
 
     def layers(self) -> dict[str, Any]:
@@ -90,6 +92,9 @@ class SessionShow:
             names["style"] = short[planned.style]
         result, status = read_result(plan, patch, output)
         pictures["result"] = result
+        um = plan.image_of(planned.patch).um_per_px
+        self._scale = um or 1.0
+        self._world = {"scale": (self._scale,) * 2, "units": ("um" if um else "pixel",) * 2}
         self._place(pictures)
         cones, words = self._cones(planned.measures.spacing, cut.array, result, cut.valid)
         offsets, first = self._offsets(pictures), not self.layers()
@@ -138,11 +143,12 @@ class SessionShow:
                 right, top = max(right, float(world[1, -1])), min(top, float(world[0, -2]))
         target = pictures["target"]
         assert target is not None
-        self._origin = (top, right + 2 * _GAP * target.shape[1] if others else 0.0)
+        self._origin = (top, right + 2 * _GAP * target.shape[1] * self._scale if others else 0.0)
 
     def _offsets(self, pictures: dict[str, NDArray[Any] | None]) -> dict[str, Points]:
+        """Where the first pixel of each picture lies, in pixels."""
         assert self._origin is not None
-        row, column = self._origin
+        row, column = (place / self._scale for place in self._origin)
         widths = [picture.shape[1] if picture is not None else 0 for picture in pictures.values()]
         gap = round(_GAP * widths[0])
         offsets, at = {}, column
@@ -154,7 +160,7 @@ class SessionShow:
     def _look_at(self, pictures: dict[str, NDArray[Any] | None], offsets: dict[str, Points]) -> None:
         """Fill the canvas, unless the same place is looked at already: then the user's own zoom stays."""
         seen = [offsets[role].tolist() + list(p.shape) for role, p in pictures.items() if p is not None]
-        extent = tuple(number for entry in seen for number in entry)
+        extent = (self._scale, *(number for entry in seen for number in entry))
         if extent != self._extent:
             self._extent = extent
             shown = [self._layers[role] for role in ("captions", *_PICTURES) if self._layers[role].visible]
@@ -182,13 +188,16 @@ class SessionShow:
         layer = self._here(role)
         shown = np.zeros((1, 1), dtype=np.uint8) if data is None else data
         if layer is None:
-            layer = self._keep(role, self._viewer.add_image(shown, name=name, contrast_limits=limits, colormap="gray"))
+            layer = self._keep(
+                role, self._viewer.add_image(shown, name=name, contrast_limits=limits, colormap="gray", **self._world)
+            )
         else:
             layer.data = shown
             layer.name = name
             layer.contrast_limits_range = limits
             layer.contrast_limits = limits
-        layer.translate = offset
+        self._set_world(layer)
+        layer.translate = offset * self._scale
         layer.visible = data is not None
         layer.metadata = {**layer.metadata, KEY: {"role": role, **about}}
 
@@ -198,9 +207,16 @@ class SessionShow:
         layer = self._here(role)
         if layer is None:
             layer = self._viewer.add_points(
-                np.empty((0, 2)), name=name, symbol=symbol, size=size, border_width=0.14, **_colours(colour)
+                np.empty((0, 2)),
+                name=name,
+                symbol=symbol,
+                size=size,
+                border_width=0.14,
+                **_colours(colour),
+                **self._world,
             )
             layer = self._keep(role, layer)
+        self._set_world(layer)
         layer.data = points
         layer.name = name
         layer.symbol = symbol
@@ -222,13 +238,19 @@ class SessionShow:
         if layer is None:
             layer = self._viewer.add_points(
                 places, name="captions", features={"caption": texts}, text=text, size=1, opacity=1.0,
-                face_color="transparent", border_color="transparent",
+                face_color="transparent", border_color="transparent", **self._world,
             )  # fmt: skip
-            self._keep("captions", layer)
+            layer = self._keep("captions", layer)
         else:
             layer.data = places
             layer.features = {"caption": texts}
             layer.selected_data = set()
+        self._set_world(layer)
+
+    def _set_world(self, layer: Any) -> None:
+        """Micrometres where they are known: those of the target, since its pixels are what is looked at."""
+        for key, value in self._world.items():
+            setattr(layer, key, value)
 
 
 def _colours(colour: str) -> dict[str, str]:
