@@ -46,7 +46,7 @@ COLUMNS = (
         "The patch whose texture this one gets. Double-click (or press F2) to choose another; Delete: none.",
         width=14,
     ),
-    Column("status", "Status", "What has become of the patch, or what will.", width=9),
+    Column("status", "Status", "What has become of the patch, or what will.", width=11),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
     Column("lost", "Lost", "Cones found in the patch as it was only.", ".0f", 5, True),

@@ -119,8 +119,6 @@ class EnhanceSessionWidget(PairsByHand, Container):
         self._viewer.events.theme.connect(self._on_theme)
         self._show_state()
 
-    # For scripts -------------------------------------------------------------------------------------------------
-
     @property
     def plan(self) -> SessionPlan | None:
         """What Run would do, with the pairs that were chosen by hand; None before the first judgement."""
