@@ -143,7 +143,11 @@ def local_workers(number: int) -> Iterator[Client | None]:
     _quieten()
     try:
         cluster = LocalCluster(
-            n_workers=number, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=False
+            n_workers=number,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",  # any free port: the usual one may be another cluster's
+            silence_logs=logging.CRITICAL,
         )
     except (OSError, RuntimeError, TimeoutError) as error:
         warnings.warn(

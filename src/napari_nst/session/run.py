@@ -405,7 +405,7 @@ class _Clock:
     def __init__(self, tasks: list[PatchTask]) -> None:
         self.open = {task.patch for task in tasks if task.style}
         self.done = 0
-        self.began = time.perf_counter()
+        self.first: tuple[float, float] | None = None
 
     def count(self, record: Mapping[str, Any]) -> None:
         if record["patch"] in self.open:
@@ -413,11 +413,18 @@ class _Clock:
             self.done += 1
 
     def left(self, part: float = 0.0) -> float | None:
-        """Seconds; `part` of the patch at work is done."""
-        worked = self.done + part
+        """Seconds; `part` of the patch at work is done.  None until there is something to tell it from."""
+        if not self.open:
+            return 0.0
+        now, worked = time.perf_counter(), self.done + part
         if not worked:
-            return None if self.open else 0.0
-        return (time.perf_counter() - self.began) / worked * max(len(self.open) - part, 0.0)
+            return None
+        if self.first is None:  # what came before was starting: processes, PyTorch, the network
+            self.first = (now, worked)
+        began, before = self.first
+        if worked <= before:
+            return None
+        return (now - began) / (worked - before) * max(len(self.open) - part, 0.0)
 
 
 def _checked_workers(workers: int | str) -> int | str:
