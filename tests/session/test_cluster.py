@@ -146,6 +146,7 @@ def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_nst.session.run.connect", lambda address: connect(address, timeout=1.0))
     with pytest.raises(SessionError, match=r"tcp://127\.0\.0\.1:9 does not answer within 1 s.*dask scheduler"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="tcp://127.0.0.1:9")
+    assert not (tmp_path / "out").exists()  # nothing was judged first
     with pytest.raises(ParameterError, match="no address"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="magic://somewhere")
     assert enhance_session(folder, tmp_path / "out", **QUICK).ok
@@ -196,3 +197,23 @@ def test_how_many_processes_help(folder, tmp_path, monkeypatch):
     assert cluster.choose_workers(seen[:7], one) == 1
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * 2**30}))
     assert cluster.choose_workers(seen, one) == 3
+
+
+def test_each_worker_takes_a_gpu_of_its_own(tmp_path, monkeypatch):
+    import tempfile
+
+    from napari_nst.session import work
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(work, "_TAKEN", [])
+    assert [work.own_gpu(name, 2) for name in ("0", "1", "2", "gpu-3")] == [0, 1, 0, 1]
+    addresses = [f"tcp://127.0.0.1:{port}" for port in (36001, 36002, 36003)]
+    assert work.own_gpu(addresses[0], 1) == 0
+    assert [work.own_gpu(address, 2) for address in addresses[:2]] == [0, 1]
+    assert work.own_gpu(addresses[2], 2) == os.getpid() % 2  # both are taken
+    assert work.own_gpu(addresses[0], 2) == 0
+    for lock in work._TAKEN:
+        lock.release()
+    assert work.own_gpu("tcp://127.0.0.1:36004", 2) == 0  # free again
+    for lock in work._TAKEN:
+        lock.release()

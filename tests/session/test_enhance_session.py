@@ -212,6 +212,13 @@ def test_no_enhancement_only_cuts_judges_and_pairs(quick):
         assert file_digest(done.paths["results"] / row.patch) == file_digest(done.paths["raw"] / row.patch)
 
 
+def test_what_was_said_about_patches_is_told_once(quick):
+    done = quick(method="none", correction="var_both_border_global")
+    said = [note for note in done.notes if note.startswith("12 of 12 patches: var_both_border_global")]
+    assert len(said) == 1
+    assert "variance" in said[0]
+
+
 def test_a_range_correction_over_the_whole_session(quick, mosaics):
     """mean - std of all pixels replaces what lies below it, in every patch."""
     done = quick(method="none", correction="std_lower_border_global")

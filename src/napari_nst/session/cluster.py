@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 MEMORY_PER_WORKER = 1.5 * 2**30
 _POLL = 0.25  # seconds between two looks at whether to stop
 _AHEAD = 3  # patches waiting at the scheduler for each thread of the workers: enough that none is idle
+_FEW = 8  # threads that are reckoned with at least: an adaptive cluster grows by what waits
 
 
 def choose_workers(patches: Sequence[PatchTask], parameters: StyleTransferParameters, spare: int = 0) -> int:
@@ -103,15 +105,15 @@ def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = N
     """
     from distributed import wait
 
-    cancelled, waiting, pending = as_cancel(cancel), iter(tasks), {}
+    cancelled, waiting = as_cancel(cancel), deque(tasks)
+    pending: dict[Any, PatchTask] = {}
     try:
         while not cancelled():
             threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-            for task in waiting:
+            while waiting and len(pending) < _AHEAD * max(threads, _FEW):
+                task = waiting.popleft()
                 key = f"napari-nst-{task.fingerprint[:16]}-{task.patch}"
                 pending[client.submit(run_task, task, key=key, pure=False)] = task
-                if len(pending) >= _AHEAD * max(threads, 1):
-                    break
             if not pending:
                 return
             try:

@@ -103,7 +103,7 @@ def plan_session(
     patches = [patch for patch, _ in found]
     _check_unique(patches)
     notes: list[str] = []
-    kind, scores = _scores(folder, settings, found, images, notes)
+    kind, scores = score_patches(folder, settings, found, images, notes)
     split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
     planned = [
         PlannedPatch(patch, measures, score, good)
@@ -126,10 +126,10 @@ def plan_session(
     if settings.register:
         _place_images(plan, told, cancelled)
     if pairs is None:
-        _find_pairs(plan, cancelled)
+        find_pairs(plan, cancelled)
     else:
         _take_pairs(plan, pairs)
-    _describe(plan)
+    describe(plan)
     return plan
 
 
@@ -188,7 +188,7 @@ def read_given_pairs(pairs: Pairs, names: Sequence[str]) -> dict[str, str]:
     return {patch: style for patch, style in found.items() if style}
 
 
-def _finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None = None) -> CorrespondingPatchFinder:
+def pair_finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None = None) -> CorrespondingPatchFinder:
     limit = plan.settings.max_distance
     return CorrespondingPatchFinder(
         plan.facts(),
@@ -204,7 +204,7 @@ def _finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None = N
 
 def _take_pairs(plan: SessionPlan, pairs: Pairs) -> None:
     wanted = read_given_pairs(pairs, [planned.patch.name for planned in plan.patches])
-    finder = _finder(plan)
+    finder = pair_finder(plan)
     for number, planned in enumerate(plan.patches):
         style = wanted.get(planned.patch.name, "")
         plan.patches[number] = replace(
@@ -231,7 +231,7 @@ def _place_images(plan: SessionPlan, told: PlanProgress, cancelled: Callable[[],
             plan.images[number] = replace(image, place=(place.x, place.y), frame=place.frame)
 
 
-def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
+def find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
     cuts: OrderedDict[str, PatchImage] = OrderedDict()
 
     def cut(name: str) -> PatchImage:
@@ -247,7 +247,7 @@ def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
         one, two = cut(target), cut(style)
         return same_cones_score(one.array, two.array, one.valid, two.valid) > SAME_CONES
 
-    found = _finder(plan, shows_same).find()
+    found = pair_finder(plan, shows_same).find()
     for number, row in enumerate(found.itertuples(index=False)):
         plan.patches[number] = replace(
             plan.patches[number],
@@ -259,7 +259,7 @@ def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
         )
 
 
-def _scores(
+def score_patches(
     folder: Path,
     settings: SessionSettings,
     found: list[tuple[Patch, PatchMeasures]],
@@ -295,7 +295,7 @@ def _marker_folder(folder: Path, settings: SessionSettings) -> Path | None:
     return found[0] if found else None
 
 
-def _describe(plan: SessionPlan) -> None:
+def describe(plan: SessionPlan) -> None:
     """Say what a user would otherwise wonder about."""
     plan.notes += plan.placing_notes
     dtypes = sorted({image.dtype for image in plan.images})

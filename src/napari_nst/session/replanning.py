@@ -93,7 +93,7 @@ def rejudge(
         return replace(plan, settings=settings, parameters=parameters, _loaded=OrderedDict())
     notes: list[str] = []
     found = [(planned.patch, planned.measures) for planned in plan.patches]
-    kind, scores = planning._scores(plan.folder, settings, found, plan.images, notes)
+    kind, scores = planning.score_patches(plan.folder, settings, found, plan.images, notes)
     split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
     made = replace(
         plan,
@@ -110,8 +110,8 @@ def rejudge(
         pairs_given=False,
         _loaded=OrderedDict(),
     )
-    planning._find_pairs(made, as_cancel(cancel))
-    planning._describe(made)
+    planning.find_pairs(made, as_cancel(cancel))
+    planning.describe(made)
     return made
 
 
@@ -154,7 +154,7 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
         wanted[patch] = style
     if not wanted:
         return plan
-    finder = planning._finder(plan)
+    finder = planning.pair_finder(plan)
     patches = [
         replace(
             planned,
@@ -173,7 +173,7 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
 
 def style_candidates(plan: SessionPlan, patch: str) -> list[Candidate]:
     """All other patches: the good ones first, the near ones first among these."""
-    finder = planning._finder(plan)
+    finder = planning.pair_finder(plan)
     found = [
         Candidate(other.patch.name, other.good, other.score, finder.distance(patch, other.patch.name))
         for other in plan.patches

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from napari_nst.session.work import PatchTask
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
     from napari_nst.session.planning import Pairs
     from napari_nst.transfer import TransferProgress
@@ -200,7 +202,8 @@ def enhance_session(
     if not Path(folder).is_dir():
         raise FileError(f"{folder} is not a folder; give the folder of the session's images.")
     store = SessionStore(output, settings_.folder_name)
-    with store.locked():
+    # A scheduler that does not answer is told at once, not after the images were judged.
+    with connect(scheduler) if scheduler else nullcontext() as client, store.locked():
         state = store.read_state()
         if state is None:
             store.check_free()
@@ -220,7 +223,7 @@ def enhance_session(
         session.start(Path(folder))
         if not session.cut():
             return session.result("cancelled")
-        for record in _records(session, workers, scheduler, cancel, spare_cores):
+        for record in _records(session, workers, client, cancel, spare_cores):
             session.take(record)
         if session.missing():
             return session.result("cancelled")
@@ -345,8 +348,13 @@ class _Session:
             plan=self.plan,
             seconds=time.perf_counter() - self.began,
             repeated=repeated,
-            notes=[*self.plan.notes, *self.products.notes],
+            notes=[*self.plan.notes, *self.products.notes, *self._warnings()],
         )
+
+    def _warnings(self) -> list[str]:
+        """What was said about patches, each once with the number of patches it was said of."""
+        said = Counter(message for record in self.records.values() for message in record["warnings"])
+        return [f"{count} of {len(self.records)} patches: {message}" for message, count in said.most_common(5)]
 
     def _write_state(self, state: str) -> None:
         counts: dict[str, int] = {}
@@ -368,7 +376,7 @@ class _Session:
 def _records(
     session: _Session,
     workers: int | str,
-    scheduler: str,
+    client: Client | None,
     cancel: Cancel | None,
     spare: int,
 ) -> Iterator[dict[str, Any]]:
@@ -378,19 +386,16 @@ def _records(
     session.tell(SessionProgress("enhancing", "", total - len(tasks), total))
     if not tasks:
         return
-    number = workers if isinstance(workers, int) else choose_workers(tasks, session.plan.parameters, spare)
+    if client is not None:
+        number = 0
+    else:
+        number = workers if isinstance(workers, int) else choose_workers(tasks, session.plan.parameters, spare)
 
     def step(task: PatchTask, now: TransferProgress) -> None:
         done, left = len(session.records), clock.left(now.step / now.epoch)
         session.tell(SessionProgress("enhancing", task.patch, done, total, None, left, now.step, now.epoch))
 
-    with ExitStack() as stack:
-        place: AbstractContextManager[Any] = nullcontext()
-        if scheduler:
-            place = connect(scheduler)
-        elif number > 1:
-            place = local_workers(min(number, len(tasks)))
-        client = stack.enter_context(place)
+    with local_workers(min(number, len(tasks))) if number > 1 else nullcontext(client) as client:
         records = run_here(tasks, cancel, step) if client is None else run_on(client, tasks, cancel)
         for record in records:
             clock.count(record)

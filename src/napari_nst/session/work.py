@@ -7,8 +7,12 @@ values, and what it leaves are files, of which the record comes last.
 from __future__ import annotations
 
 import errno
+import functools
 import math
+import os
+import re
 import socket
+import tempfile
 import threading
 import time
 import traceback
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
 __all__ = ["Cancelled", "PatchTask", "changed", "keep_original", "read_comparison", "run_task"]
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
+
+#: The locks of the GPUs that this process took; held as long as it lives.
+_TAKEN: list[Any] = []
 
 #: PyTorch's number of threads belongs to the process: two patches at once in one process would disturb each other.
 _COMPUTING = threading.Lock()
@@ -359,25 +366,56 @@ def _with_device(parameters: Mapping[str, Any]) -> dict[str, Any]:
     chosen = dict(parameters)
     if chosen.get("device") not in ("auto", "cuda"):
         return chosen
-    number = _worker_number()
-    if number is None:
+    worker = _worker_name()
+    if worker is None:
         return chosen
     from napari_nst.engine._torch import torch
 
     if torch.cuda.is_available():
-        chosen["device"] = f"cuda:{number % torch.cuda.device_count()}"
+        chosen["device"] = f"cuda:{own_gpu(worker, torch.cuda.device_count())}"
     return chosen
 
 
-def _worker_number() -> int | None:
+def _worker_name() -> str | None:
     from distributed.worker import get_worker
 
     try:
-        name = get_worker().name
+        return str(get_worker().name)
     except ValueError:  # not on a worker
         return None
-    digits = str(name).rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else 0
+
+
+@functools.cache
+def own_gpu(worker: str, count: int) -> int:
+    """The number of the GPU that this process computes on.
+
+    Parameters
+    ----------
+    worker : str
+        Name of the Dask worker; a number at its end (``3``, ``gpu-3``) decides.
+    count : int
+        GPUs that this process sees.
+
+    Notes
+    -----
+    A worker that is named after its address takes the first GPU that no other process of this machine has taken. What it
+    took is free again when the process ends, however that ends.
+    """
+    digits = worker.rpartition("-")[2]
+    if digits.isdecimal() or count == 1:
+        return int(digits) % count if digits.isdecimal() else 0
+    from filelock import FileLock, Timeout
+
+    visible = re.sub(r"\W", "-", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    for number in range(count):
+        lock = FileLock(Path(tempfile.gettempdir()) / f"napari-nst-gpu-{visible}-{number}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):  # taken, by another user perhaps
+            continue
+        _TAKEN.append(lock)
+        return number
+    return os.getpid() % count
 
 
 def _device(enhanced: Enhanced | None) -> str:
