@@ -179,6 +179,7 @@ def test_pixel_sizes_in_the_files_are_matched(pictures, tmp_path):
     np.testing.assert_allclose(record["used"]["style_resampled"], [1.2, 1.2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_demo_writes_everything_and_says_where(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("napari_nst.demo._SIZE", (48, 48))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -197,6 +198,7 @@ def test_demo_writes_everything_and_says_where(tmp_path, capsys, monkeypatch):
     assert str((tmp_path / "demo").resolve()) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one other process")
 def test_ctrl_c_keeps_the_partial_result(pictures, tmp_path):
     target, style = pictures

@@ -94,6 +94,7 @@ def test_every_step_equals_the_document(convention, channels, precision, pair, t
     assert outcome.used["precision"] == precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_every_step_equals_the_document_on_a_cone_mosaic(precision, pair, record_property):
     dtype = getattr(torch, precision)

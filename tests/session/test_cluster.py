@@ -53,6 +53,7 @@ def workers_of(pid):
     return [p for p in psutil.Process(pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_two_workers_make_the_same_pictures_even_when_one_is_killed(folder, tmp_path, alone, same_tables):
     killed = []
@@ -69,6 +70,7 @@ def test_two_workers_make_the_same_pictures_even_when_one_is_killed(folder, tmp_
     assert pictures(result) == pictures(alone)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
@@ -108,6 +110,7 @@ def test_a_client_that_dies_goes_on_with_the_same_command(folder, tmp_path, draw
     )
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_by_its_address(folder, tmp_path, alone, same_tables):
     from distributed import LocalCluster
 
@@ -164,6 +167,7 @@ def test_a_worker_that_does_not_see_the_folder(folder, tmp_path, monkeypatch):
         run_task(seen[0])
 
 
+@pytest.mark.slow
 def test_a_script_without_the_guard_goes_on_in_its_own_process(folder, tmp_path):
     script = tmp_path / "script.py"
     settings = {**QUICK, "workers": 2}

@@ -142,3 +142,19 @@ def random(rng):
         }
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_imports():
+    """Leave what the imports made out of the garbage collector's rounds: napari's leak check runs several a test."""
+    import gc
+
+    import napari.qt  # noqa: F401 - most of what a viewer needs
+    import pandas  # noqa: F401 - for the table of sessions
+
+    import napari_nst.transfer  # noqa: F401 - PyTorch
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -112,6 +112,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
 def test_a_process_of_its_own(script, tmp_path):
     """Mesa's OpenGL and triton in one process end in a segmentation fault, unless the guard comes first."""

@@ -92,6 +92,7 @@ def from_file(path, data, name):
     return layer
 
 
+@pytest.mark.slow
 def test_sample_data_are_made_again(tmp_path):
     layers = from_sample(*sample_layers())
     region = ((10, 42), (100, 148))
@@ -140,6 +141,7 @@ def test_result_of_the_widget(make_napari_viewer_proxy, qtbot, tmp_path, monkeyp
     np.testing.assert_array_equal(change.data, layer.data.astype(float) - np.asarray(target.data)[10:50, 20:60])
 
 
+@pytest.mark.slow
 def test_files_planes_regions_and_masks(tmp_path):
     rng = np.random.default_rng(0)
     # Names and folders that need quoting.
