@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from napari_nst.engine.layers import check_layers
 from napari_nst.engine.presets import PRESETS
-from napari_nst.engine.specs import ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting, specs_of
+from napari_nst.engine.specs import Described, ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting
 from napari_nst.errors import ParameterError
 
 __all__ = ["ParameterSpec", "StyleTransferParameters", "ValueRangeSpec", "parse_value_range"]
@@ -44,7 +44,7 @@ def _filled_by_preset(cls: type) -> type:
 
 @_filled_by_preset
 @dataclass(frozen=True, kw_only=True)
-class StyleTransferParameters:
+class StyleTransferParameters(Described):
     """All settings of a style transfer, checked.
 
     A preset fills only the fields that are not passed: ``StyleTransferParameters(preset="texture", lr=0.001)`` has
@@ -241,20 +241,6 @@ class StyleTransferParameters:
             raise ParameterError(f"device: {self.device!r} is not a device; choose auto, cpu, cuda, cuda:0 or mps.")
         if not self.weights:
             raise ParameterError("weights: empty; choose embedded, torchvision, or the path of a file.")
-
-    @classmethod
-    def specs(cls) -> tuple[ParameterSpec, ...]:
-        """The description of every field, in order."""
-        return specs_of(cls)
-
-    @classmethod
-    def spec(cls, name: str) -> ParameterSpec:
-        """The description of one field."""
-        return next(spec for spec in cls.specs() if spec.name == name)
-
-    def asdict(self) -> dict[str, Any]:
-        """All fields as plain values; ``StyleTransferParameters(**p.asdict()) == p``."""
-        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
 
     def changed(self) -> dict[str, Any]:
         """The fewest arguments that give these parameters: the preset, and what differs from it."""

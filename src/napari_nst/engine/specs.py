@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["ParameterSpec", "ValueRangeSpec", "check_value", "parse_value_range", "setting", "specs_of"]
+__all__ = ["Described", "ParameterSpec", "ValueRangeSpec", "check_value", "parse_value_range", "setting", "specs_of"]
 
 #: "auto", "percentiles", or (low, high).
 ValueRangeSpec = str | tuple[float, float]
@@ -140,6 +140,24 @@ def setting(
             "kind": kind,
         },
     )
+
+
+class Described:
+    """Base of a dataclass of settings: what its fields are, for whoever offers them."""
+
+    @classmethod
+    def specs(cls) -> tuple[ParameterSpec, ...]:
+        """The description of every field, in order."""
+        return specs_of(cls)
+
+    @classmethod
+    def spec(cls, name: str) -> ParameterSpec:
+        """The description of one field."""
+        return next(spec for spec in cls.specs() if spec.name == name)
+
+    def asdict(self) -> dict[str, Any]:
+        """All fields as plain values, of which an equal object can be made: ``Settings(**s.asdict()) == s``."""
+        return {spec.name: getattr(self, spec.name) for spec in self.specs()}
 
 
 def specs_of(cls: type) -> tuple[ParameterSpec, ...]:

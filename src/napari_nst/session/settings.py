@@ -6,13 +6,12 @@ style transfer itself are those of :class:`napari_nst.engine.parameters.StyleTra
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.specs import ParameterSpec, check_value, setting, specs_of
+from napari_nst.engine.specs import Described, check_value, setting
 from napari_nst.errors import ParameterError
 from napari_nst.images.aoslo import NameTemplate
 from napari_nst.images.range_correction import RangeCorrection
@@ -25,7 +24,7 @@ THREADS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionSettings:
+class SessionSettings(Described):
     """What is done with the images of a session, checked.
 
     Raises
@@ -172,20 +171,6 @@ class SessionSettings:
             RangeCorrection.parse(self.correction)
         if self.template:
             NameTemplate(self.template)
-
-    @classmethod
-    def specs(cls) -> tuple[ParameterSpec, ...]:
-        """The description of every field, in order."""
-        return specs_of(cls)
-
-    @classmethod
-    def spec(cls, name: str) -> ParameterSpec:
-        """The description of one field."""
-        return next(spec for spec in cls.specs() if spec.name == name)
-
-    def asdict(self) -> dict[str, Any]:
-        """All fields as plain values; ``SessionSettings(**s.asdict()) == s``."""
-        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
 
     @property
     def range_correction(self) -> RangeCorrection | None:
