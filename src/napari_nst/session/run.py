@@ -249,7 +249,6 @@ class _Session:
         self.products = Products(store, plan, self.state.get("files", {}), self.state.get("masks", {}))
         self.records: dict[str, dict[str, Any]] = {}
         self.written = 0.0
-        self.notes: list[str] = []
         self.before = float(self.state.get("seconds", 0.0))
 
     def collect(self) -> None:
