@@ -190,10 +190,43 @@ def test_the_documented_classes_give_the_same(pair, record_property):
     compare((losses, [generated]), "caffe", style, target, record_property)
 
 
-def test_a_real_retina_equals_the_document(aoslo, record_property):
+def retina_windows(aoslo, count):
+    """Target and style windows of 48 × 48 from a real retina, at fixed places."""
     picture = aoslo("confocal_OS_0070").data
     rows, columns = (n // 2 for n in picture.shape[:2])
-    target = unit(picture[rows : rows + 48, columns : columns + 48], 1, torch.float32)
-    style = unit(picture[rows - 48 : rows, columns - 48 : columns], 1, torch.float32)
-    *run, _ = engine_run(target, style, STEPS, precision="float32")
-    compare(run, "caffe", style, target, record_property)
+    for shift in range(count):
+        r, c = rows + 24 * shift - 40, columns - 16 * shift
+        target, style = picture[r : r + 48, c : c + 48], picture[r - 48 : r, c - 48 : c]
+        yield unit(target, 1, torch.float32), unit(style, 1, torch.float32)
+
+
+@pytest.mark.slow
+def test_real_retinas_equal_the_document(aoslo, record_property):
+    # Rounding decides the sign of a gradient near zero, and Adam makes a whole step of it: the transcription's own runs
+    # in single and in double precision part in this way on some windows and not on others, and so do two programs.
+    # Hence: most windows within the promise, and none farther than the transcription goes from itself.
+    ours, own = [], []
+    for target, style in retina_windows(aoslo, 7):
+        *run, _ = engine_run(target, style, STEPS, precision="float32")
+        expected = oracle.run(oracle.caffe_state(), "caffe", style, target, STEPS, False)
+        exact = oracle.run(oracle.caffe_state(), "caffe", style.double(), target.double(), STEPS, False)
+        ours.append(errors_of(run, expected))
+        own.append(errors_of(expected, exact))
+        print("ours {} transcription {}".format(*(" ".join(f"{e:.1e}" for e in x[-1]) for x in (ours, own))))
+    ours, own, limits = np.array(ours), np.array(own), np.array(LIMITS[torch.float32])
+    record_property("largest_errors", ours.max(axis=0).tolist())
+    record_property("transcription_to_double_precision", own.max(axis=0).tolist())
+    assert (np.median(ours, axis=0) <= limits).all()
+    assert (ours <= np.maximum(limits, 2 * own.max(axis=0))).all()
+
+
+def test_at_the_same_picture_a_real_retina_has_the_same_gradient(aoslo):
+    for target, style in retina_windows(aoslo, 2):
+        results = {}
+        for dtype in (torch.float32, torch.float64):
+            p = StyleTransferParameters()
+            objective = Objective(network_for(p, 1, target.device, dtype), target.to(dtype), style.to(dtype), p)
+            results[dtype] = objective.evaluate(target.to(dtype))
+        exact = results[torch.float64].gradient
+        error = (results[torch.float32].gradient.double() - exact).norm() / exact.norm()
+        assert error < 2e-6  # a few roundings of 6e-8 in each of 26 convolutions

@@ -10,15 +10,23 @@ import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from torch.nn.grad import conv2d_input
+from typing import Any, NamedTuple
 
 from napari_nst.engine._torch import F, torch
+from napari_nst.engine.kernels import Convolution, feature_format, max_pool, max_unpool, relu_back
 from napari_nst.engine.layers import DOCUMENTED_LAYERS, Layer, check_layers, layers_up_to
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
 
 __all__ = ["VGG", "Trace"]
+
+
+class Pooled(NamedTuple):
+    """What a pooling saw, what it left, and where it found that."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+    indices: torch.Tensor
 
 
 @dataclass
@@ -29,15 +37,18 @@ class Trace:
     ----------
     features : dict
         Layer name to features (N, C, H, W), in the precision of the convolutions.
-    shapes : list of torch.Size
-        What entered each convolution and each pooling, in order.
-    saved : list of torch.Tensor
-        What each ReLU left, and where each pooling found its maxima, in order.
+    size : tuple of int
+        Height and width of the picture.
+    rectified : list of torch.Tensor
+        What each ReLU left, in order.
+    pooled : list of Pooled
+        What each pooling saw and left, in order.
     """
 
+    size: tuple[int, int]
     features: dict[str, torch.Tensor] = field(default_factory=dict)
-    shapes: list[torch.Size] = field(default_factory=list)
-    saved: list[torch.Tensor] = field(default_factory=list)
+    rectified: list[torch.Tensor] = field(default_factory=list)
+    pooled: list[Pooled] = field(default_factory=list)
 
 
 class VGG(torch.nn.Module):
@@ -90,6 +101,7 @@ class VGG(torch.nn.Module):
         self.plan: list[Layer] = layers_up_to(self.layers)
         self.channels = channels
         self.padding = padding
+        self._convolutions: dict[str, Convolution] = {}
         for layer in self.plan:
             if layer.kind != "conv":
                 continue
@@ -139,22 +151,23 @@ class VGG(torch.nn.Module):
     def record(self, x: torch.Tensor) -> Trace:
         """The same pass, keeping what :meth:`gradient` needs and no autograd graph."""
         with self._exact():
-            return self._record(self._enter(x))
+            return self._record(self._arranged(self._enter(x)))
 
     def _record(self, z: torch.Tensor) -> Trace:
-        trace, wanted = Trace(), set(self.layers)
-        for layer in self.plan:
+        trace, wanted = Trace((z.shape[-2], z.shape[-1])), set(self.layers)
+        convolutions, rectified = self._prepared(trace.size), False
+        for layer, behind in zip(self.plan, [*self.plan[1:], None], strict=True):
             if layer.kind == "conv":
-                trace.shapes.append(z.shape)
-                z = self._convolve(layer, z)
+                # With the ReLU in one go, unless the convolution's own output is wanted too, or is the last.
+                rectified = layer.name not in wanted and behind is not None
+                z = convolutions[layer.name].forward(self._bordered(layer, z), relu=rectified)
             elif layer.kind == "relu":
-                # In place, unless the convolution's own output is wanted too.
-                z = F.relu(z) if f"conv{layer.name[4:]}" in wanted else F.relu_(z)
-                trace.saved.append(z)
+                z = z if rectified else F.relu(z)
+                trace.rectified.append(z)
             else:
-                trace.shapes.append(z.shape)
-                z, indices = F.max_pool2d(z, 2, return_indices=True)
-                trace.saved.append(indices)
+                before = z
+                z, indices = max_pool(z)
+                trace.pooled.append(Pooled(before, z, indices))
             if layer.name in wanted:
                 trace.features[layer.name] = z
         return trace
@@ -186,21 +199,31 @@ class VGG(torch.nn.Module):
 
     def _gradient(self, trace: Trace, gradients: dict[str, torch.Tensor]) -> torch.Tensor:
         g: torch.Tensor | None = None
-        for layer in reversed(self.plan):
-            shape = None if layer.kind == "relu" else trace.shapes.pop()
-            saved = None if layer.kind == "conv" else trace.saved.pop()
-            entering = gradients.get(layer.name)
+        masked = False
+        convolutions = self._prepared(trace.size)
+        waiting = {name: self._arranged(entering.to(self.dtype)) for name, entering in gradients.items()}
+        for layer, in_front in zip(reversed(self.plan), [*reversed(self.plan[:-1]), None], strict=True):
+            rectified = trace.rectified.pop() if layer.kind == "relu" else None
+            pooled = trace.pooled.pop() if layer.kind == "pool" else None
+            entering = waiting.pop(layer.name, None)
             if entering is not None:
-                entering = entering.to(self.dtype)
                 g = entering if g is None else g.add_(entering)
             if g is None:
                 continue
-            if saved is None and shape is not None:
-                g = self._convolve_back(layer, g, shape)
-            elif shape is None:
-                g = torch.ops.aten.threshold_backward(g, saved, 0)
-            elif saved is not None:
-                g = _unpool(g, saved, shape)
+            # What enters at the layer in front.
+            plus = None if in_front is None else waiting.pop(in_front.name, None)
+            if layer.kind == "conv":
+                g = self._unbordered(layer, convolutions[layer.name].backward(g, plus), trace.size)
+                continue
+            if pooled is not None:
+                # The ReLU in front, which is due next, lets pass what is above 0: cheaper to say of the maxima alone.
+                g = max_unpool(relu_back(g, pooled.after) if plus is None else g, pooled.indices, pooled.before)
+                masked = plus is None
+            elif rectified is not None and not masked:
+                g = relu_back(g, rectified)
+            else:
+                masked = False
+            g = g if plus is None else g.add_(plus)
         if g is None:
             raise ParameterError("gradient: no gradient was given for any layer of the network.")
         return self._leave(g)
@@ -220,33 +243,44 @@ class VGG(torch.nn.Module):
 
     def _convolve(self, layer: Layer, z: torch.Tensor) -> torch.Tensor:
         weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
-        if layer is not self.plan[0] or self.padding == "zeros":
-            return F.conv2d(z, weight, bias, padding=1)
-        return F.conv2d(F.pad(z, (1, 1, 1, 1), mode=self.padding), weight, bias)
+        return F.conv2d(self._bordered(layer, z), weight, bias, padding=self._padding_of(layer))
 
-    def _convolve_back(self, layer: Layer, g: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        weight = self.get_buffer(f"{layer.name}_weight")
-        if layer is not self.plan[0] or self.padding == "zeros":
-            return _convolution_input(tuple(shape), weight, g, padding=1)
-        n, c, h, w = shape
-        g = _convolution_input((n, c, h + 2, w + 2), weight, g, padding=0)
+    def _padding_of(self, layer: Layer) -> int:
+        """Zeros around the input of a convolution: none where the border was made before."""
+        return 0 if layer is self.plan[0] and self.padding != "zeros" else 1
+
+    def _bordered(self, layer: Layer, z: torch.Tensor) -> torch.Tensor:
+        return z if self._padding_of(layer) else F.pad(z, (1, 1, 1, 1), mode=self.padding)
+
+    def _unbordered(self, layer: Layer, g: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """The reverse of :meth:`_bordered` for a gradient."""
+        if self._padding_of(layer):
+            return g
         fold = torch.ops.aten.reflection_pad2d_backward
         if self.padding == "replicate":
             fold = torch.ops.aten.replication_pad2d_backward
-        out: torch.Tensor = fold(g, g.new_empty((n, c, h, w)), (1, 1, 1, 1))
+        out: torch.Tensor = fold(g, g.new_empty((*g.shape[:2], *size)), (1, 1, 1, 1))
         return out
 
+    def _arranged(self, z: torch.Tensor) -> torch.Tensor:
+        return z.contiguous(memory_format=feature_format(self.dtype, self.device))
 
-def _convolution_input(size: tuple[int, ...], weight: torch.Tensor, g: torch.Tensor, padding: int) -> torch.Tensor:
-    """Gradient of a convolution with respect to its input, which is not needed for it."""
-    out: torch.Tensor = conv2d_input(size, weight, g, padding=padding)  # type: ignore[no-untyped-call]  # PyTorch's gap
-    return out
+    def _prepared(self, size: tuple[int, int]) -> dict[str, Convolution]:
+        """The convolutions, packed at the first call for pictures of the size of then."""
+        if not self._convolutions:
+            for layer in self.plan:
+                if layer.kind == "conv":
+                    weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
+                    self._convolutions[layer.name] = Convolution(weight, bias, size, self._padding_of(layer))
+                elif layer.kind == "pool":
+                    size = (max(1, size[0] // 2), max(1, size[1] // 2))
+        return self._convolutions
 
-
-def _unpool(g: torch.Tensor, indices: torch.Tensor, before: torch.Size) -> torch.Tensor:
-    """Reverse of 2×2 max pooling: each value goes back to where the maximum was; the windows do not overlap."""
-    out = g.new_zeros(before).flatten(2)
-    return out.scatter_(2, indices.flatten(2), g.flatten(2)).view(before)
+    def _apply(self, *args: Any, **kwargs: Any) -> VGG:
+        # Moved, or changed in precision: what was packed belongs to the weights of before.
+        self._convolutions.clear()
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # PyTorch's gap
+        return self
 
 
 @functools.lru_cache(maxsize=2)

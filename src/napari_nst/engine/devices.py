@@ -17,6 +17,7 @@ __all__ = [
     "cpu_threads",
     "describe_device",
     "free_memory",
+    "has_bfloat16",
     "memory_needed",
     "resolve_device",
     "resolve_dtypes",
@@ -49,8 +50,23 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device itself multiplies in bfloat16: AVX-512 BF16 or AMX, or CUDA from Ampere on.
+
+    Other processors imitate it and are slower than in float32; Apple's MPS lacks some operations.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # PyTorch's gap
+        return False
+    flags = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(flag is not None and flag() for flag in flags)
+
+
 def resolve_dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
     """Precision of the convolutions and of the pixels, losses and Gram matrices.
+
+    "auto" is bfloat16 where the device has it (see :func:`has_bfloat16`), else float32.
 
     Raises
     ------
@@ -61,12 +77,10 @@ def resolve_dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, t
         if device.type == "mps":
             raise ParameterError("precision: Apple MPS has no float64; choose float32, or the device cpu.")
         return torch.float64, torch.float64
-    if precision == "bfloat16":
-        old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
-        if device.type == "mps" or old:
-            raise ParameterError(f"precision: {describe_device(device)} has no bfloat16; choose float32 or auto.")
-        return torch.bfloat16, torch.float32
-    return torch.float32, torch.float32
+    if precision == "bfloat16" and not has_bfloat16(device):
+        raise ParameterError(f"precision: {describe_device(device)} has no bfloat16; choose float32 or auto.")
+    narrow = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    return torch.bfloat16 if narrow else torch.float32, torch.float32
 
 
 def describe_device(device: torch.device) -> str:
@@ -114,6 +128,7 @@ def memory_needed(
     channels : int
         1 or 3.
     """
+    # "auto" may turn out as bfloat16, which needs half.
     size = {"float64": 8, "bfloat16": 2}.get(parameters.precision, 4)
     kept = content = indices = 0.0
     area = 1.0

@@ -1,7 +1,7 @@
 """Content, style and total-variation losses: their values and their gradients in closed form.
 
 All functions take features of one layer as (N, C, H, W) and treat the N pictures apart: values have shape (N,).
-They compute in the features' precision, float32 at least.
+Values and Gram matrices are float32 at least; gradients have the features' precision.
 """
 
 from __future__ import annotations
@@ -10,11 +10,55 @@ from dataclasses import dataclass
 
 from napari_nst.engine._torch import torch
 
-__all__ = ["GramStatistics", "content_loss", "gram_scale", "style_loss", "total_variation"]
+__all__ = [
+    "GramStatistics",
+    "content_loss",
+    "content_residual",
+    "gram_scale",
+    "style_gradient",
+    "style_loss",
+    "style_slope",
+    "total_variation",
+]
 
 
-def _weighted(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return features if mask is None else features * mask
+#: In bfloat16, stretches of so many positions per channel are summed apart; with fewer stretches, in float32 at once.
+_PART, _FEWEST_PARTS = 16, 4
+
+
+def _rows(features: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) as (N, positions, C); no copy where the channels lie last in memory."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    """At least float32: sums of many squares need it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _weights(mask: torch.Tensor) -> torch.Tensor:
+    """(1 or N, 1, H, W) as (1 or N, positions, 1)."""
+    return mask.flatten(2).transpose(1, 2)
+
+
+def _gram(weighted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Σₚ aₚ bₚᵀ of (N, positions, C) each: (N, C, C), float32 at least."""
+    n, positions, channels = rows.shape
+    parts = positions // (_PART * channels)
+    if rows.dtype != torch.bfloat16 or parts < _FEWEST_PARTS:
+        return torch.bmm(_wide(weighted).transpose(1, 2), _wide(rows))
+    # A CPU multiplies bfloat16 many times faster, with sums in float32, but rounds each product matrix on leaving it.
+    # Over many short stretches that rounding averages out.
+    cut = positions // parts * parts
+
+    def stretches(x: torch.Tensor) -> torch.Tensor:
+        return x[:, :cut].reshape(n * parts, cut // parts, channels)
+
+    products = torch.bmm(stretches(weighted).transpose(1, 2), stretches(rows))
+    total = products.view(n, parts, channels, channels).sum(1, dtype=torch.float32)
+    if cut < positions:
+        total += torch.bmm(_wide(weighted[:, cut:]).transpose(1, 2), _wide(rows[:, cut:]))
+    return total
 
 
 @dataclass
@@ -36,13 +80,13 @@ class GramStatistics:
 
     def update(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> GramStatistics:
         """Add the positions of `features` (N, C, H, W), weighted by `mask` (1 or N, 1, H, W) in [0, 1]."""
-        flat = features.flatten(2)
+        rows = _rows(features)
+        weighted = rows if mask is None else rows * _weights(mask).to(rows.dtype)
+        total = _gram(weighted, rows)
         if mask is None:
-            total = torch.bmm(flat, flat.transpose(1, 2))
-            positions = flat.new_full((flat.shape[0],), float(flat.shape[2]))
+            positions = total.new_full((rows.shape[0],), float(rows.shape[1]))
         else:
-            total = torch.bmm(_weighted(features, mask).flatten(2), flat.transpose(1, 2))
-            positions = mask.flatten(1).sum(1).expand(flat.shape[0]).to(flat.dtype)
+            positions = mask.flatten(1).sum(1).expand(rows.shape[0]).to(total.dtype)
         self.total = total if self.total is None else self.total + total
         self.positions = positions if self.positions is None else self.positions + positions
         return self
@@ -74,44 +118,94 @@ def gram_scale(gram: str, positions: torch.Tensor, reference: torch.Tensor | Non
     return torch.ones_like(positions)
 
 
-def style_loss(
-    features: torch.Tensor, target: torch.Tensor, gram: str, mask: torch.Tensor | None = None
+def style_slope(
+    statistics: GramStatistics, target: torch.Tensor, gram: str, weight: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared difference of Gram matrices, L = mean((s Σ m f fᵀ - S)²), and its gradient.
+    """Mean squared difference of Gram matrices, L = mean((s Σ m f fᵀ - S)²), and what its gradient is made of.
 
     Parameters
     ----------
-    features : torch.Tensor
-        (N, C, H, W).
+    statistics : GramStatistics
+        Σ m f fᵀ over all positions of the picture, in one piece or summed over tiles.
     target : torch.Tensor
         Gram matrices S of the style, (1 or N, C, C), scaled already.
     gram : {"sum", "matched", "mean"}
-        How the Gram matrices of `features` are scaled (s above): 1 or, for "mean", one over the positions.
-    mask : torch.Tensor, optional
-        (1 or N, 1, H, W) weights of the positions.
+        How the Gram matrices are scaled (s above): 1 or, for "mean", one over the positions.
+    weight : float
+        Factor of the slope; the value is without it.
 
     Returns
     -------
     value : torch.Tensor
         (N,).
-    gradient : torch.Tensor
-        dL/dF = 4 s / C² (G - S) F m, shape of `features`.  (G is symmetric; Gatys et al. 2016, equation 6.)
+    slope : torch.Tensor
+        4 s / C² (G - S), (N, C, C), symmetric: the gradient is slope · F m (Gatys et al. 2016, equation 6).
     """
-    statistics = GramStatistics().update(features, mask)
-    assert statistics.positions is not None  # update() has just set it
+    assert statistics.positions is not None  # there is nothing to compare before the first update()
     scale = gram_scale("mean" if gram == "mean" else "sum", statistics.positions)
     difference = statistics.compute(scale) - target
     entries = difference.shape[-1] ** 2
-    # Scaled before the product: C × C values instead of C × H × W.
-    slope = difference * (4.0 / entries * scale).view(-1, 1, 1)
-    gradient = torch.bmm(slope, features.flatten(2)).view_as(features)
-    return difference.square().sum((1, 2)) / entries, _weighted(gradient, mask)
+    slope = difference * (4.0 * weight / entries * scale).view(-1, 1, 1)
+    return difference.square().sum((1, 2)) / entries, slope
 
 
-def content_loss(
+def style_gradient(
+    features: torch.Tensor,
+    slope: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    plus: tuple[torch.Tensor, float] | None = None,
+) -> torch.Tensor:
+    """Gradient of the style loss with respect to features, given its slope.
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (N, C, H, W).
+    slope : torch.Tensor
+        (N, C, C), from :func:`style_slope`.
+    mask : torch.Tensor, optional
+        (1 or N, 1, H, W) weights of the positions.
+    plus : tuple of torch.Tensor and float, optional
+        Another gradient, of the shape of `features`, to be added after multiplication by the number.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape and dtype of `features`.
+    """
+    rows, slope = _rows(features), slope.to(features.dtype)
+    if mask is not None:
+        rows = rows * _weights(mask).to(rows.dtype)
+    out = torch.bmm(rows, slope) if plus is None else torch.baddbmm(_rows(plus[0]), rows, slope, beta=plus[1])
+    return out.transpose(1, 2).view(features.shape)
+
+
+def style_loss(
+    features: torch.Tensor,
+    target: torch.Tensor,
+    gram: str,
+    mask: torch.Tensor | None = None,
+    *,
+    weight: float = 1.0,
+    plus: tuple[torch.Tensor, float] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Style loss of pictures in one piece: see :func:`style_slope` and :func:`style_gradient`.
+
+    Returns
+    -------
+    value : torch.Tensor
+        (N,), without `weight`.
+    gradient : torch.Tensor
+        weight · dL/dF = weight · 4 s / C² (G - S) F m, and `plus`; shape and dtype of `features`.
+    """
+    value, slope = style_slope(GramStatistics().update(features, mask), target, gram, weight)
+    return value, style_gradient(features, slope, mask, plus)
+
+
+def content_residual(
     features: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared difference of features and its gradient, over the positions that `mask` leaves.
+    """Sum of squared differences of features, Σ m (F - P)², and what its gradient is made of.
 
     Parameters
     ----------
@@ -122,18 +216,49 @@ def content_loss(
 
     Returns
     -------
-    value : torch.Tensor
-        (N,).
-    gradient : torch.Tensor
-        2 (F - P) m / (C Σ m), shape of `features`.
+    squares : torch.Tensor
+        (N,), float32 at least.
+    residual : torch.Tensor
+        m (F - P), half the gradient of the sum; shape and dtype of `features`.
     """
     difference = features - target
+    residual = difference if mask is None else difference * mask.to(difference.dtype)
+    if difference.dtype == torch.bfloat16:
+        # Position by position first: the rounding of so many lengths averages out, and no wide copy is made.
+        rows = _rows(difference)
+        lengths = torch.linalg.vector_norm(rows, dim=2, keepdim=True).float().square()
+        return (lengths if mask is None else lengths * _weights(mask)).sum((1, 2)), residual
+    return (residual * difference).sum((1, 2, 3)), residual
+
+
+def content_loss(
+    features: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None, *, weight: float = 1.0
+) -> tuple[torch.Tensor, tuple[torch.Tensor, float]]:
+    """Mean squared difference of features and its gradient, over the positions that `mask` leaves.
+
+    Parameters
+    ----------
+    features, target : torch.Tensor
+        (N, C, H, W).
+    mask : torch.Tensor, optional
+        (1 or N, 1, H, W) weights of the positions.
+    weight : float
+        Factor of the gradient; the value is without it.
+
+    Returns
+    -------
+    value : torch.Tensor
+        (N,).
+    gradient : tuple of torch.Tensor and float
+        weight · 2 (F - P) m / (C Σ m) as a tensor of the shape and dtype of `features` and a number to multiply it by:
+        whoever adds it to another gradient multiplies on the way.
+    """
+    squares, residual = content_residual(features, target, mask)
     if mask is None:
-        entries = float(difference[0].numel())
-        return difference.square().sum((1, 2, 3)) / entries, difference * (2.0 / entries)
-    weighted = difference * mask
-    count = mask.flatten(1).sum(1).view(-1, 1, 1, 1) * features.shape[1]
-    return (weighted * difference).sum((1, 2, 3)) / count.flatten(), weighted * (2.0 / count)
+        entries = float(features[0].numel())
+        return squares / entries, (residual, 2.0 * weight / entries)
+    count = mask.flatten(1).sum(1) * features.shape[1]
+    return squares / count, (residual * (2.0 / count).view(-1, 1, 1, 1).to(residual.dtype), weight)
 
 
 def total_variation(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -87,10 +87,9 @@ class Objective:
             name: None if target_mask is None else mask_at(target_mask, (f.shape[-2], f.shape[-1]))
             for name, f in features.items()
         }
-        self._content = {name: features[name].to(self._dtype) for name in p.content_layers}
+        self._content = {name: features[name] for name in p.content_layers}
         positions = {
-            name: GramStatistics().update(features[name].to(self._dtype), self._masks[name]).positions
-            for name in p.style_layers
+            name: GramStatistics().update(features[name], self._masks[name]).positions for name in p.style_layers
         }
         del features
         self._grams = {}
@@ -98,7 +97,7 @@ class Objective:
             if name not in self._style_weights:
                 continue
             at = None if style_mask is None else mask_at(style_mask, (f.shape[-2], f.shape[-1]))
-            statistics = GramStatistics().update(f.to(self._dtype), at)
+            statistics = GramStatistics().update(f, at)
             if statistics.positions is None or not bool((statistics.positions > 0).all()):
                 raise ImageError(f"The mask leaves no position of the style at layer {name}; enlarge the mask.")
             self._grams[name] = statistics.compute(gram_scale(p.gram, statistics.positions, positions[name]))
@@ -109,23 +108,25 @@ class Objective:
         trace = self.network.record(x)
         style = content = torch.zeros(x.shape[0], dtype=self._dtype, device=x.device)
         gradients: dict[str, torch.Tensor] = {}
-        for name, raw in trace.features.items():
-            features, entering = raw.to(self._dtype), None
+        for name, features in trace.features.items():
+            mask = self._masks[name]
+            entering: tuple[torch.Tensor, float] | None = None
             if name in self._content_weights:
                 weight = self._content_weights[name]
-                value, slope = content_loss(features, self._content[name], self._masks[name])
+                value, residual = content_loss(features, self._content[name], mask, weight=p.alpha * weight)
                 content = content + weight * value
-                if p.alpha * weight:
-                    entering = slope.mul_(p.alpha * weight)
+                entering = residual if p.alpha * weight else None
             if name in self._style_weights:
                 weight = self._style_weights[name]
-                value, slope = style_loss(features, self._grams[name], p.gram, self._masks[name])
+                slope_weight = p.beta * weight
+                value, gradient = style_loss(
+                    features, self._grams[name], p.gram, mask, weight=slope_weight, plus=entering
+                )
                 style = style + weight * value
-                if p.beta * weight:
-                    slope = slope.mul_(p.beta * weight)
-                    entering = slope if entering is None else entering.add_(slope)
+                if slope_weight:
+                    gradients[name], entering = gradient, None
             if entering is not None:
-                gradients[name] = entering
+                gradients[name] = entering[0].mul_(entering[1])
         total = p.alpha * content + p.beta * style
         gradient = self.network.gradient(trace, gradients).to(x.dtype) if gradients else torch.zeros_like(x)
         if p.tv_weight:
