@@ -18,7 +18,25 @@ from napari_nst.engine.layers import DOCUMENTED_LAYERS, Layer, check_layers, lay
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
 
-__all__ = ["VGG", "Trace"]
+__all__ = ["VGG", "Part", "Trace"]
+
+
+class Part(NamedTuple):
+    """A rectangle of a picture, in pixels.
+
+    Attributes
+    ----------
+    rows, columns : range
+        Of step 1.
+    """
+
+    rows: range
+    columns: range
+
+    def of(self, z: torch.Tensor, pools: int = 0) -> torch.Tensor:
+        """The positions of `z` (N, C, H, W) behind so many poolings that lie in the rectangle; a view."""
+        rows, columns = (slice(side.start >> pools, side.stop >> pools) for side in self)
+        return z[..., rows, columns]
 
 
 class Pooled(NamedTuple):
@@ -121,6 +139,11 @@ class VGG(torch.nn.Module):
         return self.get_buffer("conv1_1_bias").dtype
 
     @property
+    def normalises(self) -> bool:
+        """Whether the picture is normalised on entering."""
+        return self._scale is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the network lies."""
         return self.get_buffer("conv1_1_bias").device
@@ -148,14 +171,25 @@ class VGG(torch.nn.Module):
         return [found[name] for name in self.layers]
 
     @torch.no_grad()
-    def record(self, x: torch.Tensor) -> Trace:
-        """The same pass, keeping what :meth:`gradient` needs and no autograd graph."""
-        with self._exact():
-            return self._record(self._arranged(self._enter(x)))
+    def record(self, x: torch.Tensor, part: Part | None = None) -> Trace:
+        """The same pass, keeping what :meth:`gradient` needs and no autograd graph.
 
-    def _record(self, z: torch.Tensor) -> Trace:
-        trace, wanted = Trace((z.shape[-2], z.shape[-1])), set(self.layers)
-        convolutions, rectified = self._prepared(trace.size), False
+        Of a tile with a halo only the `part` need be kept, in pixels of the tile: bounds that are no border of the tile
+        must be multiples of 2 to the number of poolings.  The reverse pass then is that of the part.
+        """
+        with self._exact():
+            return self._record(self._arranged(self._enter(x)), part)
+
+    @torch.no_grad()
+    def features(self, x: torch.Tensor, part: Part | None = None) -> dict[str, torch.Tensor]:
+        """The features of :meth:`record` alone: nothing is kept for a reverse pass."""
+        with self._exact():
+            return self._record(self._arranged(self._enter(x)), part, reverse=False).features
+
+    def _record(self, z: torch.Tensor, part: Part | None = None, reverse: bool = True) -> Trace:
+        size = (z.shape[-2], z.shape[-1])
+        trace, wanted = Trace(size if part is None else (len(part.rows), len(part.columns))), set(self.layers)
+        convolutions, rectified, pools = self._prepared(size), False, 0
         for layer, behind in zip(self.plan, [*self.plan[1:], None], strict=True):
             if layer.kind == "conv":
                 # With the ReLU in one go, unless the convolution's own output is wanted too, or is the last.
@@ -163,13 +197,24 @@ class VGG(torch.nn.Module):
                 z = convolutions[layer.name].forward(self._bordered(layer, z), relu=rectified)
             elif layer.kind == "relu":
                 z = z if rectified else F.relu(z)
-                trace.rectified.append(z)
             else:
-                before = z
-                z, indices = max_pool(z)
-                trace.pooled.append(Pooled(before, z, indices))
-            if layer.name in wanted:
-                trace.features[layer.name] = z
+                pools += 1
+                if not reverse:
+                    z = F.max_pool2d(z, 2)
+                elif part is None:
+                    before = z
+                    z, indices = max_pool(z)
+                    trace.pooled.append(Pooled(before, z, indices))
+                else:
+                    # Indices count within what is kept.
+                    trace.pooled.append(Pooled(trace.rectified[-1], *max_pool(trace.rectified[-1])))
+                    z = F.max_pool2d(z, 2)
+            if layer.name in wanted or (reverse and layer.kind == "relu"):
+                kept = z if part is None else self._arranged(part.of(z, pools))
+                if reverse and layer.kind == "relu":
+                    trace.rectified.append(kept)
+                if layer.name in wanted:
+                    trace.features[layer.name] = kept
         return trace
 
     @torch.no_grad()
