@@ -72,7 +72,7 @@ class Prepared:
 
     def render_now(self, progress: Progress) -> Array:
         """The plane as it is at a step."""
-        low, high = progress.optimization.bounds
+        low, high = progress.bounds
         start = self.picture.target.to(progress.image.dtype).double()
         return self._apply((progress.image.cpu().double().clamp(low, high) - start)[0].numpy())
 

@@ -83,13 +83,18 @@ class GramStatistics:
         rows = _rows(features)
         weighted = rows if mask is None else rows * _weights(mask).to(rows.dtype)
         total = _gram(weighted, rows)
-        if mask is None:
-            positions = total.new_full((rows.shape[0],), float(rows.shape[1]))
-        else:
-            positions = mask.flatten(1).sum(1).expand(rows.shape[0]).to(total.dtype)
+        positions = self.positions_of(features, mask)
         self.total = total if self.total is None else self.total + total
         self.positions = positions if self.positions is None else self.positions + positions
         return self
+
+    @staticmethod
+    def positions_of(features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Σₚ mₚ of one update, (N,), float32 at least."""
+        n, dtype = features.shape[0], torch.promote_types(features.dtype, torch.float32)
+        if mask is None:
+            return features.new_full((n,), float(features[0, 0].numel()), dtype=dtype)
+        return mask.flatten(1).sum(1).expand(n).to(dtype)
 
     def compute(self, scale: torch.Tensor) -> torch.Tensor:
         """The Gram matrices (N, C, C), multiplied by `scale` (N,)."""

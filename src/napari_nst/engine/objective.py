@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple
 
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.backbone import VGG, shared_backbone
+from napari_nst.engine.kernels import feature_format
 from napari_nst.engine.losses import GramStatistics, content_loss, gram_scale, style_loss, total_variation
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.weights import load_weights
 from napari_nst.errors import ImageError
 
-__all__ = ["Evaluation", "Objective", "mask_at", "network_for"]
+__all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "mask_at", "network_for"]
 
 
 class Evaluation(NamedTuple):
@@ -50,8 +56,107 @@ def _per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str,
     return dict(zip(layers, weights or (1.0,) * len(layers), strict=True))
 
 
+@dataclass(frozen=True)
+class StyleTarget:
+    """What is asked of a picture's style: sums from which the Gram matrices of one or more styles are made.
+
+    Attributes
+    ----------
+    statistics : dict
+        Layer name to Gram sums, (N, C, C) for N styles.
+    """
+
+    statistics: dict[str, GramStatistics]
+
+    @classmethod
+    def of(
+        cls, network: VGG, style: torch.Tensor, layers: Sequence[str], mask: torch.Tensor | None = None
+    ) -> StyleTarget:
+        """Of pictures (N, channels, H, W) in [0, 1], with a mask (1 or N, 1, H, W) or without.
+
+        Raises
+        ------
+        ImageError
+            When the mask leaves no position of a layer.
+        """
+        found, features = {}, network.record(style).features
+        for name in layers:
+            f = features[name]
+            at = None if mask is None else mask_at(mask, (f.shape[-2], f.shape[-1]))
+            found[name] = statistics = GramStatistics().update(f, at)
+            if statistics.positions is None or not bool((statistics.positions > 0).all()):
+                raise ImageError(f"The mask leaves no position of the style at layer {name}; enlarge the mask.")
+        return cls(found)
+
+    @classmethod
+    def stacked(cls, targets: Sequence[StyleTarget]) -> StyleTarget:
+        """Several styles, one for each picture of a batch."""
+        if len(targets) == 1:
+            return targets[0]
+        return cls(
+            {
+                name: GramStatistics(*(torch.cat(parts) for parts in zip(*_sums(targets, name), strict=True)))
+                for name in targets[0].statistics
+            }
+        )
+
+
+def _sums(targets: Sequence[StyleTarget], name: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    pairs = ((t.statistics[name].total, t.statistics[name].positions) for t in targets)
+    return [(total, positions) for total, positions in pairs if total is not None and positions is not None]
+
+
+class StyleCache:
+    """The style targets made last: one style for many patches is passed through the network once.
+
+    Parameters
+    ----------
+    size : int
+        How many to keep; each takes about 2.4 MB with the layers of "documented".
+    """
+
+    def __init__(self, size: int = 32) -> None:
+        self._size, self._kept, self._lock = size, OrderedDict[tuple[object, ...], StyleTarget](), Lock()
+
+    def get(self, network: VGG, style: torch.Tensor, layers: Sequence[str], mask: torch.Tensor | None) -> StyleTarget:
+        """The target of this style, made now or before.
+
+        Known by the weights, by how the network is fed, by layers, device, precision and number of threads (on all of
+        which the last bit depends), and by the SHA-256 of the picture and of its mask.
+        """
+        key = (
+            *(network.weight_set.sha256, network.normalises, network.padding, network.channels, network.dtype),
+            *(tuple(layers), network.device, torch.get_num_threads(), _digest(style), _digest(mask)),
+        )
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = StyleTarget.of(network, style, layers, mask)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+
+
+#: Of this process.
+STYLES = StyleCache()
+
+
+def _digest(x: torch.Tensor | None) -> tuple[tuple[int, ...], str] | None:
+    if x is None:
+        return None
+    return tuple(x.shape), hashlib.sha256(x.detach().cpu().contiguous().numpy().data).hexdigest()
+
+
 class Objective:
-    """Content, style and total variation of a picture, against targets that are computed once.
+    """Content, style and total variation of pictures, against targets that are computed once.
 
     Parameters
     ----------
@@ -59,19 +164,22 @@ class Objective:
         With all layers that `parameters` name.
     target : torch.Tensor
         (N, channels, H, W) in [0, 1]: its features are the content.
-    style : torch.Tensor
-        (1 or N, channels, H', W') in [0, 1]: its Gram matrices are the style.
+    style : torch.Tensor or StyleTarget
+        (1 or N, channels, H', W') in [0, 1]: its Gram matrices are the style; or their sums, made before.
     parameters : StyleTransferParameters
         Layers, weights of the losses, kind of Gram matrix.
     target_mask, style_mask : torch.Tensor, optional
-        (1, 1, H, W) and (1, 1, H', W'), 1 where pixels count and 0 where they are kept out of all statistics.
+        (1 or N, 1, H, W) and (1 or N, 1, H', W'), 1 where pixels count and 0 where they are kept out of all statistics.
     """
+
+    #: No evaluation waits for the device: it can be recorded as a CUDA graph.
+    graphable = True
 
     def __init__(
         self,
         network: VGG,
         target: torch.Tensor,
-        style: torch.Tensor,
+        style: torch.Tensor | StyleTarget,
         parameters: StyleTransferParameters,
         target_mask: torch.Tensor | None = None,
         style_mask: torch.Tensor | None = None,
@@ -88,19 +196,20 @@ class Objective:
             for name, f in features.items()
         }
         self._content = {name: features[name] for name in p.content_layers}
-        positions = {
-            name: GramStatistics().update(features[name], self._masks[name]).positions for name in p.style_layers
-        }
-        del features
+        if not isinstance(style, StyleTarget):
+            style = StyleTarget.of(network, style, p.style_layers, style_mask)
         self._grams = {}
-        for name, f in network.record(style).features.items():
-            if name not in self._style_weights:
-                continue
-            at = None if style_mask is None else mask_at(style_mask, (f.shape[-2], f.shape[-1]))
-            statistics = GramStatistics().update(f, at)
-            if statistics.positions is None or not bool((statistics.positions > 0).all()):
-                raise ImageError(f"The mask leaves no position of the style at layer {name}; enlarge the mask.")
-            self._grams[name] = statistics.compute(gram_scale(p.gram, statistics.positions, positions[name]))
+        for name, statistics in style.statistics.items():
+            assert statistics.positions is not None  # a StyleTarget has seen its style
+            positions = GramStatistics.positions_of(features[name], self._masks[name])
+            self._grams[name] = statistics.compute(gram_scale(p.gram, statistics.positions, positions))
+
+    def keep(self, indices: torch.Tensor) -> None:
+        """Go on with these pictures alone."""
+        order = feature_format(self.network.dtype, self.network.device)
+        self._content = {k: t[indices].contiguous(memory_format=order) for k, t in self._content.items()}
+        self._grams = {k: t[indices] if len(t) > 1 else t for k, t in self._grams.items()}
+        self._masks = {k: m if m is None or len(m) == 1 else m[indices] for k, m in self._masks.items()}
 
     def evaluate(self, x: torch.Tensor) -> Evaluation:
         """Losses and gradient at `x` (N, channels, H, W)."""

@@ -122,6 +122,14 @@ class StyleTransferParameters(Described):
         minimum=0,
         maximum=1024,
     )
+    batch: int = setting(
+        0,
+        "Pictures at once",
+        "How many pictures of a list, or planes of a stack, are optimised side by side. 0 chooses: as many as fit a GPU's "
+        "memory (64 at most); on a CPU 2 small pictures of a list, and the planes of a stack one by one.",
+        minimum=0,
+        maximum=4096,
+    )
     weights: str = setting(
         _DOCUMENTED["weights"],
         "Network weights",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from napari_nst.engine._torch import torch
+from napari_nst.engine.backbone import VGG
 from napari_nst.engine.devices import (
     cpu_threads,
     describe_device,
@@ -17,12 +19,22 @@ from napari_nst.engine.devices import (
     resolve_device,
     resolve_dtypes,
 )
-from napari_nst.engine.objective import Objective, network_for
+from napari_nst.engine.objective import STYLES, Objective, network_for
 from napari_nst.engine.optimization import Cancel, Optimization, Progress
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, StyleTransferWarning
 
-__all__ = ["Outcome", "Picture", "check_memory", "optimize"]
+__all__ = [
+    "Outcome",
+    "Picture",
+    "bounds_of",
+    "check_memory",
+    "description",
+    "engine_errors",
+    "optimize",
+    "release",
+    "start_of",
+]
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def optimize(
             raise
         reason = str(error)
     # Outside the handler: the exception's traceback holds the tensors of the failed run.
-    _release(device)
+    release(device)
     warnings.warn(f"{reason} Going on on the CPU, from the start: this is slower.", StyleTransferWarning, stacklevel=2)
     outcome = yield from _on_device(picture, parameters, torch.device("cpu"), cancel)
     outcome.used["fallback"] = reason
@@ -108,9 +120,15 @@ def optimize(
 def _on_device(
     picture: Picture, p: StyleTransferParameters, device: torch.device, cancel: Cancel | None
 ) -> Generator[Progress, None, Outcome]:
+    with engine_errors(device), cpu_threads(p.threads) as threads:
+        return (yield from _run(picture, p, device, threads, cancel))
+
+
+@contextlib.contextmanager
+def engine_errors(device: torch.device) -> Iterator[None]:
+    """What PyTorch raises inside, as this package's errors."""
     try:
-        with cpu_threads(p.threads) as threads:
-            return (yield from _run(picture, p, device, threads, cancel))
+        yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(f"{describe_device(device)} ran out of memory ({_first_line(error)}).") from None
     except RuntimeError as error:
@@ -138,22 +156,11 @@ def _run(
     target, style = picture.target.to(dtype).to(device), picture.style.to(dtype).to(device)
     target_mask, style_mask = move(picture.target_mask), move(picture.style_mask)
     network = network_for(p, target.shape[1], device, compute_dtype)
-    objective = Objective(network, target, style, p, target_mask, style_mask)
-    bounds = (min(0.0, float(target.min())), max(1.0, float(target.max())))
-    if picture.start is not None:
-        start = picture.start.to(dtype).to(device).clamp(*bounds)
-    else:
-        start = target if p.init == "target" else _noise_like(target, target_mask, p.seed)
+    objective = Objective(network, target, STYLES.get(network, style, p.style_layers, style_mask), p, target_mask)
+    bounds = bounds_of(target)
+    start = start_of(picture, target, target_mask, p, bounds)
     run = Optimization(objective, start, p, bounds, target_mask, cancel)
-    used: dict[str, object] = {
-        "device": str(device),
-        "device_name": describe_device(device),
-        "precision": str(compute_dtype).removeprefix("torch."),
-        "threads": threads,
-        "weights": network.weight_set.name,
-        "weights_sha256": network.weight_set.sha256,
-        "weights_convention": network.weight_set.convention,
-    }
+    used = description(network, device, compute_dtype, threads)
 
     def outcome(image: torch.Tensor, stopped: str) -> Outcome:
         return Outcome(
@@ -170,6 +177,37 @@ def _run(
         error.partial = outcome(run.last_good, "diverged")
         raise
     return outcome(run.image, run.stopped)
+
+
+def bounds_of(target: torch.Tensor) -> tuple[float, float]:
+    """The value range of a picture: [0, 1], unless values of the target lie beyond."""
+    return min(0.0, float(target.min())), max(1.0, float(target.max()))
+
+
+def start_of(
+    picture: Picture,
+    target: torch.Tensor,
+    mask: torch.Tensor | None,
+    p: StyleTransferParameters,
+    bounds: tuple[float, float],
+) -> torch.Tensor:
+    """Where the pixels start; `target` and `mask` are the picture's on the device."""
+    if picture.start is not None:
+        return picture.start.to(target.dtype).to(target.device).clamp(*bounds)
+    return target if p.init == "target" else _noise_like(target, mask, p.seed)
+
+
+def description(network: VGG, device: torch.device, compute: torch.dtype, threads: int) -> dict[str, object]:
+    """What is really used, for the record."""
+    return {
+        "device": str(device),
+        "device_name": describe_device(device),
+        "precision": str(compute).removeprefix("torch."),
+        "threads": threads,
+        "weights": network.weight_set.name,
+        "weights_sha256": network.weight_set.sha256,
+        "weights_convention": network.weight_set.convention,
+    }
 
 
 def _noise_like(target: torch.Tensor, mask: torch.Tensor | None, seed: int) -> torch.Tensor:
@@ -234,7 +272,8 @@ def _check_memory(
     )
 
 
-def _release(device: torch.device) -> None:
+def release(device: torch.device) -> None:
+    """Give memory back that nothing holds any more."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
