@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["DOCUMENTED_LAYERS", "LAYERS", "Layer", "check_layers", "layers_up_to", "pools_before"]
+__all__ = ["DOCUMENTED_LAYERS", "LAYERS", "Layer", "check_layers", "layers_up_to", "pools_before", "reach_of"]
 
 Kind = Literal["conv", "relu", "pool"]
 
@@ -85,3 +85,21 @@ def layers_up_to(names: Iterable[str]) -> list[Layer]:
 def pools_before(names: Iterable[str]) -> int:
     """How many poolings the deepest of `names` lies behind: each halves height and width, rounding down."""
     return sum(layer.kind == "pool" for layer in layers_up_to(names))
+
+
+def reach_of(names: Iterable[str]) -> int:
+    """How far, in pixels, the deepest of `names` looks beyond the square of pixels that a position of its stands for.
+
+    Behind k poolings that square has 2ᵏ pixels a side, and the result is rounded up to a multiple of it: for conv5_1,
+    whose positions depend on 156 × 156 pixels, 70 on each side of 16, it is 80.  A pixel's gradient comes from positions
+    no further away than that.
+    """
+    low = high = 0
+    names = tuple(names)
+    for layer in reversed(layers_up_to(names)):
+        if layer.kind == "conv":
+            low, high = low - 1, high + 1
+        elif layer.kind == "pool":
+            low, high = 2 * low, 2 * high + 1
+    square: int = 2 ** pools_before(names)
+    return -(-max(-low, high - square + 1) // square) * square
