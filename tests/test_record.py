@@ -9,6 +9,7 @@ import torch
 
 import napari_nst
 from napari_nst import StyleTransferParameters, arguments_from, transfer_style
+from napari_nst.engine.devices import has_bfloat16
 from napari_nst.engine.weights import EMBEDDED_SHA256
 from napari_nst.errors import ParameterError
 from napari_nst.record import KEY, versions
@@ -92,7 +93,7 @@ def test_the_record_says_how_the_result_was_made(pictures):
     used = found["used"]
     assert used["device"] == "cpu"
     assert used["threads"] == 1
-    assert used["precision"] == "float32"
+    assert used["precision"] == ("bfloat16" if has_bfloat16(torch.device("cpu")) else "float32")
     assert used["weights"] == "embedded"
     assert used["weights_sha256"] == EMBEDDED_SHA256
     assert used["channels"] == 1

@@ -1,0 +1,390 @@
+"""One call of transfer_style, or several side by side: what was asked, what is done so far, and the record of both."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from napari_nst.engine.batching import Ended, batch_size, optimize_together
+from napari_nst.engine.devices import resolve_device
+from napari_nst.engine.optimization import Cancel, Progress, as_cancel
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.running import Outcome
+from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
+from napari_nst.images.masks import check_mask, pack_mask
+from napari_nst.images.planes import Planes
+from napari_nst.preparation import Prepared, Preparer, resampling
+from napari_nst.record import KEY, versions
+
+__all__ = ["Losses", "StyleTransfer", "Transfer", "TransferProgress", "steps_of_all"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class Losses(NamedTuple):
+    """Losses of every step, 1-D float64 arrays of equal length; of a stack, plane after plane."""
+
+    style: Array
+    original: Array
+    total: Array
+
+
+@dataclass(frozen=True)
+class StyleTransfer:
+    """The result of a style transfer.
+
+    Attributes
+    ----------
+    image : ndarray
+        Shape, dtype and value range of the target.
+    losses : Losses
+        Style, content ("original") and total loss of every step.
+    metadata : dict
+        JSON-able record; :func:`napari_nst.arguments_from` turns it into the arguments that repeat the run.
+    stopped : {"finished", "converged", "cancelled"}
+        Why it ended ("diverged" in the partial result that a DivergenceError carries).
+    """
+
+    image: Array
+    losses: Losses
+    metadata: dict[str, Any] = field(repr=False)
+    stopped: str
+
+
+@dataclass(frozen=True)
+class TransferProgress:
+    """One finished step of a transfer.
+
+    Attributes
+    ----------
+    step, epoch : int
+        Steps done and steps at most, over all planes.
+    plane, planes : int
+        The plane at work, from 0, and how many there are.
+    index : tuple of int
+        Its index along the leading axes of the target; empty for a single picture.
+    target : int
+        Which target of a list, from 0.  Steps, planes and losses are those of this target.
+    """
+
+    step: int
+    epoch: int
+    plane: int
+    planes: int
+    index: tuple[int, ...]
+    _progress: Progress
+    _render: Callable[[], Array]
+    target: int = 0
+
+    @property
+    def losses(self) -> tuple[float, float, float]:
+        """Style, content and total loss of this step; on a GPU, asking waits for it."""
+        return self._progress.losses
+
+    def image(self) -> Array:
+        """The plane as it is now, in the shape, dtype and value range of the target's plane."""
+        return self._render()
+
+
+class Transfer:
+    """One call of transfer_style, planes and all.
+
+    Parameters
+    ----------
+    target, style : array
+        As :func:`napari_nst.transfer_style` takes them.
+    cancel : Cancel or None
+        Asked before every evaluation.
+    options : dict
+        Its other arguments: mask, style_mask, pixel_size, style_pixel_size, style_value_range, rgb, style_rgb, initial.
+    parameters : dict
+        Fields of StyleTransferParameters.
+    """
+
+    def __init__(
+        self, target: Any, style: Any, cancel: Cancel | None, options: dict[str, Any], parameters: dict[str, Any]
+    ) -> None:
+        self.began, self.started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
+        self.parameters = p = StyleTransferParameters(**parameters)
+        self.cancelled = as_cancel(cancel)
+        self.targets = Planes.of(target, "target", options["rgb"])
+        self.styles = Planes.of(style, "style", options["style_rgb"])
+        if self.styles.stack_shape not in ((), self.targets.stack_shape):
+            raise ImageError(
+                f"The style is a stack of shape {self.styles.stack_shape}, the target is "
+                f"{self.targets.stack_shape or 'a single picture'}: choose one plane of the style, or give a stack of the same "
+                "shape."
+            )
+        self.messages: list[str] = []
+        self.preparer = Preparer(
+            p,
+            self.targets,
+            self.styles,
+            options["mask"],
+            options["style_mask"],
+            options["style_value_range"],
+            resampling(options["pixel_size"], options["style_pixel_size"], p.match_pixel_size),
+            self.warn,
+            options["initial"],
+        )
+        self.arguments = {
+            "mask": _recorded_mask(options["mask"], self.targets),
+            "style_mask": _recorded_mask(options["style_mask"], self.styles),
+            **{name: _listed(value) for name, value in options.items() if "mask" not in name},
+        }
+        self.planes = list(self.targets.indices())
+        self.image = np.empty(self.targets.array.shape, dtype=self.targets.array.dtype)
+        self.losses: list[Array] = []
+        self.notes: list[dict[str, Any]] = []
+        self.used: dict[str, Any] = {}
+        self.error: DivergenceError | None = None
+
+    def warn(self, message: str) -> None:
+        """Tell the user once, and the record."""
+        if message not in self.messages:
+            self.messages.append(message)
+            warnings.warn(message, StyleTransferWarning, stacklevel=2)
+
+    def steps(self) -> Generator[TransferProgress, None, StyleTransfer]:
+        """Run all planes: one by one, or as many side by side as the parameters ask for."""
+        done = 0
+        while done < len(self.planes):
+            numbers = range(done, min(done + self._planes_at_once(), len(self.planes)))
+            jobs = [job for number in numbers if (job := self.job(number)) is not None]
+            going_on = yield from run_jobs(jobs, self.cancelled)
+            done = numbers.stop
+            if not going_on or self.error is not None:
+                self.leave(done)
+                break
+        result = self.finish()
+        if self.error is not None:
+            self.error.partial = result
+            raise self.error
+        return result
+
+    def at_once(self) -> int:
+        """How many planes like these the device takes side by side."""
+        p, factors = self.parameters, self.preparer.factors
+        height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, factors, strict=True))
+        device = resolve_device(p.device)
+        return batch_size(p, self.targets.plane_shape, (height, width), self.preparer.channels, device)
+
+    def _planes_at_once(self) -> int:
+        # On a CPU little is won, and a viewer shows the planes of a stack one after the other.
+        together = self.parameters.batch or resolve_device(self.parameters.device).type == "cuda"
+        return self.at_once() if together and len(self.planes) > 1 else 1
+
+    def job(self, number: int) -> Job | None:
+        """A plane as the engine takes it; None for one of several that cannot be used, of which a warning tells."""
+        index = self.planes[number]
+        plane = self.targets.plane(index)
+        try:
+            prepared = self.preparer.prepare(plane, self.styles.plane(index if self.styles.stack_shape else ()))
+        except ImageError as error:
+            if len(self.planes) == 1:
+                raise
+            # One unusable plane, a black one say, must not cost the others.
+            self.warn(f"Plane {index} is left as it is. {error}")
+            self._add(index, plane, None, "skipped")
+            return None
+        return Job(self, number, prepared)
+
+    def end(self, job: Job, ended: Ended) -> None:
+        """Take over what has become of a plane."""
+        outcome = ended.outcome
+        self._add(self.planes[job.number], job.prepared.render(outcome), outcome, outcome.stopped)
+        self.error = self.error or ended.error
+
+    def leave(self, first: int = 0) -> None:
+        """Leave the planes from `first` on as they are."""
+        for index in self.planes[first:]:
+            self._add(index, self.targets.plane(index), None, "not begun")
+
+    def _add(self, index: tuple[int, ...], plane: Array, outcome: Outcome | None, stopped: str) -> None:
+        self.image[index] = plane
+        steps = 0
+        if outcome is not None:
+            steps = len(outcome.losses)
+            self.losses.append(outcome.losses.numpy())
+            self.used.update(outcome.used)
+            if "fallback" in outcome.used:
+                self.messages.append(f"{outcome.used['fallback']} Went on on the CPU.")
+        self.notes.append({"index": list(index), "steps": steps, "stopped": stopped})
+
+    def finish(self) -> StyleTransfer:
+        """The result, and its record.
+
+        Raises
+        ------
+        ImageError
+            When no plane could be used.
+        """
+        stops = {note["stopped"] for note in self.notes}
+        if stops == {"skipped"}:
+            raise ImageError(f"None of the {len(self.planes)} planes could be used. {self.messages[-1]}")
+        order = ("diverged", "cancelled", "not begun", "finished", "converged")
+        stopped = next(word for word in order if word in stops).replace("not begun", "cancelled")
+        self.notes.sort(key=lambda note: tuple(note["index"]))
+        columns = np.concatenate(self.losses) if self.losses else np.empty((0, 3))
+        found = versions()
+        metadata: dict[str, Any] = {
+            KEY: found["napari-nst"],
+            "parameters": {k: _listed(v) for k, v in self.parameters.asdict().items()},
+            "arguments": self.arguments,
+            "used": {**self.used, **self.preparer.used},
+            "target": _described(self.targets),
+            "style": _described(self.styles),
+            "stopped": stopped,
+            "steps": len(columns),
+            "planes": self.notes,
+            "warnings": self.messages,
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self.began, 3),
+            "versions": found,
+        }
+        return StyleTransfer(self.image, Losses(*(np.ascontiguousarray(c) for c in columns.T)), metadata, stopped)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One plane of one transfer, ready for the engine."""
+
+    transfer: Transfer
+    number: int
+    prepared: Prepared
+    target: int = 0
+
+
+def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferProgress, None, bool]:
+    """Run planes of one size side by side, and give each transfer its own.
+
+    Returns
+    -------
+    bool
+        False when it was cancelled.
+    """
+    if not jobs:
+        return True
+    steps = optimize_together([job.prepared.picture for job in jobs], jobs[0].transfer.parameters, cancel)
+    # Planes of one transfer that are at work together share its count of steps.
+    mates = [[other for other in jobs if other.transfer is job.transfer] for job in jobs]
+    while True:
+        try:
+            now = next(steps)
+        except StopIteration as end:
+            ended: list[Ended] = end.value
+            break
+        job = jobs[now.place]
+        together = mates[now.place]
+        planes = len(job.transfer.planes)
+        yield TransferProgress(
+            together[0].number * now.epoch + (now.step - 1) * len(together) + together.index(job) + 1,
+            planes * now.epoch,
+            job.number,
+            planes,
+            job.transfer.planes[job.number],
+            now,
+            partial(job.prepared.render_now, now),
+            job.target,
+        )
+    for job, result in zip(jobs, ended, strict=True):
+        job.transfer.end(job, result)
+    return not any(end.outcome.stopped == "cancelled" for end in ended)
+
+
+def steps_of_all(transfers: Sequence[Transfer]) -> Generator[TransferProgress, None, list[StyleTransfer]]:
+    """Run several transfers: single pictures of one size side by side, stacks one after the other.
+
+    Raises
+    ------
+    DivergenceError
+        When all others are done; its ``partial`` is the list of all results.
+    """
+    results: list[StyleTransfer] = []
+    going_on, first = True, 0
+    while first < len(transfers):
+        group = _group(transfers, first)
+        if not going_on:
+            for transfer in group:
+                transfer.leave()
+                results.append(transfer.finish())
+        elif len(group[0].planes) > 1:
+            result = yield from _numbered(_kept(group[0]), first)
+            results.append(result)
+            going_on = result.stopped != "cancelled"
+        else:
+            jobs = [job for transfer in group if (job := transfer.job(0)) is not None]
+            jobs = [replace(job, target=first + k) for k, job in enumerate(jobs)]
+            going_on = yield from run_jobs(jobs, group[0].cancelled)
+            results += [transfer.finish() for transfer in group]
+        first += len(group)
+    errors = [transfer.error for transfer in transfers if transfer.error is not None]
+    if errors:
+        errors[0].partial = results
+        raise errors[0]
+    return results
+
+
+def _group(transfers: Sequence[Transfer], first: int) -> Sequence[Transfer]:
+    """The transfers from `first` on that can run side by side."""
+    head = transfers[first]
+    if len(head.planes) > 1:
+        return [head]
+    last, most = first + 1, head.at_once()
+    while last < len(transfers) and last - first < most and _alike(head, transfers[last]):
+        last += 1
+    return transfers[first:last]
+
+
+def _alike(one: Transfer, other: Transfer) -> bool:
+    shapes = (one.targets.plane_shape, one.preparer.channels) == (other.targets.plane_shape, other.preparer.channels)
+    return shapes and len(other.planes) == 1
+
+
+def _kept(transfer: Transfer) -> Generator[TransferProgress, None, StyleTransfer]:
+    """A transfer whose error is raised later, when the others are done."""
+    try:
+        return (yield from transfer.steps())
+    except DivergenceError as error:
+        result: StyleTransfer = error.partial
+        return result
+
+
+def _numbered(
+    steps: Generator[TransferProgress, None, StyleTransfer], target: int
+) -> Generator[TransferProgress, None, StyleTransfer]:
+    while True:
+        try:
+            now = next(steps)
+        except StopIteration as end:
+            result: StyleTransfer = end.value
+            return result
+        yield replace(now, target=target)
+
+
+def _described(planes: Planes) -> dict[str, Any]:
+    array = planes.array
+    return {
+        "shape": list(map(int, array.shape)),
+        "dtype": str(array.dtype),
+        "rgb": planes.rgb,
+        "sha256": planes.digest(),
+    }
+
+
+def _listed(value: Any) -> Any:
+    """JSON knows lists, no tuples, no NumPy scalars and no arrays."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_listed(v) for v in value] if isinstance(value, (tuple, list)) else getattr(value, "item", lambda: value)()
+
+
+def _recorded_mask(mask: Any, planes: Planes) -> Any:
+    return mask if mask is None or isinstance(mask, str) else pack_mask(check_mask(mask, planes.plane_shape))
