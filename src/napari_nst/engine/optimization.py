@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.cancel import Cancel, as_cancel
+from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Evaluation
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import DivergenceError
@@ -124,8 +125,6 @@ class _LBFGS:
     moments = None
 
     def __init__(self, x: torch.Tensor, lr: float) -> None:
-        from napari_nst.engine.lbfgs import LBFGS
-
         self._optimizer = LBFGS(x, lr, history=10, longest_step=_LONGEST_STEP)
 
     def step(self, gradient: torch.Tensor) -> None:
