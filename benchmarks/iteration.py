@@ -1,119 +1,146 @@
-"""Cost of one iteration of "documented" against the literal transcription of the document, in one process.
+"""Cost of one iteration of "documented", against rivals and against the time of its arithmetic, in one process.
 
-    python benchmarks/iteration.py [--size 185] [--rounds 12] [--threads N] [--json FILE]
+    python benchmarks/iteration.py [--precision bfloat16] [--size 185] [--rounds 12] [--threads N] [--json F] [--plot F.png]
 
-Contenders take turns, so that a noisy machine disturbs all of them alike; medians, spreads and ratios are printed.
-The transcription (tests/oracle.py) passes three pictures through the network in every step and does not freeze it.
+Contenders take turns, so that a noisy machine disturbs all of them alike.  Printed are, per contender, the median, minimum
+and quartiles, and ratios twice: of the medians, and the median over rounds of the ratio within a round.  The second
+is the one to trust.  Rivals have no bfloat16 and run in float32 in either case; the floors have the precision asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+import contenders
 
-import oracle
-from napari_nst import StyleTransferParameters, mosaic_pair
+from napari_nst.benchmark import machine
 from napari_nst.engine._torch import torch
-from napari_nst.engine.objective import Objective, network_for
-from napari_nst.engine.optimization import Optimization
-from napari_nst.images.values import ValueRange, to_unit
+from napari_nst.engine.devices import has_bfloat16
+from napari_nst.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
+
+LITERAL, FROZEN, GREY, RGB = "literal transcription", "frozen, cached, autograd", "ours, grey", "ours, three channels"
+FLOOR, PACKED = "floor, plain PyTorch", "floor, packed weights"
 
 
-def pictures(size: int, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    pair = mosaic_pair((size, size))
-    target, style = (
-        torch.from_numpy(to_unit(image, ValueRange(0, 255))).float()[None, None].repeat(1, channels, 1, 1)
-        for image in (pair.target, pair.style)
-    )
-    return target, style
+def gather(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[dict[str, contenders.Step], list[str]]:
+    """Those who take part, in the order of their turns, and why others do not."""
+    size, precision = options.size, options.precision
+    steps = options.rounds + 1
+    slow: dict[str, contenders.Step] = {}
+    absent = []
+    if not options.no_literal:
+        slow[LITERAL] = contenders.literal(size)
+    for name, make in contenders.RIVALS.items():
+        try:
+            slow[name] = make(size)
+        except contenders.MissingError as reason:
+            absent.append(f"{name} is left out: {reason}.")
+    slow[FROZEN] = contenders.frozen_autograd(size)
+    # The floors stand beside what they are compared with.
+    quick = {
+        RGB: contenders.ours(size, steps, precision, "rgb", stack),
+        FLOOR: contenders.floor(size, precision, packed=False),
+        GREY: contenders.ours(size, steps, precision, "auto", stack),
+        PACKED: contenders.floor(size, precision, packed=True),
+    }
+    return {**slow, **quick}, absent
 
 
-def literal(size: int) -> Callable[[], None]:
-    target, style = pictures(size, 3)
-    nst = oracle.NST(oracle.VGG(oracle.caffe_state(), "caffe").eval(), style, target)
-
-    def step() -> None:
-        nst.optimize(*nst.calculate_losses())
-
-    return step
-
-
-def frozen_autograd(size: int) -> Callable[[], None]:
-    """What a good rival does: frozen weights, targets computed once, losses by autograd."""
-    target, style = pictures(size, 3)
-    model = oracle.VGG(oracle.caffe_state(), "caffe").eval().requires_grad_(False)
-    generated = target.clone().requires_grad_()
-    optimizer = torch.optim.Adam([generated], lr=0.001)
-    with torch.no_grad():
-        content = [f.clone() for f in model(target)]
-        grams = [oracle.compute_gram_matrix(f, *f.shape[1:]) for f in model(style)]
-
-    def step() -> None:
-        features = model(generated)
-        loss = sum(((f - c) ** 2).mean() for f, c in zip(features, content, strict=True))
-        loss = loss + 0.1 * sum(
-            ((oracle.compute_gram_matrix(f, *f.shape[1:]) - g) ** 2).mean()
-            for f, g in zip(features, grams, strict=True)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+def ratios(times: dict[str, Timing]) -> dict[str, Ratio]:
+    """The ratios that have a goal, and those beside them."""
+    found = {}
+    for mine in (GREY, RGB):
+        found |= {
+            f"{name} / {mine}": ratio(times[name], times[mine])
+            for name in times
+            if name not in (GREY, RGB, FLOOR, PACKED)
+        }
+        found |= {f"{mine} / {name}": ratio(times[mine], times[name]) for name in (FLOOR, PACKED)}
+    return found
 
 
-def ours(size: int, channels: int) -> Callable[[], None]:
-    target, style = pictures(size, channels)
-    parameters = StyleTransferParameters(epoch=1_000_000, device="cpu")
-    network = network_for(parameters, channels, torch.device("cpu"), torch.float32)
-    steps = Optimization(Objective(network, target, style, parameters), target, parameters).run()
-    return lambda: next(steps) and None
+def plot(path: Path, times: dict[str, Timing], title: str) -> None:
+    """Bars of the medians with their quartiles, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    from napari_nst.outputs import save_figure
+
+    names = sorted(times, key=lambda name: -times[name].median)
+    medians = [times[name].median * 1e3 for name in names]
+    low, high = zip(*(times[name].quartiles for name in names), strict=True)
+    errors = [
+        [m - 1e3 * q for m, q in zip(medians, low, strict=True)],
+        [1e3 * q - m for m, q in zip(medians, high, strict=True)],
+    ]
+    figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    colours = [
+        "tab:blue" if n.startswith("ours") else "tab:gray" if n.startswith("floor") else "tab:orange" for n in names
+    ]
+    axes.barh(names, medians, xerr=errors, color=colours, ecolor="black", capsize=2)
+    for row, median in enumerate(medians):
+        axes.annotate(f"{median:.0f}", (high[row] * 1e3, row), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    axes.set_xlabel("One iteration [ms], median and quartiles")
+    axes.set_title(title, fontsize="medium")
+    print(f"Plot: {save_figure(path, figure)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="float32")
     parser.add_argument("--size", type=int, default=185)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--no-literal", action="store_true", help="without the transcription, the slowest by far")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    contenders = {
-        "literal transcription": literal(options.size),
-        "frozen, cached, autograd": frozen_autograd(options.size),
-        "ours, three channels": ours(options.size, 3),
-        "ours, grey": ours(options.size, 1),
-    }
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for step in contenders.values():
-        step()  # warm up
-    for _ in range(options.rounds):
-        for name, step in contenders.items():
-            began = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - began)
-    reference = statistics.median(times["literal transcription"])
-    print(
-        f"{options.size} × {options.size}, float32, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, "
-        f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {options.rounds} rounds, interleaved"
+    if options.precision == "bfloat16" and not has_bfloat16(contenders.CPU):
+        sys.exit("This processor has no bfloat16; take --precision float32.")
+    facts = machine(contenders.CPU)
+    title = (
+        f"{facts['processor']}, {facts['cores']} cores, {', '.join(facts['features']) or facts['instructions']}, "
+        f"{facts['threads']} threads, PyTorch {torch.__version__}"
     )
-    print(f"{'one iteration':28} {'median s':>9} {'min':>8} {'max':>8} {'literal / this':>15}")
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"{name:28} {median:9.4f} {min(values):8.4f} {max(values):8.4f} {reference / median:15.2f}")
+    with contextlib.ExitStack() as stack:
+        entries, absent = gather(options, stack)
+        with OtherPrograms() as others:
+            times = take_turns(entries, options.rounds)
+    compared = ratios(times)
+    print(title)
+    print(f"{options.size} × {options.size}, ours and floors {options.precision}, {options.rounds} rounds in turns")
+    print(f"Other programs kept {others.cores:.2f} cores busy.", *absent, sep="\n")
+    print(f"\n{'one iteration, seconds':26} {'median':>8} {'minimum':>8} {'quartiles':>17}")
+    for name, timing in times.items():
+        low, high = timing.quartiles
+        print(f"{name:26} {timing.median:8.4f} {timing.minimum:8.4f} {low:8.4f}–{high:8.4f}")
+    print(f"\n{'ratio':50} {'medians':>8} {'by round':>8} {'quartiles':>13}")
+    for name, r in compared.items():
+        print(f"{name:50} {r.of_medians:8.2f} {r.by_round:8.2f} {r.low:6.2f}–{r.high:6.2f}")
     if options.json:
-        options.json.write_text(
-            json.dumps({"size": options.size, "threads": torch.get_num_threads(), "seconds": times})
-        )
+        written: dict[str, Any] = {
+            "machine": facts,
+            "size": options.size,
+            "precision": options.precision,
+            "rounds": options.rounds,
+            "other_programs_cores": others.cores,
+            "absent": absent,
+            "contenders": {name: timing.summary() for name, timing in times.items()},
+            "ratios": {name: r.summary() for name, r in compared.items()},
+        }
+        options.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.plot:
+        plot(options.plot, times, f"{options.size} × {options.size}, {options.precision}: {title}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command ``napari-nst``: demo, transfer, enhance, info.
+"""The command ``napari-nst``: demo, transfer, enhance, benchmark, info.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was reached is kept).  Options of a transfer come
 from :class:`napari_nst.engine.parameters.StyleTransferParameters`; torch is imported only when something is computed.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst import __version__
+from napari_nst.cli_benchmark import add_benchmark
 from napari_nst.cli_enhance import add_enhance
 from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, USAGE, add_parameter, interruptible, typed
 from napari_nst.engine.parameters import StyleTransferParameters
@@ -126,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     transfer.set_defaults(run=_transfer)
 
     add_enhance(commands)
+    add_benchmark(commands)
 
     info = commands.add_parser(
         "info",

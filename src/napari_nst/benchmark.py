@@ -1,0 +1,366 @@
+"""What this machine does: the time of a step, against the time that its arithmetic alone takes here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from napari_nst.engine._torch import torch
+from napari_nst.engine.cancel import Cancel
+from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16, resolve_device, resolve_dtypes
+from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.presets import PRESETS
+from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
+from napari_nst.floor import Floor, waiting_for
+from napari_nst.images.mosaic import mosaic_pair
+from napari_nst.record import versions
+from napari_nst.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
+from napari_nst.transfer import transfer_steps
+
+__all__ = ["Benchmark", "Speed", "machine", "run_benchmark", "stepper"]
+
+#: The presets that patches are enhanced with; the first is the one that is compared with the floor.
+MEASURED = ("documented", "texture")
+
+#: Sizes that make sense: smaller pictures vanish in the poolings, larger ones are no patches.
+SMALLEST, LARGEST = 32, 4096
+
+#: Steps in a turn on a GPU, where the first step of a turn finds the device idle.
+_EACH_ON_GPU = 10
+
+#: Quartiles farther apart than this share of the median mean that the figures are of little worth.
+_WIDE = 0.25
+
+#: A number of threads is worth its cores if it is faster by more than this share.
+_WORTH = 0.05
+
+
+@contextlib.contextmanager
+def stepper(size: int, steps: int, **parameters: Any) -> Iterator[Callable[[], object]]:
+    """One call, one step: what the callback of :func:`napari_nst.transfer_style` sees, on a synthetic mosaic.
+
+    Parameters
+    ----------
+    size : int
+        Side of the picture.
+    steps : int
+        Calls at most.
+    **parameters
+        Fields of :class:`napari_nst.StyleTransferParameters`.
+    """
+    pair = mosaic_pair((size, size))
+    run = transfer_steps(pair.target, pair.style, **{**parameters, "epoch": steps, "tolerance": 0.0})
+    with contextlib.closing(run):
+        yield lambda: next(run)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one preset runs in one precision.
+
+    Attributes
+    ----------
+    preset, precision : str
+        What was run.
+    epoch : int
+        Steps of a patch at most.
+    step : Timing
+        Seconds per step.
+    floor : Timing or None
+        Seconds of the convolutions and Gram products alone; of the preset "documented".
+    over_floor : Ratio or None
+        `step` / `floor`.
+    """
+
+    preset: str
+    precision: str
+    epoch: int
+    step: Timing
+    floor: Timing | None = None
+    over_floor: Ratio | None = None
+
+    @property
+    def seconds_per_patch(self) -> float:
+        """All steps, and about one more for the passes that make the targets."""
+        return (self.epoch + 1) * self.step.median
+
+    @property
+    def patches_per_hour(self) -> float:
+        """One patch after the other."""
+        return 3600 / self.seconds_per_patch
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "preset": self.preset,
+            "precision": self.precision,
+            "epoch": self.epoch,
+            "step": self.step.summary(),
+            "floor": self.floor and self.floor.summary(),
+            "step_over_floor": self.over_floor and self.over_floor.summary(),
+            "seconds_per_patch": self.seconds_per_patch,
+            "patches_per_hour": self.patches_per_hour,
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a machine did.
+
+    Attributes
+    ----------
+    machine : dict
+        See :func:`machine`.
+    size, rounds : int
+        Side of the picture, and rounds that were measured.
+    speeds : tuple of Speed
+        Each preset in each precision.
+    threads : dict
+        Number of CPU threads to seconds per step, of "documented" in the fastest precision; empty on a GPU.
+    other_programs : float
+        Cores that other programs kept busy meanwhile.
+    notes : tuple of str
+        What makes the figures doubtful.
+    automatic : str
+        The precision that "auto" takes on the device.
+    """
+
+    machine: dict[str, Any]
+    size: int
+    rounds: int
+    speeds: tuple[Speed, ...]
+    threads: dict[int, Timing]
+    other_programs: float = 0.0
+    notes: tuple[str, ...] = ()
+    automatic: str = "float32"
+
+    @property
+    def precision(self) -> str:
+        """The fastest precision."""
+        return min((s for s in self.speeds if s.preset == MEASURED[0]), key=lambda s: s.step.median).precision
+
+    @property
+    def recommended_threads(self) -> int:
+        """The fewest CPU threads that are within some percent of the fastest; 0 where the CPU is not at work."""
+        if not self.threads:
+            return 0
+        most = self.threads[max(self.threads)]
+        return min(n for n, timing in self.threads.items() if ratio(timing, most).by_round <= 1 + _WORTH)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, JSON-able."""
+        return {
+            "machine": self.machine,
+            "size": self.size,
+            "rounds": self.rounds,
+            "speeds": [speed.summary() for speed in self.speeds],
+            "threads": {str(n): timing.summary() for n, timing in self.threads.items()},
+            "recommended": {"precision": self.precision, "threads": self.recommended_threads},
+            "other_programs_cores": self.other_programs,
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """A table and advice, for people."""
+        m = self.machine
+        can = ", ".join(m["features"]) or "no bfloat16"
+        epochs = ", ".join(f"{s.epoch} ({s.preset})" for s in self.speeds if s.precision == self.precision)
+        lines = [
+            f"{m['device']}, {m['cores']} cores, {m['threads']} threads, {can}, PyTorch {m['versions']['torch']}",
+            f"{self.size} × {self.size} pixels, grey, {self.rounds} round{'s' * (self.rounds != 1)}, everything in turns",
+            "",
+            f"{'preset':12} {'precision':10} {'s/step':>8} {'quartiles':>17} {'/ floor':>8} {'s/patch':>9} {'patches/h':>10}",
+        ]
+        for s in self.speeds:
+            low, high = s.step.quartiles
+            over = f"{s.over_floor.by_round:8.2f}" if s.over_floor else " " * 8
+            lines.append(
+                f"{s.preset:12} {s.precision:10} {s.step.median:8.4f} {low:8.4f}–{high:8.4f} {over} "
+                f"{s.seconds_per_patch:9.1f} {s.patches_per_hour:10.0f}"
+            )
+        lines += [
+            "",
+            "floor: the convolutions, forwards and back to their input, and the Gram products alone, in this very run.",
+            f"s/patch: all steps, {epochs}; texture may stop earlier.",
+        ]
+        if len(self.threads) > 1:
+            counts = ", ".join(f"{n}: {timing.median:.4f} s" for n, timing in sorted(self.threads.items()))
+            lines.append(f"A step by CPU threads: {counts}.")
+        kind = "what auto takes" if self.precision == self.automatic else f"auto would take {self.automatic}"
+        advice = [f"precision {self.precision} ({kind})"] if len({s.precision for s in self.speeds}) > 1 else []
+        advice += [f"threads {self.recommended_threads}"] if len(self.threads) > 1 else []
+        if advice:
+            lines.append(f"Recommended: {', '.join(advice)}.")
+        return "\n".join([*lines, *(f"Warning: {note}" for note in self.notes)])
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What bears on speed: processor, cores, threads, what it can, and versions.  JSON-able; no names of computers."""
+    cpu = torch.device("cpu")
+    supports = {
+        "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
+        "AVX-512 BF16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
+    }
+    features = [name for name, test in supports.items() if test is not None and test()]
+    return {
+        "device": describe_device(device) if device.type == "cuda" else f"{device} ({_processor()})",
+        "processor": _processor(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "features": features if has_bfloat16(cpu) else [],
+        "versions": versions(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):  # only Linux has the file, and only there platform says less
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_benchmark(
+    size: int = 185,
+    rounds: int = 8,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    callback: Callable[[str, int, int], object] | None = None,
+    cancel: Cancel | None = None,
+) -> Benchmark | None:
+    """Measure what this machine does.
+
+    Parameters
+    ----------
+    size : int
+        Side of the picture, pixels.
+    rounds : int
+        Rounds, each with every contender.
+    device, precision, threads
+        As in :class:`napari_nst.StyleTransferParameters`; precision "auto" measures all that a patch may run in.
+    callback : callable, optional
+        Called after each turn with what was measured, turns done and turns in all.
+    cancel : Cancel, optional
+        Ends it after the turn under way; whole rounds count.
+
+    Returns
+    -------
+    Benchmark or None
+        None if it was cancelled before the first round was complete.
+
+    Raises
+    ------
+    ParameterError
+        For a size, a number of rounds, a device or a precision that is not possible here.
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise ParameterError(f"size: {size!r} is not possible; give {SMALLEST} to {LARGEST} pixels.")
+    if not 1 <= rounds <= 1000:
+        raise ParameterError(f"steps: {rounds!r} is not possible; give 1 to 1000.")
+    given: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
+    parameters = StyleTransferParameters(**given)
+    where = resolve_device(parameters.device)
+    with cpu_threads(parameters.threads):
+        try:
+            return _run(size, rounds, parameters, where, callback, cancel)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(f"{describe_device(where)} ran out of memory; take a smaller size.") from error
+        except RuntimeError as error:
+            raise EngineError(f"PyTorch {torch.__version__} failed on {describe_device(where)}: {error}") from error
+
+
+def _run(
+    size: int,
+    rounds: int,
+    p: StyleTransferParameters,
+    device: torch.device,
+    callback: Callable[[str, int, int], object] | None,
+    cancel: Cancel | None,
+) -> Benchmark | None:
+    resolve_dtypes(p.precision, device)
+    precisions: list[str] = [p.precision]
+    if p.precision == "auto":
+        precisions = ["bfloat16"] * has_bfloat16(device) + ["float32"]
+    on_gpu = device.type != "cpu"
+    each = _EACH_ON_GPU if on_gpu else 1
+    threads = torch.get_num_threads()
+    fewer = threads // 2 if not on_gpu else 0
+    steps = (rounds + 1) * each * (2 if fewer else 1)
+    runs: dict[str, Callable[[], object]] = {}
+    with contextlib.ExitStack() as stack:
+        for precision in precisions:
+            for preset in MEASURED:
+                settings = {"preset": preset, "precision": precision, "device": str(device), "fallback": False}
+                step = stack.enter_context(stepper(size, steps, **settings))
+                runs[f"{preset}, {precision}"] = step
+                if preset != MEASURED[0]:
+                    continue
+                dtype, _ = resolve_dtypes(precision, device)
+                runs[f"floor, {precision}"] = Floor(StyleTransferParameters(), (size, size), dtype, device, packed=True)
+                if fewer and precision == precisions[0]:
+                    runs["threads"] = _with_threads(step, fewer, threads)
+        with OtherPrograms() as others:
+            times = take_turns(runs, rounds, each=each, settle=waiting_for(device), callback=callback, cancel=cancel)
+    if not times:
+        return None
+    speeds = []
+    epochs = {preset: int(PRESETS[preset].values["epoch"]) for preset in MEASURED}
+    for precision in precisions:
+        for preset in MEASURED:
+            speed = Speed(preset, precision, epochs[preset], times[f"{preset}, {precision}"])
+            if preset == MEASURED[0]:
+                floor = times[f"floor, {precision}"]
+                speed = replace(speed, floor=floor, over_floor=ratio(speed.step, floor))
+            speeds.append(speed)
+    by_threads = {}
+    if not on_gpu:
+        by_threads = {threads: speeds[0].step} | ({fewer: times["threads"]} if fewer else {})
+    notes = _doubts(speeds, others, 0 if on_gpu else threads)
+    measured = len(speeds[0].step.seconds)
+    automatic = "bfloat16" if has_bfloat16(device) else "float32"
+    return Benchmark(machine(device), size, measured, tuple(speeds), by_threads, others.cores, notes, automatic)
+
+
+def _with_threads(call: Callable[[], object], count: int, before: int) -> Callable[[], None]:
+    def run() -> None:
+        torch.set_num_threads(count)
+        try:
+            call()
+        finally:
+            torch.set_num_threads(before)
+
+    return run
+
+
+def _doubts(speeds: list[Speed], others: OtherPrograms, threads: int) -> tuple[str, ...]:
+    notes = []
+    if threads and others.disturb(threads, _cores()):
+        notes.append(
+            f"other programs kept {others.cores:.1f} of {_cores()} cores busy: times are longer than on a quiet machine. "
+            "Close them, or give threads that leave them room."
+        )
+    widest = max(speeds, key=lambda s: s.step.spread)
+    if widest.step.spread > _WIDE:
+        notes.append(
+            f"times of {widest.preset} in {widest.precision} vary by {widest.step.spread:.0%} between quartiles: another "
+            "program, or the processor's own throttling, disturbs the measurement. Ratios to the floor hold, times do not."
+        )
+    return tuple(notes)
