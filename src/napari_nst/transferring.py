@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +18,7 @@ from napari_nst.engine.devices import resolve_device
 from napari_nst.engine.optimization import Cancel, Progress, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome
+from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
 from napari_nst.images.masks import check_mask, pack_mask
 from napari_nst.images.planes import Planes
@@ -145,6 +147,8 @@ class Transfer:
         self.notes: list[dict[str, Any]] = []
         self.used: dict[str, Any] = {}
         self.error: DivergenceError | None = None
+        #: Where it runs: as the parameters say, or its share of several.
+        self.device = p.device
 
     def warn(self, message: str) -> None:
         """Tell the user once, and the record."""
@@ -272,7 +276,9 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
     """
     if not jobs:
         return True
-    steps = optimize_together([job.prepared.picture for job in jobs], jobs[0].transfer.parameters, cancel)
+    head = jobs[0].transfer
+    parameters = dataclasses.replace(head.parameters, device=head.device)
+    steps = optimize_together([job.prepared.picture for job in jobs], parameters, cancel)
     # Planes of one transfer that are at work together share its count of steps.
     mates = [[other for other in jobs if other.transfer is job.transfer] for job in jobs]
     while True:
@@ -302,34 +308,48 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
 def steps_of_all(transfers: Sequence[Transfer]) -> Generator[TransferProgress, None, list[StyleTransfer]]:
     """Run several transfers: single pictures of one size side by side, stacks one after the other.
 
+    Where several GPUs are there, and none is named, each takes its share.
+
     Raises
     ------
     DivergenceError
         When all others are done; its ``partial`` is the list of all results.
     """
-    results: list[StyleTransfer] = []
-    going_on, first = True, 0
-    while first < len(transfers):
-        group = _group(transfers, first)
-        if not going_on:
+    results: dict[int, StyleTransfer] = {}
+
+    def run(numbers: range, device: str) -> Generator[TransferProgress, None, None]:
+        group = [transfers[number] for number in numbers]
+        for transfer in group:
+            transfer.device = device
+        if group[0].cancelled():
             for transfer in group:
                 transfer.leave()
-                results.append(transfer.finish())
+            results.update((number, transfers[number].finish()) for number in numbers)
         elif len(group[0].planes) > 1:
-            result = yield from _numbered(_kept(group[0]), first)
-            results.append(result)
-            going_on = result.stopped != "cancelled"
+            results[numbers[0]] = yield from _numbered(_kept(group[0]), numbers[0])
         else:
             jobs = [job for transfer in group if (job := transfer.job(0)) is not None]
-            jobs = [replace(job, target=first + k) for k, job in enumerate(jobs)]
-            going_on = yield from run_jobs(jobs, group[0].cancelled)
-            results += [transfer.finish() for transfer in group]
-        first += len(group)
+            jobs = [replace(job, target=number) for job, number in zip(jobs, numbers, strict=True)]
+            yield from run_jobs(jobs, group[0].cancelled)
+            results.update((number, transfers[number].finish()) for number in numbers)
+
+    if transfers:
+        yield from spread(_groups(transfers), devices_of(transfers[0].parameters), run)
+    in_order = [results[number] for number in range(len(transfers))]
     errors = [transfer.error for transfer in transfers if transfer.error is not None]
     if errors:
-        errors[0].partial = results
+        errors[0].partial = in_order
         raise errors[0]
-    return results
+    return in_order
+
+
+def _groups(transfers: Sequence[Transfer]) -> Iterator[range]:
+    """The numbers of transfers that run side by side."""
+    first = 0
+    while first < len(transfers):
+        group = _group(transfers, first)
+        yield range(first, first + len(group))
+        first += len(group)
 
 
 def _group(transfers: Sequence[Transfer], first: int) -> Sequence[Transfer]:

@@ -328,7 +328,7 @@ class VGG(torch.nn.Module):
         return self
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def shared_backbone(
     weights: WeightSet,
     layers: tuple[str, ...],
