@@ -44,6 +44,8 @@ def _weights(mask: torch.Tensor) -> torch.Tensor:
 def _gram(weighted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Σₚ aₚ bₚᵀ of (N, positions, C) each: (N, C, C), float32 at least."""
     n, positions, channels = rows.shape
+    if rows.dtype == torch.bfloat16 and rows.device.type == "cuda":
+        return torch.bmm(weighted.transpose(1, 2), rows, out_dtype=torch.float32)
     parts = positions // (_PART * channels)
     if rows.dtype != torch.bfloat16 or parts < _FEWEST_PARTS:
         return torch.bmm(_wide(weighted).transpose(1, 2), _wide(rows))

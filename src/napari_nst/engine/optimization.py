@@ -195,6 +195,7 @@ class Optimization:
         self.bounds = list(bounds) if isinstance(bounds, list) else [bounds] * count
         self.step = 0
         self.graphed = False
+        self._looked = 0
         self._cancelled = as_cancel(cancel)
         # Pictures still at work, by the numbers of their places in `start`; and those that have left.
         self._at_work = list(range(count))
@@ -329,7 +330,7 @@ class Optimization:
         """See whether the losses are finite still, and who has converged."""
         failed = self._failures(last)
         self.errors |= failed
-        converged = [k for k in self._at_work if k not in failed and self._converged(self._at_work.index(k))]
+        converged = [k for k, done in zip(self._at_work, self._converged(), strict=True) if done and k not in failed]
         self._leave(list(failed), "diverged")
         self._leave(converged, "converged")
 
@@ -364,10 +365,14 @@ class Optimization:
     def _failures(self, last: bool) -> dict[int, DivergenceError]:
         """The error of every picture that came to infinity, or will do so without a word."""
         p, found = self.parameters, {}
+        # Of all pictures at once, and of the steps that nobody has seen: each look waits for the device.
+        seen, self._looked = self._looked, self.step
+        unseen, steep = self._buffer[seen : self.step].cpu(), self._too_steep.tolist()
+        sound = self._x.isfinite().flatten(1).all(1).tolist() if last else [True] * len(self._at_work)
         for place, k in enumerate(self._at_work):
-            values = self._buffer[: self.step, place].cpu()
+            values = unseen[:, place]
             bad = (~values.isfinite()).any(1).nonzero()
-            if len(bad) == 0 and bool(self._too_steep[place]):
+            if len(bad) == 0 and steep[place]:
                 found[k] = DivergenceError(
                     f"The gradient is too large for {str(values.dtype).removeprefix('torch.')}, whose squares Adam needs, at "
                     f"step {self.step} of {p.epoch}. Lower alpha ({p.alpha:g}) and beta ({p.beta:g}) by the same factor, which "
@@ -375,10 +380,10 @@ class Optimization:
                     self.step - 1,
                 )
                 continue
-            if len(bad) == 0 and (not last or bool(self._x[place].isfinite().all())):
+            if len(bad) == 0 and sound[place]:
                 continue
-            step = int(bad[0]) if len(bad) else self.step
-            style, content, total = (values[step] if len(bad) else values[-1]).tolist()
+            step = seen + int(bad[0]) if len(bad) else self.step
+            style, content, total = (values[int(bad[0])] if len(bad) else values[-1]).tolist()
             cause = (
                 f"the learning rate ({p.lr:g}) or the loss weights (alpha {p.alpha:g}, beta {p.beta:g}) are too large"
             )
@@ -391,14 +396,14 @@ class Optimization:
             )
         return found
 
-    def _converged(self, place: int) -> bool:
+    def _converged(self) -> list[bool]:
         """The documented rule, 100 (L[k-w] - L[k]) / L[0] < tolerance, over a window of w steps instead of one."""
         p = self.parameters
         if not p.tolerance or self.step <= p.window:
-            return False
-        steps = [0, self.step - 1 - p.window, self.step - 1]
-        first, before, now = self._buffer[steps, place, 2].tolist()
-        return bool(100 * (before - now) < p.tolerance * first)
+            return [False] * len(self._at_work)
+        first, before, now = self._buffer[[0, self.step - 1 - p.window, self.step - 1], :, 2].cpu().double()
+        fallen: list[bool] = (100 * (before - now) < p.tolerance * first).tolist()
+        return fallen
 
 
 def _recorded(step: Callable[[], None]) -> Callable[[], None]:
