@@ -217,6 +217,8 @@ class Optimization:
             _Adam(self._x, parameters.lr, moments) if adam else _LBFGS(self._x, parameters.lr)
         )
         self._graph: Callable[[], None] | None = None
+        # L-BFGS chooses its way from step to step; an objective may wait for the device, or for a file.
+        self._graphable = adam and start.device.type == "cuda" and getattr(objective, "graphable", False)
 
     # The first picture, which is the only one more often than not.
 
@@ -300,10 +302,9 @@ class Optimization:
             raise next(iter(self.errors.values()))
 
     def _advance(self) -> None:
-        on_cuda = self._x.device.type == "cuda" and self.parameters.optimizer == "adam"
         if self._graph is not None:
             self._graph()
-        elif on_cuda and self.step >= _STEPS_BEFORE_GRAPH and getattr(self.objective, "graphable", False):
+        elif self._graphable and self.step >= _STEPS_BEFORE_GRAPH:
             self._graph = _recorded(self._one_step)
             self.graphed = True
             self._graph()
