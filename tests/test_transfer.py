@@ -451,7 +451,7 @@ def test_an_absurdly_large_picture_is_refused_before_it_is_computed(role, dtype,
             raise AssertionError("a block was computed")
         return block
 
-    huge = da.zeros((200_000, 200_000), dtype=dtype, chunks=20_000).map_blocks(compute, dtype=dtype)
+    huge = da.zeros((2_000_000, 2_000_000), dtype=dtype, chunks=200_000).map_blocks(compute, dtype=dtype)
     began = time.perf_counter()
     with pytest.raises(OutOfMemoryError, match=r"GiB are free\. Take a region of at most about \d+ × \d+ pixels"):
         transfer_style(**{"target": small[0], "style": small[1], role: huge}, **QUICK)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from napari_nst.engine._torch import torch
+from napari_nst.engine.backbone import Part
 from napari_nst.engine.layers import pools_before
 from napari_nst.engine.optimization import Progress
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome, Picture, check_memory
+from napari_nst.engine.tiling import LargePicture, Pixels, read
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.images.padding import reflect_to_multiple
-from napari_nst.images.planes import Planes, luminance, resample_plane
+from napari_nst.images.planes import Planes, resample_plane
 from napari_nst.images.spectrum import match_spectrum
-from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range, to_unit
+from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
+from napari_nst.pieces import PlaneSource, unit_of
 
 __all__ = ["Prepared", "Preparer", "resampling"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+#: Rows of a plane that are made at once.
+_BAND = 512
 
 #: Percentiles of a stack are taken from at most so many values, evenly spread.
 _SAMPLE = 20_000_000
@@ -60,7 +66,7 @@ def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
 class Prepared:
     """One plane, ready for the engine, and the way back."""
 
-    picture: Picture
+    picture: Picture | LargePicture
     plane: Array
     value_range: ValueRange
     crop: tuple[slice, slice]
@@ -68,22 +74,43 @@ class Prepared:
 
     def render(self, outcome: Outcome) -> Array:
         """The plane with the outcome's change: shape, dtype and value range of the target's plane."""
-        return self._apply((outcome.image - outcome.start)[0].numpy())
+        return self._whole(outcome.image, outcome.start)
 
     def render_now(self, progress: Progress) -> Array:
         """The plane as it is at a step."""
-        low, high = progress.bounds
-        start = self.picture.target.to(progress.image.dtype).double()
-        return self._apply((progress.image.cpu().double().clamp(low, high) - start)[0].numpy())
+        return self._whole(progress.image, self.picture.target, progress.bounds)
 
-    def _apply(self, change: Array) -> Array:
-        change = change[:, self.crop[0], self.crop[1]]
+    def bands(self, outcome: Outcome, height: int) -> Iterator[tuple[slice, Array]]:
+        """What :meth:`render` gives, so many rows at a time, with where they belong."""
+        return self._bands(outcome.image, outcome.start, None, height)
+
+    def _whole(self, image: torch.Tensor, start: Pixels, bounds: tuple[float, float] | None = None) -> Array:
+        out = np.empty(self.plane.shape, self.plane.dtype.newbyteorder("="))
+        for rows, band in self._bands(image, start, bounds, _BAND):
+            out[rows] = band
+        return out
+
+    def _bands(
+        self, image: torch.Tensor, start: Pixels, bounds: tuple[float, float] | None, height: int
+    ) -> Iterator[tuple[slice, Array]]:
+        """Band by band: in double precision, the whole may be too large."""
+        top = self.crop[0].start or 0
+        for first in range(0, self.plane.shape[0], height):
+            rows = slice(first, min(first + height, self.plane.shape[0]))
+            part = Part(range(top + rows.start, top + rows.stop), range(int(image.shape[-1]))[self.crop[1]])
+            now = part.of(image).cpu().double()
+            # As the device saw it.
+            was = read(start, part).to(image.dtype).double()
+            yield rows, self._apply((now if bounds is None else now.clamp(*bounds)).sub_(was)[0].numpy(), rows)
+
+    def _apply(self, change: Array, rows: slice) -> Array:
+        plane = self.plane[rows]
         if self.mask is not None:
-            change = np.where(self.mask, change, 0.0)
-        if self.plane.ndim == 2:
-            return apply_change(self.plane, change.mean(axis=0), self.value_range)
-        out = self.plane.copy()  # keeps alpha
-        out[..., :3] = apply_change(self.plane[..., :3], np.moveaxis(change, 0, -1), self.value_range)
+            change = np.where(self.mask[rows], change, 0.0)
+        if plane.ndim == 2:
+            return apply_change(plane, change.mean(axis=0), self.value_range)
+        out = plane.copy()  # keeps alpha
+        out[..., :3] = apply_change(plane[..., :3], np.moveaxis(change, 0, -1), self.value_range)
         return out
 
 
@@ -107,6 +134,10 @@ class Preparer:
         Takes a message for the user.
     initial : "spectrum" or None
         Where the pixels start: at the target with the style's spectrum, or where the parameter ``init`` says.
+    result_elsewhere : bool
+        Whether the result is written to what the caller has, and takes no memory.
+    tiled : bool
+        Whether the planes are computed in tiles; found at the start.
     """
 
     parameters: StyleTransferParameters
@@ -118,6 +149,7 @@ class Preparer:
     factors: tuple[float, float]
     warn: Callable[[str], None]
     initial: Any = None
+    result_elsewhere: bool = False
     used: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -134,7 +166,9 @@ class Preparer:
             self._check_depth(planes.role, planes.plane_shape)
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))
         # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
-        check_memory(p, self.targets.plane_shape, (height, width), self.channels, self.targets.nbytes)
+        result = 0 if self.result_elsewhere else self.targets.nbytes
+        unread = sum(planes.unread for planes in (self.targets, self.styles))
+        self.tiled = check_memory(p, self.targets.plane_shape, (height, width), self.channels, result, unread)
         self._given_masks = {
             role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
             for role, given, planes in (
@@ -168,19 +202,12 @@ class Preparer:
         mask, style_mask = self._mask_of("target", plane), self._mask_of("style", style)
         _check_values(plane, mask, self.targets)
         _check_values(style, style_mask, self.styles)
-        target_unit = self._unit("target", plane, mask)
-        style_unit = self._unit("style", style, style_mask)
-        if self.factors != (1.0, 1.0):
-            style_unit = resample_plane(style_unit, self.factors)
-            if style_mask is not None:
-                style_mask = resample_plane(style_mask.astype(float), self.factors, nearest=True)
-            if min(style_unit.shape[:2]) < MINIMUM_SIDE:
-                raise ImageError(
-                    f"At the target's pixel size the style is only {style_unit.shape[0]} × {style_unit.shape[1]} pixels; at least "
-                    f"{MINIMUM_SIDE} × {MINIMUM_SIDE} are needed. Take a larger style, or set match_pixel_size=False."
-                )
         if self.parameters.gram == "sum":
-            self._warn_of_areas(target_unit, style_unit, mask, style_mask)
+            self._warn_of_areas(plane.shape[:2], style.shape[:2], mask, style_mask)
+        if self.tiled:
+            return self._prepare_large(plane, style, mask, style_mask)
+        target_unit = self._unit("target", plane, mask)
+        style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
         start = self._start(target_unit, style_unit, mask, style_mask)
         target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
         style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
@@ -193,6 +220,51 @@ class Preparer:
             None if start is None else _tensor(self._fit(np.moveaxis(start, -1, 0))[0]),
         )
         return Prepared(picture, plane, self._ranges["target"], crop, mask)
+
+    def _prepare_large(self, plane: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Prepared:
+        """The same without a copy of the whole in double precision, where that can be."""
+        p = self.parameters
+        multiple = 2 ** pools_before(p.content_layers + p.style_layers) if p.fit_pools else 1
+        target = PlaneSource(_known("target", plane, mask), self._ranges["target"], self.channels, multiple)
+        start: Array | None = None
+        if self.initial is None and self.factors == (1.0, 1.0):
+            source = PlaneSource(_known("style", style, style_mask), self._ranges["style"], self.channels, multiple)
+            style_pixels: Pixels = source
+            seen = None if style_mask is None else source.extended(style_mask)
+        else:
+            # To resample, or to match spectra, takes the whole.
+            style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
+            start = self._start(self._unit("target", plane, mask), style_unit, mask, style_mask)
+            style_pixels = self._narrow(self._fit(np.moveaxis(style_unit, -1, 0))[0])
+            seen = None if style_mask is None else torch.from_numpy(np.array(self._fit(style_mask[None])[0]))[None]
+        self.used["engine_shape"] = list(target.shape[-2:])
+        picture = LargePicture(
+            target,
+            style_pixels,
+            None if mask is None else target.extended(mask),
+            seen,
+            None if start is None else self._narrow(self._fit(np.moveaxis(start, -1, 0))[0]),
+        )
+        return Prepared(picture, plane, self._ranges["target"], target.crop, mask)
+
+    def _narrow(self, chw: Array) -> torch.Tensor:
+        """(1, channels, H, W) in the precision of the pixels."""
+        wide = self.parameters.precision == "float64"
+        return torch.from_numpy(np.ascontiguousarray(chw, dtype=np.float64 if wide else np.float32))[None]
+
+    def _resampled(self, style: Array, mask: Array | None) -> tuple[Array, Array | None]:
+        """The style, (y, x, channels), and its mask at the target's pixel size."""
+        if self.factors == (1.0, 1.0):
+            return style, mask
+        style = resample_plane(style, self.factors)
+        if mask is not None:
+            mask = resample_plane(mask.astype(float), self.factors, nearest=True)
+        if min(style.shape[:2]) < MINIMUM_SIDE:
+            raise ImageError(
+                f"At the target's pixel size the style is only {style.shape[0]} × {style.shape[1]} pixels; at least "
+                f"{MINIMUM_SIDE} × {MINIMUM_SIDE} are needed. Take a larger style, or set match_pixel_size=False."
+            )
+        return style, mask
 
     def _mask_of(self, role: str, plane: Array) -> Array | None:
         given = self.mask if role == "target" else self.style_mask
@@ -207,8 +279,7 @@ class Preparer:
         extremes: list[float] = []
         samples: list[Array] = []
         count = max(1, int(np.prod(planes.stack_shape, dtype=int)))
-        for index in planes.indices():
-            plane = planes.plane(index)
+        for plane in planes.each():
             mask = self._mask_of(planes.role, plane)
             colours = plane[..., :3] if planes.rgb else plane
             values = colours.ravel() if mask is None else colours[mask].ravel()
@@ -222,17 +293,7 @@ class Preparer:
 
     def _unit(self, role: str, plane: Array, mask: Array | None) -> Array:
         """(y, x[, colours]) in the picture's values to (y, x, channels) in [0, 1]."""
-        unit = to_unit(plane[..., :3] if plane.ndim == 3 else plane, self._ranges[role])
-        if plane.ndim == 3 and self.channels == 1:
-            unit = luminance(unit)
-        if unit.ndim == 2:
-            unit = np.repeat(unit[..., None], self.channels, axis=2)
-        if mask is None:
-            return unit
-        # Convolutions look beyond a mask.  Of the style nothing may come from there; of the target, the tissue around
-        # is true and stays, but NaN must not spread (the result keeps it).
-        known = mask if role == "style" else np.isfinite(unit).all(axis=2)
-        return fill_from_nearest(unit, known)
+        return unit_of(_known(role, plane, mask), self._ranges[role], self.channels)
 
     def _start(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
         """(y, x, channels) in [0, 1]: where the pixels start, unless it is as the parameters say."""
@@ -262,10 +323,14 @@ class Preparer:
                 f"it: at least {2**pools} × {2**pools} are needed. Take a larger region, shallower layers, or fit_pools=True."
             )
 
-    def _warn_of_areas(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> None:
+    def _warn_of_areas(
+        self, target: tuple[int, ...], style: tuple[int, ...], mask: Array | None, style_mask: Array | None
+    ) -> None:
+        scale = float(np.prod(self.factors))
+        style = tuple(round(n * f) for n, f in zip(style, self.factors, strict=True))
         areas = [
-            float(np.prod(unit.shape[:2]) if m is None else m.sum())
-            for unit, m in ((target, mask), (style, style_mask))
+            float(np.prod(shape) if m is None else factor * m.sum())
+            for shape, m, factor in ((target, mask, 1.0), (style, style_mask, scale))
         ]
         if abs(areas[1] / areas[0] - 1) > 0.02:
             self.warn(
@@ -273,6 +338,20 @@ class Preparer:
                 "area: the result is driven to another brightness. Crop the style to the target's size, or choose "
                 "gram='matched' or the preset texture."
             )
+
+
+def _known(role: str, plane: Array, mask: Array | None) -> Array:
+    """The plane, with values from nearby where a mask leaves out what must not be seen.
+
+    Convolutions look beyond a mask.  Of the style nothing may come from there; of the target, the tissue around is true
+    and stays, but NaN must not spread (the result keeps it).
+    """
+    if mask is None:
+        return plane
+    if role == "style":
+        return fill_from_nearest(plane, mask)
+    finite = np.asarray(np.isfinite(plane[..., :3] if plane.ndim == 3 else plane[..., None]).all(axis=2))
+    return fill_from_nearest(plane, finite)
 
 
 def _check_values(plane: Array, mask: Array | None, planes: Planes) -> None:

@@ -41,7 +41,7 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        All parameters, with the device, precision and number of threads that were really used: at these, the result
+        All parameters, with the device, precision, tiles and number of threads that were really used: at these, the result
         is equal to the last bit.  Masks and pixel sizes are included.
 
     Raises
@@ -56,7 +56,7 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
     arguments = StyleTransferParameters(**metadata["parameters"]).asdict()
     used = metadata.get("used", {})
-    for name in ("device", "precision", "threads"):
+    for name in ("device", "precision", "threads", "tile"):
         if name in used:
             arguments[name] = used[name]
     for name, value in metadata.get("arguments", {}).items():

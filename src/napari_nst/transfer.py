@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from napari_nst.engine.optimization import Cancel
-from napari_nst.errors import ImageError
+from napari_nst.errors import ImageError, ParameterError
 from napari_nst.transferring import Losses, StyleTransfer, Transfer, TransferProgress, steps_of_all
 
 __all__ = ["Losses", "StyleTransfer", "TransferProgress", "transfer_steps", "transfer_style"]
@@ -27,6 +27,7 @@ def transfer_style(
     rgb: bool | None = None,
     style_rgb: bool | None = None,
     initial: str | None = None,
+    out: Any = None,
     **parameters: Any,
 ) -> Any:
     """Give a target picture the texture of a style picture.
@@ -34,14 +35,15 @@ def transfer_style(
     Parameters
     ----------
     target : array or sequence of arrays
-        (y, x), (y, x, 3), (y, x, 4), or a stack of these with leading axes, processed plane by plane; NumPy or Dask;
-        any integer or float type.  A list or tuple of targets gives a list of results; those of one size are
+        (y, x), (y, x, 3), (y, x, 4), or a stack of these with leading axes, processed plane by plane; NumPy, Dask, or
+        anything with shape, dtype and slices such as zarr; any integer or float type.  What does not fit the memory in
+        one piece is computed in tiles, exactly (parameter ``tile``; docs/large-images.md).  A list or tuple of targets gives a list of results; those of one size are
         optimised side by side (parameter ``batch``), each with its own style and end.
     style : array or sequence of arrays
         The same kinds; may differ from the target in size, type, range and colour.  One plane serves all planes of
         a stack; a stack of the same leading shape is taken plane by plane.
     callback : callable, optional
-        Called with a :class:`TransferProgress` after every step.
+        Called with a :class:`TransferProgress` after every step, and of a picture in tiles after every tile.
     cancel : threading.Event or callable, optional
         Asked before every evaluation; when set (or when it returns True) the partial result is returned.
     mask, style_mask : array or "border", optional
@@ -58,6 +60,9 @@ def transfer_style(
         Start from the target filtered to the style's radial power spectrum, mean and standard deviation
         (:func:`napari_nst.images.spectrum.match_spectrum`, channel by channel) instead of from where the parameter
         ``init`` says. The content is still that of the target itself.
+    out : array, optional
+        With shape and dtype of the target and assignment by slices, such as a zarr array or a memory map: the result
+        is written there band by band and is its ``image``.  For a single target, not a list.
     **parameters
         The fields of :class:`napari_nst.StyleTransferParameters`: ``preset="texture"``, ``alpha=2.0``...
 
@@ -93,12 +98,14 @@ def transfer_style(
         "initial": initial,
     }
     if isinstance(target, (list, tuple)):
+        if out is not None:
+            raise ParameterError("out: with a list of targets there are several results; run them one by one.")
         styles = style if isinstance(style, (list, tuple)) else [style] * len(target)
         if len(styles) != len(target):
             raise ImageError(f"{len(target)} targets and {len(styles)} styles: give one style, or one for each target.")
         pairs = zip(target, styles, strict=True)
         return _drive(steps_of_all([Transfer(t, s, cancel, options, parameters) for t, s in pairs]), callback)
-    return _drive(Transfer(target, style, cancel, options, parameters).steps(), callback)
+    return _drive(Transfer(target, style, cancel, options, parameters, out).steps(), callback)
 
 
 def _drive(steps: Generator[TransferProgress, None, Any], callback: Callable[[TransferProgress], object] | None) -> Any:
@@ -126,6 +133,7 @@ def transfer_steps(
     rgb: bool | None = None,
     style_rgb: bool | None = None,
     initial: str | None = None,
+    out: Any = None,
     **parameters: Any,
 ) -> Generator[TransferProgress, None, StyleTransfer]:
     """The same as a generator: yields a :class:`TransferProgress` per step and returns the StyleTransfer."""
@@ -139,4 +147,4 @@ def transfer_steps(
         "style_rgb": style_rgb,
         "initial": initial,
     }
-    return (yield from Transfer(target, style, cancel, options, parameters).steps())
+    return (yield from Transfer(target, style, cancel, options, parameters, out).steps())

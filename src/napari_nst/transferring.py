@@ -19,9 +19,10 @@ from napari_nst.engine.optimization import Cancel, Progress, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome
 from napari_nst.engine.spreading import devices_of, spread
+from napari_nst.engine.tiling import TileProgress
 from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
 from napari_nst.images.masks import check_mask, pack_mask
-from napari_nst.images.planes import Planes
+from napari_nst.images.planes import Planes, band_height
 from napari_nst.preparation import Prepared, Preparer, resampling
 from napari_nst.record import KEY, versions
 
@@ -74,6 +75,9 @@ class TransferProgress:
         Its index along the leading axes of the target; empty for a single picture.
     target : int
         Which target of a list, from 0.  Steps, planes and losses are those of this target.
+    tiles_done, tiles : int
+        Of a picture in tiles, while a step is under way: tiles done and tiles to do before it is finished.  `step` and
+        `losses` are then those of the last finished step (0 and NaN before the first).  0 and 0 after a step.
     """
 
     step: int
@@ -84,6 +88,8 @@ class TransferProgress:
     _progress: Progress
     _render: Callable[[], Array]
     target: int = 0
+    tiles_done: int = 0
+    tiles: int = 0
 
     @property
     def losses(self) -> tuple[float, float, float]:
@@ -108,10 +114,18 @@ class Transfer:
         Its other arguments: mask, style_mask, pixel_size, style_pixel_size, style_value_range, rgb, style_rgb, initial.
     parameters : dict
         Fields of StyleTransferParameters.
+    out : array, optional
+        To be written with the result: shape and dtype of the target, takes slices.
     """
 
     def __init__(
-        self, target: Any, style: Any, cancel: Cancel | None, options: dict[str, Any], parameters: dict[str, Any]
+        self,
+        target: Any,
+        style: Any,
+        cancel: Cancel | None,
+        options: dict[str, Any],
+        parameters: dict[str, Any],
+        out: Any = None,
     ) -> None:
         self.began, self.started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
         self.parameters = p = StyleTransferParameters(**parameters)
@@ -124,6 +138,8 @@ class Transfer:
                 f"{self.targets.stack_shape or 'a single picture'}: choose one plane of the style, or give a stack of the same "
                 "shape."
             )
+        if out is not None:
+            _check_out(out, self.targets)
         self.messages: list[str] = []
         self.preparer = Preparer(
             p,
@@ -135,6 +151,7 @@ class Transfer:
             resampling(options["pixel_size"], options["style_pixel_size"], p.match_pixel_size),
             self.warn,
             options["initial"],
+            out is not None,
         )
         self.arguments = {
             "mask": _recorded_mask(options["mask"], self.targets),
@@ -142,7 +159,7 @@ class Transfer:
             **{name: _listed(value) for name, value in options.items() if "mask" not in name},
         }
         self.planes = list(self.targets.indices())
-        self.image = np.empty(self.targets.array.shape, dtype=self.targets.array.dtype)
+        self.image: Any = np.empty(self.targets.array.shape, dtype=self.targets.array.dtype) if out is None else out
         self.losses: list[Array] = []
         self.notes: list[dict[str, Any]] = []
         self.used: dict[str, Any] = {}
@@ -196,23 +213,28 @@ class Transfer:
                 raise
             # One unusable plane, a black one say, must not cost the others.
             self.warn(f"Plane {index} is left as it is. {error}")
-            self._add(index, plane, None, "skipped")
+            self._keep_as_it_is(index, plane, "skipped")
             return None
         return Job(self, number, prepared)
 
     def end(self, job: Job, ended: Ended) -> None:
         """Take over what has become of a plane."""
-        outcome = ended.outcome
-        self._add(self.planes[job.number], job.prepared.render(outcome), outcome, outcome.stopped)
+        outcome, index = ended.outcome, self.planes[job.number]
+        for rows, band in job.prepared.bands(outcome, band_height(self.image, self.targets.row_axis)):
+            self.image[(*index, rows)] = band
+        self._note(index, outcome, outcome.stopped)
         self.error = self.error or ended.error
 
     def leave(self, first: int = 0) -> None:
         """Leave the planes from `first` on as they are."""
         for index in self.planes[first:]:
-            self._add(index, self.targets.plane(index), None, "not begun")
+            self._keep_as_it_is(index, self.targets.plane(index), "not begun")
 
-    def _add(self, index: tuple[int, ...], plane: Array, outcome: Outcome | None, stopped: str) -> None:
-        self.image[index] = plane
+    def _keep_as_it_is(self, index: tuple[int, ...], plane: Array, why: str) -> None:
+        self.image[(*index, slice(None))] = plane
+        self._note(index, None, why)
+
+    def _note(self, index: tuple[int, ...], outcome: Outcome | None, stopped: str) -> None:
         steps = 0
         if outcome is not None:
             steps = len(outcome.losses)
@@ -291,6 +313,7 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
         together = mates[now.place]
         planes = len(job.transfer.planes)
         yield TransferProgress(
+            # A picture in tiles, which is never one of several, says 0 before its first step.
             together[0].number * now.epoch + (now.step - 1) * len(together) + together.index(job) + 1,
             planes * now.epoch,
             job.number,
@@ -299,6 +322,7 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
             now,
             partial(job.prepared.render_now, now),
             job.target,
+            *((now.tiles_done, now.tiles) if isinstance(now, TileProgress) else ()),
         )
     for job, result in zip(jobs, ended, strict=True):
         job.transfer.end(job, result)
@@ -387,6 +411,15 @@ def _numbered(
             result: StyleTransfer = end.value
             return result
         yield replace(now, target=target)
+
+
+def _check_out(out: Any, targets: Planes) -> None:
+    shape, dtype = (getattr(out, name, None) for name in ("shape", "dtype"))
+    wanted, of = tuple(map(int, targets.array.shape)), np.dtype(targets.array.dtype)
+    if shape is None or dtype is None or not hasattr(out, "__setitem__"):
+        raise ImageError(f"out: {type(out).__name__} cannot be written; give an array with shape, dtype and slices.")
+    if tuple(map(int, shape)) != wanted or np.dtype(dtype) != of:
+        raise ImageError(f"out is {tuple(shape)} of {dtype}; the result is {wanted} of {of}, like the target.")
 
 
 def _described(planes: Planes) -> dict[str, Any]:

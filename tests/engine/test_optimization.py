@@ -376,7 +376,7 @@ def test_a_cpu_without_memory_has_nothing_to_fall_back_to(arrays, monkeypatch):
 
 
 def test_too_little_memory_is_told_before_anything_is_allocated(arrays, monkeypatch):
-    monkeypatch.setattr(running, "free_memory", lambda device: 2**20)
+    monkeypatch.setattr(running, "free_memory", lambda device: 2**16)
     calls = count_evaluations(monkeypatch)
     with pytest.raises(OutOfMemoryError, match=r"24 × 32 pixels.*needs about .* GiB.*0\.0 GiB are free.*at most about"):
         transfer_style(*arrays, **BASE)

@@ -25,6 +25,7 @@ from napari_nst.engine.running import (
     release,
     start_of,
 )
+from napari_nst.engine.tiling import LargePicture
 from napari_nst.errors import DivergenceError, OutOfMemoryError
 
 __all__ = ["Ended", "batch_size", "optimize_together"]
@@ -84,7 +85,7 @@ class Ended:
 
 
 def optimize_together(
-    pictures: Sequence[Picture], parameters: StyleTransferParameters, cancel: Cancel | None = None
+    pictures: Sequence[Picture | LargePicture], parameters: StyleTransferParameters, cancel: Cancel | None = None
 ) -> Generator[Progress, None, list[Ended]]:
     """Run several style transfers side by side, yielding after every step for every picture at work.
 
@@ -99,10 +100,13 @@ def optimize_together(
     """
     if len(pictures) == 1:
         return [(yield from _alone(pictures[0], parameters, cancel))]
+    whole = [picture for picture in pictures if isinstance(picture, Picture)]
+    if len(whole) < len(pictures):
+        return (yield from _one_by_one(pictures, parameters, cancel))
     device = resolve_device(parameters.device)
     try:
         with engine_errors(device), cpu_threads(parameters.threads) as threads:
-            return (yield from _together(pictures, parameters, device, threads, cancel))
+            return (yield from _together(whole, parameters, device, threads, cancel))
     except OutOfMemoryError:
         pass
     # Outside the handler: the exception's traceback holds the tensors of the failed run.
@@ -124,8 +128,18 @@ def _renumbered(steps: Generator[Progress, None, list[Ended]], first: int) -> Ge
         yield replace(now, place=first + now.place)
 
 
+def _one_by_one(
+    pictures: Sequence[Picture | LargePicture], parameters: StyleTransferParameters, cancel: Cancel | None
+) -> Generator[Progress, None, list[Ended]]:
+    """Pictures in tiles fill the device alone."""
+    ended: list[Ended] = []
+    for number, picture in enumerate(pictures):
+        ended += yield from _renumbered(optimize_together([picture], parameters, cancel), number)
+    return ended
+
+
 def _alone(
-    picture: Picture, parameters: StyleTransferParameters, cancel: Cancel | None
+    picture: Picture | LargePicture, parameters: StyleTransferParameters, cancel: Cancel | None
 ) -> Generator[Progress, None, Ended]:
     try:
         return Ended((yield from optimize(picture, parameters, cancel)))

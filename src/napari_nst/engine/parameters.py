@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from napari_nst.engine.layers import check_layers
+from napari_nst.engine.layers import check_layers, reach_of
 from napari_nst.engine.presets import PRESETS
 from napari_nst.engine.specs import Described, ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting
 from napari_nst.errors import ParameterError
@@ -129,6 +129,15 @@ class StyleTransferParameters(Described):
         "memory (64 at most); on a CPU 2 small pictures of a list, and the planes of a stack one by one.",
         minimum=0,
         maximum=4096,
+    )
+    tile: int = setting(
+        0,
+        "Tile",
+        "Side of the tiles in which a large picture is computed, without the halo around them; nothing is approximated. "
+        "0 chooses: one piece if that fits the memory, else tiles. Larger ones are faster and take more memory.",
+        unit="px",
+        minimum=0,
+        maximum=65536,
     )
     weights: str = setting(
         _DOCUMENTED["weights"],
@@ -247,6 +256,12 @@ class StyleTransferParameters(Described):
             )
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ParameterError(f"device: {self.device!r} is not a device; choose auto, cpu, cuda, cuda:0 or mps.")
+        halo = 2 * reach_of(self.content_layers + self.style_layers)
+        if 0 < self.tile < halo:
+            raise ParameterError(
+                f"tile: {self.tile} pixels are fewer than the halo of {halo} pixels that these layers need on every side, which "
+                f"would be most of the work. Choose at least {halo}, or 0 to have it chosen."
+            )
         if not self.weights:
             raise ParameterError("weights: empty; choose embedded, torchvision, or the path of a file.")
 

@@ -15,13 +15,14 @@ from napari_nst.engine.devices import (
     cpu_threads,
     describe_device,
     free_memory,
-    memory_needed,
     resolve_device,
     resolve_dtypes,
 )
 from napari_nst.engine.objective import STYLES, Objective, network_for
 from napari_nst.engine.optimization import Cancel, Optimization, Progress
 from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.tiled_running import TiledRun, tile_side
+from napari_nst.engine.tiling import LargePicture, Source
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, StyleTransferWarning
 
 __all__ = [
@@ -68,9 +69,9 @@ class Outcome:
     Attributes
     ----------
     image : torch.Tensor
-        (1, channels, H, W), float64, on the CPU, within the bounds.
-    start : torch.Tensor
-        The target as the device saw it, (1, channels, H, W), float64, on the CPU: `image` less this is the change.
+        (1, channels, H, W), on the CPU, within the bounds; float64, or of a large picture in the precision of its pixels.
+    start : torch.Tensor or Source
+        The target, (1, channels, H, W), float64, on the CPU: `image` less this, as the device saw it, is the change.
     losses : torch.Tensor
         (steps, 3): style, content, total, float64.
     stopped : {"finished", "converged", "cancelled", "diverged"}
@@ -80,16 +81,16 @@ class Outcome:
     """
 
     image: torch.Tensor
-    start: torch.Tensor
+    start: torch.Tensor | Source
     losses: torch.Tensor
     stopped: str
     used: dict[str, object] = field(default_factory=dict)
 
 
 def optimize(
-    picture: Picture, parameters: StyleTransferParameters, cancel: Cancel | None = None
+    picture: Picture | LargePicture, parameters: StyleTransferParameters, cancel: Cancel | None = None
 ) -> Generator[Progress, None, Outcome]:
-    """Run one style transfer, yielding after every step.
+    """Run one style transfer, yielding after every step; of a large picture a TileProgress after every tile too.
 
     A GPU that runs out of memory hands over to the CPU, from the start, if ``parameters.fallback`` allows it.
 
@@ -118,9 +119,11 @@ def optimize(
 
 
 def _on_device(
-    picture: Picture, p: StyleTransferParameters, device: torch.device, cancel: Cancel | None
+    picture: Picture | LargePicture, p: StyleTransferParameters, device: torch.device, cancel: Cancel | None
 ) -> Generator[Progress, None, Outcome]:
     with engine_errors(device), cpu_threads(p.threads) as threads:
+        if isinstance(picture, LargePicture):
+            return (yield from _run_tiled(picture, p, device, threads, cancel))
         return (yield from _run(picture, p, device, threads, cancel))
 
 
@@ -147,7 +150,8 @@ def _run(
     picture: Picture, p: StyleTransferParameters, device: torch.device, threads: int, cancel: Cancel | None
 ) -> Generator[Progress, None, Outcome]:
     (*_, channels, height, width), (*_, style_height, style_width) = picture.target.shape, picture.style.shape
-    _check_memory(p, (height, width), (style_height, style_width), channels, device)
+    if _check_memory(p, (height, width), (style_height, style_width), channels, device):
+        return (yield from _run_tiled(_in_tiles(picture), p, device, threads, cancel))
     compute_dtype, dtype = resolve_dtypes(p.precision, device)
 
     def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
@@ -177,6 +181,36 @@ def _run(
         error.partial = outcome(run.last_good, "diverged")
         raise
     return outcome(run.image, run.stopped)
+
+
+def _in_tiles(picture: Picture) -> LargePicture:
+    """A picture that was thought to fit: since then memory went, or a GPU handed over to the CPU."""
+    target_mask, style_mask = (None if m is None else m > 0 for m in (picture.target_mask, picture.style_mask))
+    return LargePicture(picture.target, picture.style, target_mask, style_mask, picture.start)
+
+
+def _run_tiled(
+    picture: LargePicture, p: StyleTransferParameters, device: torch.device, threads: int, cancel: Cancel | None
+) -> Generator[Progress, None, Outcome]:
+    (*_, channels, height, width), (*_, style_height, style_width) = picture.target.shape, picture.style.shape
+    free = free_memory(device)
+    side = tile_side(p, (height, width), (style_height, style_width), channels, device, free, tiled=True)
+    compute_dtype, dtype = resolve_dtypes(p.precision, device)
+    network = network_for(p, channels, device, compute_dtype)
+    run = TiledRun(network, picture, p, side, dtype, free, cancel)
+    used = description(network, device, compute_dtype, threads) | run.used
+
+    def outcome(image: torch.Tensor, stopped: str) -> Outcome:
+        # No copy: the picture is as large as memory allows.
+        image = image.cpu().clamp_(*run.bounds)
+        return Outcome(image, picture.target, run.optimization.losses.double().cpu(), stopped, used)
+
+    try:
+        yield from run.steps()
+    except DivergenceError as error:
+        error.partial = outcome(run.optimization.last_good, "diverged")
+        raise
+    return outcome(run.optimization.image, run.optimization.stopped)
 
 
 def bounds_of(target: torch.Tensor) -> tuple[float, float]:
@@ -223,8 +257,9 @@ def check_memory(
     style: tuple[int, int],
     channels: int,
     result: int = 0,
-) -> None:
-    """Refuse sizes that fit nowhere, before any pixel of them is read.
+    unread: int = 0,
+) -> bool:
+    """Refuse sizes that fit nowhere, before any pixel of them is read, and say which need tiles.
 
     Parameters
     ----------
@@ -235,41 +270,48 @@ def check_memory(
     channels : int
         1 or 3.
     result : int
-        Size of the result with all its planes, bytes: it is made in the computer's memory.
+        Size of the result with all its planes, bytes, if it is made in the computer's memory.
+    unread : int
+        Size of the planes at work that are not in memory yet, bytes.
+
+    Returns
+    -------
+    bool
+        Whether the picture must be, or shall be, computed in tiles.
 
     Raises
     ------
     OutOfMemoryError
         With the side that would fit.
     """
-    device = resolve_device(parameters.device)
+    device, cpu = resolve_device(parameters.device), torch.device("cpu")
+    beside, free = result + unread, free_memory(cpu)
+    if beside > free:
+        side = int(math.sqrt(max(target[0] * target[1], style[0] * style[1]) * free / beside)) // 16 * 16
+        raise OutOfMemoryError(
+            f"The result{' and what must be read for it' if unread else ' alone'} needs {beside / 2**30:.1f} GiB, "
+            f"{free / 2**30:.1f} GiB are free. Take a region of at most about {side} × {side} pixels, or process a stack in "
+            "parts."
+        )
     try:
-        _check_memory(parameters, target, style, channels, device)
+        return _check_memory(parameters, target, style, channels, device, beside)
     except OutOfMemoryError:
         if device.type == "cpu" or not parameters.fallback:
             raise
-        _check_memory(parameters, target, style, channels, torch.device("cpu"))
-    free = free_memory(torch.device("cpu"))
-    if result > free:
-        raise OutOfMemoryError(
-            f"The result alone needs {result / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free. Process the stack in parts, "
-            "or take a smaller region."
-        )
+        return _check_memory(parameters, target, style, channels, cpu, beside)
 
 
 def _check_memory(
-    p: StyleTransferParameters, target: tuple[int, int], style: tuple[int, int], channels: int, device: torch.device
-) -> None:
+    p: StyleTransferParameters,
+    target: tuple[int, int],
+    style: tuple[int, int],
+    channels: int,
+    device: torch.device,
+    beside: int = 0,
+) -> bool:
     """Refuse what cannot fit before anything is allocated: a system that swaps is frozen, not slow."""
-    needed, free = memory_needed(p, target, style, channels), free_memory(device)
-    if needed <= free:
-        return
-    side = int(math.sqrt(target[0] * target[1] * free / needed)) // 16 * 16
-    raise OutOfMemoryError(
-        f"The target of {target[0]} × {target[1]} pixels with a style of {style[0]} × {style[1]} needs about "
-        f"{needed / 2**30:.1f} GiB on {describe_device(device)}, {free / 2**30:.1f} GiB are free. Take a region of at most "
-        f"about {side} × {side} pixels, or shallower layers (preset texture)."
-    )
+    free = free_memory(device) - (beside if device.type == "cpu" else 0)
+    return tile_side(p, target, style, channels, device, free) > 0
 
 
 def release(device: torch.device) -> None:

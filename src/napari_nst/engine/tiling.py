@@ -24,7 +24,17 @@ from napari_nst.engine.optimization import Progress, _CancelledError
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ImageError, ParameterError
 
-__all__ = ["Pixels", "Source", "Tile", "TileProgress", "TiledObjective", "mask_part", "read", "tiles_of"]
+__all__ = [
+    "LargePicture",
+    "Pixels",
+    "Source",
+    "Tile",
+    "TileProgress",
+    "TiledObjective",
+    "mask_part",
+    "read",
+    "tiles_of",
+]
 
 
 class Source(Protocol):
@@ -45,6 +55,27 @@ Pixels: TypeAlias = torch.Tensor | Source
 def read(pixels: Pixels, part: Part) -> torch.Tensor:
     """The pixels of `part`, (1, channels, h, w), on the CPU."""
     return (part.of(pixels) if isinstance(pixels, torch.Tensor) else pixels.read(part)).cpu()
+
+
+@dataclass(frozen=True)
+class LargePicture:
+    """Target and style of a run in tiles, in [0, 1].
+
+    Attributes
+    ----------
+    target, style : torch.Tensor or Source
+        (1, channels, H, W) and (1, channels, H', W').
+    target_mask, style_mask : torch.Tensor or None
+        (1, 1, H, W) and (1, 1, H', W') of bool, on the CPU.
+    start : torch.Tensor or None
+        (1, channels, H, W) on the CPU: where the pixels start; None leaves that to ``parameters.init``.
+    """
+
+    target: Pixels
+    style: Pixels
+    target_mask: torch.Tensor | None = None
+    style_mask: torch.Tensor | None = None
+    start: torch.Tensor | None = None
 
 
 class Tile(NamedTuple):
@@ -176,6 +207,8 @@ class TiledObjective:
     ----------
     reach : int
         Half the width of the halo, pixels.
+    tiles : int
+        How many tiles the target has.
 
     Raises
     ------
@@ -208,6 +241,7 @@ class TiledObjective:
         self._cancelled = as_cancel(cancel)
         self._size = (int(target.shape[-2]), int(target.shape[-1]))
         self._tiles = tiles_of(self._size, side, self.reach)
+        self.tiles = len(self._tiles)
         self._style_tiles = tiles_of((int(style.shape[-2]), int(style.shape[-1])), side, self.reach)
         self._pools = {name: pools_before([name]) for name in network.layers}
         self._content_weights = dict(
@@ -303,8 +337,8 @@ class TiledObjective:
             if name in self._content_weights:
                 target = wanted.pop(name)
                 # Every position belongs to the value of one tile, and to the gradients of all around it.
-                own = (inner.of(z, pools) for z in (features, target))
-                squares[name] += content_residual(*own, None if mask is None else inner.of(mask, pools))[0]
+                own = None if mask is None else inner.of(mask, pools)
+                squares[name] += content_residual(inner.of(features, pools), inner.of(target, pools), own)[0]
                 weight = p.alpha * self._content_weights[name]
                 if weight:
                     entering = (content_residual(features, target, mask)[1], 2.0 * weight / self._entries(name))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from napari_nst.errors import ImageError
-from napari_nst.images.values import MINIMUM_SIDE, check_dtype, digest_of
+from napari_nst.images.values import MINIMUM_SIDE, check_dtype, digest_header, digest_of
 
-__all__ = ["Planes", "luminance", "resample_plane"]
+__all__ = ["Planes", "band_height", "luminance", "resample_plane"]
 
 #: Weights of R, G, B in luminance (ITU-R BT.709, as in skimage.color.rgb2gray).
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
@@ -26,7 +27,8 @@ class Planes:
     Attributes
     ----------
     array : array
-        NumPy or Dask; planes are computed one by one.
+        NumPy, Dask, or anything with shape, dtype and slices, as of zarr or h5py.  What is not in memory is read plane
+        by plane, and the plane that was read last is kept.
     role : str
         "target" or "style", for messages.
     rgb : bool
@@ -36,6 +38,7 @@ class Planes:
     array: Any
     role: str
     rgb: bool
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, array: Any, role: str, rgb: bool | None = None) -> Planes:
@@ -96,18 +99,76 @@ class Planes:
         """Size of all planes in memory, bytes."""
         return math.prod(map(int, self.array.shape)) * int(np.dtype(self.array.dtype).itemsize)
 
+    @property
+    def unread(self) -> int:
+        """Size of one plane if it is not in memory, bytes: it has to be read to be worked on."""
+        return 0 if isinstance(self.array, np.ndarray) else self.nbytes // max(1, math.prod(self.stack_shape))
+
     def indices(self) -> Iterator[tuple[int, ...]]:
         """The index of every plane, in order."""
         return itertools.product(*map(range, self.stack_shape))
 
+    @property
+    def row_axis(self) -> int:
+        """The axis of the rows."""
+        return len(self.stack_shape)
+
     def digest(self) -> str:
-        """SHA-256 of shape, type and values, plane by plane: a Dask array hashes as the NumPy array of its values."""
-        parts = (self.plane(index) for index in self.indices())
-        return digest_of(tuple(self.array.shape), np.dtype(self.array.dtype), parts)
+        """SHA-256 of shape, type and values, plane by plane: a Dask array hashes as the NumPy array of its values.
+
+        What is not in memory is not read again where :meth:`each` has been through.
+        """
+        if "digest" not in self._kept:
+            self._kept["digest"] = digest_of(
+                tuple(self.array.shape), np.dtype(self.array.dtype), map(self.plane, self.indices())
+            )
+        return str(self._kept["digest"])
+
+    def each(self) -> Iterator[np.ndarray[Any, Any]]:
+        """All planes in order; of those that are not in memory, the hash is found on the way."""
+        if isinstance(self.array, np.ndarray):
+            yield from map(self.plane, self.indices())
+            return
+        digest = hashlib.sha256(digest_header(tuple(self.array.shape), np.dtype(self.array.dtype)))
+        for index in self.indices():
+            plane = self.plane(index)
+            digest.update(np.ascontiguousarray(plane).data)
+            yield plane
+        self._kept["digest"] = digest.hexdigest()
 
     def plane(self, index: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """One plane, (y, x) or (y, x, 3 or 4), computed now."""
-        return np.asarray(self.array[index] if index else self.array)
+        """One plane, (y, x) or (y, x, 3 or 4); read or computed now unless it was the last."""
+        if isinstance(self.array, np.ndarray):
+            return np.asarray(self.array[index])
+        if self._kept.get("index") != index:
+            self._kept.pop("plane", None)  # room for the next
+            self._kept["plane"], self._kept["index"] = self._read(index), index
+        kept: np.ndarray[Any, Any] = self._kept["plane"]
+        return kept
+
+    def _read(self, index: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Chunk by chunk, each once: nothing is held twice."""
+        array = self.array
+        out = np.empty(array.shape[len(index) :], np.dtype(array.dtype))
+        if hasattr(array, "dask") and hasattr(array, "store"):
+            array[index].store(out, lock=False)
+            return out
+        height = band_height(array, self.row_axis)
+        for top in range(0, len(out), height):
+            rows = slice(top, min(top + height, len(out)))
+            out[rows] = np.asarray(array[(*index, rows)])
+        return out
+
+
+#: Rows that are read or written at once, where an array has no chunks.
+_BAND = 512
+
+
+def band_height(array: Any, axis: int) -> int:
+    """How many rows of an array to read or write at once: whole chunks, where it says so as zarr and h5py do."""
+    chunks = getattr(array, "chunks", None)
+    height = chunks[axis] if isinstance(chunks, (tuple, list)) and len(chunks) > axis else 1
+    return max(1, _BAND // height) * height if isinstance(height, int) and height > 0 else _BAND
 
 
 def luminance(colour: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

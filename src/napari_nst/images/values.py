@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_nst.errors import ImageError
 
-__all__ = ["MINIMUM_SIDE", "ValueRange", "apply_change", "check_dtype", "digest_of", "find_range", "to_unit"]
+__all__ = ["MINIMUM_SIDE", "ValueRange", "apply_change", "check_dtype", "digest_header", "digest_of", "find_range", "to_unit"]
 
 #: Below this, four poolings leave nothing: 16 -> 8 -> 4 -> 2 -> 1.
 MINIMUM_SIDE = 16
@@ -148,9 +148,14 @@ def apply_change(
     return np.asarray(moved.astype(native.dtype))
 
 
+def digest_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What is hashed before the values."""
+    return f"{tuple(map(int, shape))} {dtype.str} ".encode()
+
+
 def digest_of(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[np.ndarray[Any, Any]]) -> str:
     """SHA-256 of an array's shape, type and values given in pieces, as hexadecimal text."""
-    digest = hashlib.sha256(f"{tuple(map(int, shape))} {dtype.str} ".encode())
+    digest = hashlib.sha256(digest_header(shape, dtype))
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
