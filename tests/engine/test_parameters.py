@@ -53,6 +53,13 @@ def test_the_documented_defaults():
     )
 
 
+def test_the_quick_preset_minimises_what_the_documented_one_does():
+    quick, documented = (StyleTransferParameters(preset=name).asdict() for name in ("quick", "documented"))
+    changed = {k for k in quick if quick[k] != documented[k]}
+    assert changed == {"preset", "lr", "epoch", "lr_decay", "adam_beta1", "adam_beta2"}
+    assert (quick["epoch"], quick["lr"], quick["lr_decay"]) == (25, 0.01, "cosine")
+
+
 def test_the_texture_preset():
     p = StyleTransferParameters(preset="texture")
     assert (p.alpha, p.beta, p.lr, p.epoch, p.optimizer) == (1.0, 1.0, 0.01, 100, "adam")
@@ -98,6 +105,8 @@ def test_a_preset_fills_only_what_was_not_passed(name, field):
 def test_a_learning_rate_belongs_to_its_optimiser():
     assert StyleTransferParameters(optimizer="lbfgs").lr == 1.0
     assert StyleTransferParameters(preset="gatys", optimizer="adam").lr == 0.02
+    quick = StyleTransferParameters(preset="quick", optimizer="lbfgs")
+    assert (quick.lr, quick.epoch) == (1.0, 12)
     assert StyleTransferParameters(preset="gatys", optimizer="adam", lr=0.5).lr == 0.5
 
 
@@ -153,8 +162,8 @@ def test_what_changed_is_short():
 
 
 BAD = [
-    ("preset", "nicest", "documented, texture, gatys"),
-    ("preset", None, "documented, texture, gatys"),
+    ("preset", "nicest", "documented, quick, texture, gatys"),
+    ("preset", None, "documented, quick, texture, gatys"),
     ("alpha", -1, "from 0 to"),
     ("alpha", math.nan, "from 0 to"),
     ("alpha", "much", "a number"),
@@ -175,6 +184,9 @@ BAD = [
     ("weights", "", "embedded, torchvision"),
     ("weights", None, "text"),
     ("optimizer", "sgd", "adam, lbfgs"),
+    ("lr_decay", "linear", "none, cosine"),
+    ("adam_beta1", 1.0, "from 0 to 0.9999"),
+    ("adam_beta2", -0.1, "from 0 to 0.999999"),
     ("optimizer", ["adam"], "adam, lbfgs"),
     ("content_layers", (), "at least one"),
     ("content_layers", ("relu9_9",), "relu9_9"),

@@ -56,11 +56,11 @@ class StyleTransferParameters(Described):
         For a value that cannot be used; the message names the field, the value and the remedy.
     """
 
-    preset: Literal["documented", "texture", "gatys"] = setting(
+    preset: Literal["documented", "quick", "texture", "gatys"] = setting(
         "documented",
         "Preset",
         "A named set of values; it fills whatever you do not set yourself. documented: the published pipeline exactly, "
-        "a weak and safe edit. texture: for patches, stronger. gatys: the classic of 2016.",
+        "a weak and safe edit. quick: its loss in a quarter of its steps. texture: for patches, stronger. gatys: the classic of 2016.",
         advanced=False,
     )
     alpha: float = setting(
@@ -146,6 +146,28 @@ class StyleTransferParameters(Described):
         ".safetensors file; write caffe:PATH if the file expects the original 0..255 BGR input.",
     )
     optimizer: Literal["adam", "lbfgs"] = setting(_DOCUMENTED["optimizer"], "Optimiser", "Adam or L-BFGS (history 10).")
+    lr_decay: Literal["none", "cosine"] = setting(
+        _DOCUMENTED["lr_decay"],
+        "Decay",
+        "none: Adam's learning rate stays as it is; cosine: it falls to 0 along half a cosine over the steps, so that a "
+        "run of few large steps comes to rest. L-BFGS does not need it and goes without.",
+    )
+    adam_beta1: float = setting(
+        _DOCUMENTED["adam_beta1"],
+        "Adam's β₁",
+        "How much of the running mean of gradients Adam keeps per step. A small one follows the gradient at once, which "
+        "few large steps need.",
+        minimum=0.0,
+        maximum=0.9999,
+    )
+    adam_beta2: float = setting(
+        _DOCUMENTED["adam_beta2"],
+        "Adam's β₂",
+        "How much of the running mean of squared gradients Adam keeps per step. A small one lets the step grow again as "
+        "gradients fall.",
+        minimum=0.0,
+        maximum=0.999999,
+    )
     content_layers: tuple[str, ...] = setting(
         _DOCUMENTED["content_layers"],
         "Content layers",
