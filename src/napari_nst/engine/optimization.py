@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from napari_nst.engine._torch import torch
+from napari_nst.engine.adam import Adam, Moments
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Evaluation
@@ -28,14 +29,6 @@ _LONGEST_STEP = 0.25
 
 class _CancelledError(Exception):
     """Leaves an evaluation that is cancelled inside."""
-
-
-class Moments(NamedTuple):
-    """What Adam remembers: running means of the gradient and of its square, (N, C, H, W), and its number of steps."""
-
-    mean: torch.Tensor
-    square: torch.Tensor
-    step: int
 
 
 class HasEvaluate(Protocol):
@@ -86,41 +79,8 @@ class Progress:
         return self.optimization.bounds[self.picture]
 
 
-class _Adam:
-    """torch.optim.Adam on a batch from which pictures can leave."""
-
-    def __init__(self, x: torch.Tensor, lr: float, moments: Moments | None = None) -> None:
-        self._lr = lr
-        self._begin(x, moments)
-
-    def _begin(self, x: torch.Tensor, moments: Moments | None) -> None:
-        # On CUDA it must not ask the device for its step number, or it cannot be part of a graph.
-        self._optimizer = torch.optim.Adam([x], lr=self._lr, capturable=x.device.type == "cuda")
-        self._x = x
-        if moments is not None:
-            on = x.device if x.device.type == "cuda" else "cpu"
-            self._optimizer.state[x] = {
-                "step": torch.tensor(float(moments.step), dtype=torch.float32, device=on),
-                "exp_avg": moments.mean.detach().to(x).clone(),
-                "exp_avg_sq": moments.square.detach().to(x).clone(),
-            }
-
-    @property
-    def moments(self) -> Moments | None:
-        state = self._optimizer.state.get(self._x)
-        return Moments(state["exp_avg"], state["exp_avg_sq"], int(state["step"])) if state else None
-
-    def step(self, gradient: torch.Tensor) -> None:
-        self._x.grad = gradient
-        self._optimizer.step()
-
-    def keep(self, x: torch.Tensor, indices: torch.Tensor) -> None:
-        now = self.moments
-        self._begin(x, None if now is None else Moments(now.mean[indices], now.square[indices], now.step))
-
-
 class _LBFGS:
-    """L-BFGS with the same face."""
+    """L-BFGS with the face of Adam."""
 
     moments = None
 
@@ -213,9 +173,7 @@ class Optimization:
         self._largest_gradient = math.sqrt(torch.finfo(start.dtype).max) if adam else math.inf
         self._too_steep = torch.zeros(count, dtype=torch.bool, device=start.device)
         self._look_every = 1 if start.device.type == "cpu" else min(_LOOK_EVERY, parameters.window)
-        self._optimizer: _Adam | _LBFGS = (
-            _Adam(self._x, parameters.lr, moments) if adam else _LBFGS(self._x, parameters.lr)
-        )
+        self._optimizer: Adam | _LBFGS = Adam(self._x, parameters, moments) if adam else _LBFGS(self._x, parameters.lr)
         self._graph: Callable[[], None] | None = None
         # L-BFGS chooses its way from step to step; an objective may wait for the device, or for a file.
         self._graphable = adam and start.device.type == "cuda" and getattr(objective, "graphable", False)
