@@ -106,7 +106,7 @@ def test_a_learning_rate_belongs_to_its_optimiser():
     assert StyleTransferParameters(optimizer="lbfgs").lr == 1.0
     assert StyleTransferParameters(preset="gatys", optimizer="adam").lr == 0.02
     quick = StyleTransferParameters(preset="quick", optimizer="lbfgs")
-    assert (quick.lr, quick.epoch) == (1.0, 12)
+    assert (quick.lr, quick.epoch) == (1.0, 16)
     assert StyleTransferParameters(preset="gatys", optimizer="adam", lr=0.5).lr == 0.5
 
 

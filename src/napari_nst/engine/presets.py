@@ -107,7 +107,7 @@ PRESETS: dict[str, Preset] = {
             "window": 10,
             "weights": "embedded",
         },
-        with_optimizer={"lbfgs": {"lr": 1.0, "epoch": 12}},
+        with_optimizer={"lbfgs": {"lr": 1.0, "epoch": 16}},
     ),
     "texture": Preset(
         summary="For patches: shallower layers and normalised Gram matrices, a stronger edit at about half the cost.",
