@@ -242,6 +242,12 @@ class _Bars:
             def show(progress: TransferProgress) -> None:
                 bar.total = progress.epoch
                 bar.n = progress.step
+                if progress.tiles:
+                    bar.set_postfix_str(f"tile {progress.tiles_done} of {progress.tiles}", refresh=False)
+                    if bar._time() - bar.last_print_t >= bar.mininterval:
+                        bar.refresh()
+                        bar.last_print_t = bar._time()
+                    return
                 # Asking for losses waits for a GPU: only as often as the bar is drawn.
                 if (
                     progress.step == 1

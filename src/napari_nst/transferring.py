@@ -192,6 +192,8 @@ class Transfer:
 
     def at_once(self) -> int:
         """How many planes like these the device takes side by side."""
+        if self.preparer.tiled:
+            return 1
         p, factors = self.parameters, self.preparer.factors
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, factors, strict=True))
         device = resolve_device(p.device)
@@ -313,7 +315,7 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
         together = mates[now.place]
         planes = len(job.transfer.planes)
         yield TransferProgress(
-            # A picture in tiles, which is never one of several, says 0 before its first step.
+            # A picture in tiles, which is alone, says 0 before its first step.
             together[0].number * now.epoch + (now.step - 1) * len(together) + together.index(job) + 1,
             planes * now.epoch,
             job.number,

@@ -15,10 +15,10 @@ from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.tiling import LargePicture, Pixels, TiledObjective, TileProgress, read
 from napari_nst.errors import OutOfMemoryError
 
-__all__ = ["TiledRun", "tile_side"]
+__all__ = ["TiledRun", "planned_memory", "tile_side"]
 
 #: Memory for one tile that is chosen for a CPU, bytes, however much there is: other programs want some too.
-_CPU_TILE = 1 << 30
+_CPU_TILE = 3 << 28
 
 #: Share of the free memory that a tile may take: the estimate of what it needs is one.
 _SHARE = 0.7
@@ -100,6 +100,26 @@ def tile_side(
             f"Choose {best} or less, or 0 to have it chosen."
         )
     return side
+
+
+def planned_memory(
+    parameters: StyleTransferParameters,
+    target: tuple[int, int],
+    style: tuple[int, int],
+    channels: int,
+    device: torch.device,
+    free: int,
+) -> int:
+    """Estimated peak memory of a run, bytes: in one piece, or of the picture in tiles as :func:`tile_side` chooses them."""
+    try:
+        side = tile_side(parameters, target, style, channels, device, free)
+    except OutOfMemoryError:
+        side = 0  # it will be refused, or go to the CPU: this much would be needed
+    if not side:
+        return memory_needed(parameters, target, style, channels)
+    size = (max(target[0], style[0]), max(target[1], style[1]))
+    narrow = parameters.precision == "bfloat16" or (parameters.precision == "auto" and has_bfloat16(device))
+    return state_memory(parameters, target, channels) + tile_memory(parameters, side, size, narrow, channels)
 
 
 def _largest(fits: Callable[[int], bool], least: int, most: int, cell: int) -> int:

@@ -268,8 +268,9 @@ def neural_style_transfer(job: Job, control: Control) -> Generator[Begun | Snaps
 def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done]:
     # First of all: without this guard, torch after OpenGL kills the process on Mesa.
     from napari_nst.engine._torch import torch
-    from napari_nst.engine.devices import describe_device, memory_needed, resolve_device
+    from napari_nst.engine.devices import describe_device, free_memory, resolve_device
     from napari_nst.engine.parameters import StyleTransferParameters
+    from napari_nst.engine.tiled_running import planned_memory
     from napari_nst.transfer import transfer_steps
 
     parameters = StyleTransferParameters(**job.parameters)
@@ -279,9 +280,10 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
         parameters = dataclasses.replace(parameters, threads=threads)
     target, style = job.target_cut.take(job.target), job.style_cut.take(job.style)
     channels = 3 if job.options["rgb"] or parameters.channels == "rgb" else 1
-    memory = memory_needed(parameters, job.target_cut.plane_shape, job.style_cut.plane_shape, channels)
+    device, shapes = resolve_device(parameters.device), (job.target_cut.plane_shape, job.style_cut.plane_shape)
+    memory = planned_memory(parameters, *shapes, channels, device, free_memory(device))
     planes = int(np.prod([job.target_cut.stop[a] - job.target_cut.start[a] for a in job.target_cut.hidden], dtype=int))
-    yield Begun(describe_device(resolve_device(parameters.device)), memory, planes * parameters.epoch)
+    yield Begun(describe_device(device), memory, planes * parameters.epoch)
 
     steps = transfer_steps(target, style, cancel=control.cancelled, **job.options, **parameters.asdict())
     camera = _Camera(target if job.target_cut.stack else None)
@@ -292,6 +294,11 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
             except StopIteration as end:
                 result: StyleTransfer = end.value
                 break
+            if now.tiles:
+                # No step is done yet; but a pause begins here, not minutes later.
+                if control.paused:
+                    camera.began += control.wait()
+                continue
             if camera.last is not None and now.plane != camera.last.plane:
                 control.showing()
                 yield camera.take()  # the last of a plane, before the next one is shown
