@@ -47,10 +47,12 @@ load_triton_apart()
 try:
     import torch
     import torch.nn.functional as F
+    from torch.nn.grad import conv2d_input
+    from torch.optim.adam import adam
 except OSError as error:  # Windows: "WinError 1114 ... c10.dll" when torch comes after Qt (pytorch#166628)
     raise EngineError(
         f"PyTorch could not be loaded: {error}. On Windows, install the Microsoft Visual C++ redistributable, and start "
         'napari with: python -c "import torch, napari; napari.Viewer(); napari.run()", so that torch is loaded first.'
     ) from error
 
-__all__ = ["F", "load_triton_apart", "torch"]
+__all__ = ["F", "adam", "conv2d_input", "load_triton_apart", "torch"]

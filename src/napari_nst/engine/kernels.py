@@ -7,9 +7,7 @@ Features lie with the channels last, so that Gram matrices are one product of a 
 
 from __future__ import annotations
 
-from torch.nn.grad import conv2d_input
-
-from napari_nst.engine._torch import F, torch
+from napari_nst.engine._torch import F, conv2d_input, torch
 
 __all__ = ["Convolution", "feature_format", "max_pool", "max_unpool", "relu_back"]
 

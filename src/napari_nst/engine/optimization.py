@@ -38,6 +38,18 @@ class HasEvaluate(Protocol):
         """Losses and gradient at `x` (N, channels, H, W)."""
 
 
+class HasPictures(Protocol):
+    """What is under way: an Optimization, or what looks like one."""
+
+    bounds: list[tuple[float, float]]
+
+    def image_of(self, picture: int) -> torch.Tensor:
+        """A picture so far, (1, channels, H, W)."""
+
+    def losses_of(self, picture: int) -> torch.Tensor:
+        """Its losses, (steps, 3)."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """One finished step of one picture.
@@ -48,7 +60,7 @@ class Progress:
         Steps done, from 1.
     epoch : int
         Steps to do at most.
-    optimization : Optimization
+    optimization : HasPictures
         Where image and losses can be had; asking it waits for the device.
     picture : int
         Which of its pictures.
@@ -58,7 +70,7 @@ class Progress:
 
     step: int
     epoch: int
-    optimization: Optimization
+    optimization: HasPictures
     picture: int = 0
     place: int = 0
 

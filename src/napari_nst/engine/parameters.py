@@ -237,6 +237,14 @@ class StyleTransferParameters(Described):
         minimum=1,
         maximum=1_000_000,
     )
+    scales: int = setting(
+        _DOCUMENTED["scales"],
+        "Sizes",
+        "Coarse to fine: optimise at so many sizes, each half of the next, with the steps shared among them. A loss is reached "
+        "in less time; the picture changes more than by as many steps at its own size.",
+        minimum=1,
+        maximum=8,
+    )
     seed: int = setting(
         0, "Seed", "Seed of whatever is random (only the start from noise).", minimum=0, maximum=2**31 - 1
     )

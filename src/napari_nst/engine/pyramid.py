@@ -62,10 +62,6 @@ def levels(
 
     Notes
     -----
-    A start from noise gains by it: with "gatys" at 256 × 256, 20 steps at half the size and 12 at full size (17 full
-    ones) come as far as about 35 at full size alone.  A start from the target does not: under "documented" the steps
-    at half the size cost what they save.
-
     Gram matrices that are sums ("sum", "matched") grow with the area A, and the style loss with A²; means do not.  Total
     variation is a mean over neighbours, which lie twice as far apart at half the size: its square is fourfold for what
     is smooth at both.
