@@ -152,10 +152,10 @@ def memory_needed(
 def state_memory(parameters: StyleTransferParameters, target: tuple[int, int], channels: int = 1) -> int:
     """Memory that a picture in tiles takes as a whole, bytes; what is read of target and style is not counted.
 
-    Under Adam these are seven pictures in the precision of the pixels: the picture, its last good state, its gradient,
-    two moments, and two in passing; L-BFGS keeps twenty more.  A mask adds one.
+    Under Adam these are nine pictures in the precision of the pixels: the picture, its last good state, its gradient,
+    two moments, and four in passing, while a step is made; L-BFGS keeps twenty more.
     """
-    pictures = 8 if parameters.optimizer == "adam" else 30
+    pictures = 9 if parameters.optimizer == "adam" else 31
     return pictures * (8 if parameters.precision == "float64" else 4) * channels * target[0] * target[1]
 
 
