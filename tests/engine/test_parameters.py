@@ -142,6 +142,9 @@ def settings_given(draw):
             given_[f"{role}_layer_weights"] = tuple(
                 draw(st.one_of(st.just([]), st.lists(numbers, min_size=count, max_size=count)))
             )
+    if "tile" in given_:
+        # Below the halo of the layers a tile is refused: tested with the tiles.
+        given_["tile"] = 0 if given_["tile"] < 512 else given_["tile"]
     if given_.get("alpha") == 0:
         given_["alpha"] = 1.0
     return given_
