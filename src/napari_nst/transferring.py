@@ -6,16 +6,16 @@ import dataclasses
 import datetime
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from napari_nst.engine.batching import Ended, batch_size, optimize_together
 from napari_nst.engine.devices import resolve_device
-from napari_nst.engine.optimization import Cancel, Progress, as_cancel
+from napari_nst.engine.optimization import Cancel, as_cancel
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome
 from napari_nst.engine.spreading import devices_of, spread
@@ -25,80 +25,11 @@ from napari_nst.images.masks import check_mask, pack_mask
 from napari_nst.images.planes import Planes, band_height
 from napari_nst.preparation import Prepared, Preparer, resampling
 from napari_nst.record import KEY, versions
+from napari_nst.results import Losses, StyleTransfer, TransferProgress
 
-__all__ = ["Losses", "StyleTransfer", "Transfer", "TransferProgress", "steps_of_all"]
+__all__ = ["Transfer", "steps_of_all"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-
-class Losses(NamedTuple):
-    """Losses of every step, 1-D float64 arrays of equal length; of a stack, plane after plane."""
-
-    style: Array
-    original: Array
-    total: Array
-
-
-@dataclass(frozen=True)
-class StyleTransfer:
-    """The result of a style transfer.
-
-    Attributes
-    ----------
-    image : ndarray
-        Shape, dtype and value range of the target.
-    losses : Losses
-        Style, content ("original") and total loss of every step.
-    metadata : dict
-        JSON-able record; :func:`napari_nst.arguments_from` turns it into the arguments that repeat the run.
-    stopped : {"finished", "converged", "cancelled"}
-        Why it ended ("diverged" in the partial result that a DivergenceError carries).
-    """
-
-    image: Array
-    losses: Losses
-    metadata: dict[str, Any] = field(repr=False)
-    stopped: str
-
-
-@dataclass(frozen=True)
-class TransferProgress:
-    """One finished step of a transfer.
-
-    Attributes
-    ----------
-    step, epoch : int
-        Steps done and steps at most, over all planes.
-    plane, planes : int
-        The plane at work, from 0, and how many there are.
-    index : tuple of int
-        Its index along the leading axes of the target; empty for a single picture.
-    target : int
-        Which target of a list, from 0.  Steps, planes and losses are those of this target.
-    tiles_done, tiles : int
-        Of a picture in tiles, while a step is under way: tiles done and tiles to do before it is finished.  `step` and
-        `losses` are then those of the last finished step (0 and NaN before the first).  0 and 0 after a step.
-    """
-
-    step: int
-    epoch: int
-    plane: int
-    planes: int
-    index: tuple[int, ...]
-    _progress: Progress
-    _render: Callable[[], Array]
-    target: int = 0
-    tiles_done: int = 0
-    tiles: int = 0
-
-    @property
-    def losses(self) -> tuple[float, float, float]:
-        """Style, content and total loss of this step; on a GPU, asking waits for it."""
-        return self._progress.losses
-
-    def image(self) -> Array:
-        """The plane as it is now, in the shape, dtype and value range of the target's plane."""
-        return self._render()
 
 
 class Transfer:

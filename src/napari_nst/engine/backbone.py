@@ -274,11 +274,20 @@ class VGG(torch.nn.Module):
         return self._leave(g)
 
     def _enter(self, x: torch.Tensor) -> torch.Tensor:
-        """The picture as the weights expect it: three channels, normalised, in the precision of the convolutions."""
+        """The picture as the weights expect it: three channels, normalised, in the precision of the convolutions.
+
+        In bfloat16 it is the sum of two, side by side as six channels: eight bits would round a pixel by up to half a grey
+        level.  The first convolution, which pads its channels to 16 in any case, takes no longer for it.
+        """
         x = x.expand(-1, 3, -1, -1)
         if self._scale is not None and self._shift is not None:
             x = x.to(self._scale.dtype) * self._scale - self._shift
-        return x.to(self.dtype)
+        near = x.to(self.dtype)
+        return near if self._parts == 1 else torch.cat([near, (x - near).to(self.dtype)], dim=1)
+
+    @property
+    def _parts(self) -> int:
+        return 2 if self.dtype == torch.bfloat16 else 1
 
     def _leave(self, g: torch.Tensor) -> torch.Tensor:
         """The reverse of :meth:`_enter` for a gradient."""
@@ -288,6 +297,8 @@ class VGG(torch.nn.Module):
 
     def _convolve(self, layer: Layer, z: torch.Tensor) -> torch.Tensor:
         weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
+        if layer is self.plan[0]:
+            weight = weight.repeat(1, self._parts, 1, 1)
         return F.conv2d(self._bordered(layer, z), weight, bias, padding=self._padding_of(layer))
 
     def _padding_of(self, layer: Layer) -> int:
@@ -316,7 +327,8 @@ class VGG(torch.nn.Module):
             for layer in self.plan:
                 if layer.kind == "conv":
                     weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
-                    self._convolutions[layer.name] = Convolution(weight, bias, size, self._padding_of(layer))
+                    parts = self._parts if layer is self.plan[0] else 1
+                    self._convolutions[layer.name] = Convolution(weight, bias, size, self._padding_of(layer), parts)
                 elif layer.kind == "pool":
                     size = (max(1, size[0] // 2), max(1, size[1] // 2))
         return self._convolutions

@@ -41,22 +41,27 @@ class Convolution:
         Height and width of a typical input: the packed weights suit it best, and serve every other.
     padding : {0, 1}
         Zeros around the input.
+    parts : int
+        The input of :meth:`forward` comes in so many addends, side by side as channels.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, size: tuple[int, int], padding: int = 1) -> None:
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, size: tuple[int, int], padding: int = 1, parts: int = 1
+    ) -> None:
         self._weight, self._bias, self._padding = weight, bias, padding
+        self._repeated = weight if parts == 1 else weight.repeat(1, parts, 1, 1)
         self._packed = _packs(weight.dtype, weight.device)
         if self._packed:
             # The gradient of a correlation is the correlation with the kernel turned by half a turn.
             turned = weight.flip(2, 3).transpose(0, 1)
-            self._forwards = _pack(weight, padding, size)
+            self._forwards = _pack(self._repeated, padding, size)
             self._backwards = _pack(turned, 2 - padding, size)
 
     def forward(self, x: torch.Tensor, relu: bool) -> torch.Tensor:
-        """(N, C_in, H, W) to (N, C_out, H', W'), rectified if asked for."""
+        """(N, parts · C_in, H, W) to (N, C_out, H', W'), rectified if asked for."""
         if self._packed:
             return _pointwise(x, self._forwards, self._bias, self._padding, "relu" if relu else "none")
-        out = F.conv2d(x, self._weight, self._bias, padding=self._padding)
+        out = F.conv2d(x, self._repeated, self._bias, padding=self._padding)
         return F.relu_(out) if relu else out
 
     def backward(self, g: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:

@@ -10,7 +10,16 @@ import numpy as np
 
 from napari_nst.errors import ImageError
 
-__all__ = ["MINIMUM_SIDE", "ValueRange", "apply_change", "check_dtype", "digest_header", "digest_of", "find_range", "to_unit"]
+__all__ = [
+    "MINIMUM_SIDE",
+    "ValueRange",
+    "apply_change",
+    "check_dtype",
+    "digest_header",
+    "digest_of",
+    "find_range",
+    "to_unit",
+]
 
 #: Below this, four poolings leave nothing: 16 -> 8 -> 4 -> 2 -> 1.
 MINIMUM_SIDE = 16

@@ -1,0 +1,86 @@
+"""What a style transfer gives, and what it tells on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_nst.engine.optimization import Progress
+
+__all__ = ["Losses", "StyleTransfer", "TransferProgress"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class Losses(NamedTuple):
+    """Losses of every step, 1-D float64 arrays of equal length; of a stack, plane after plane."""
+
+    style: Array
+    original: Array
+    total: Array
+
+
+@dataclass(frozen=True)
+class StyleTransfer:
+    """The result of a style transfer.
+
+    Attributes
+    ----------
+    image : ndarray
+        Shape, dtype and value range of the target.
+    losses : Losses
+        Style, content ("original") and total loss of every step.
+    metadata : dict
+        JSON-able record; :func:`napari_nst.arguments_from` turns it into the arguments that repeat the run.
+    stopped : {"finished", "converged", "cancelled"}
+        Why it ended ("diverged" in the partial result that a DivergenceError carries).
+    """
+
+    image: Array
+    losses: Losses
+    metadata: dict[str, Any] = field(repr=False)
+    stopped: str
+
+
+@dataclass(frozen=True)
+class TransferProgress:
+    """One finished step of a transfer.
+
+    Attributes
+    ----------
+    step, epoch : int
+        Steps done and steps at most, over all planes.
+    plane, planes : int
+        The plane at work, from 0, and how many there are.
+    index : tuple of int
+        Its index along the leading axes of the target; empty for a single picture.
+    target : int
+        Which target of a list, from 0.  Steps, planes and losses are those of this target.
+    tiles_done, tiles : int
+        Of a picture in tiles, while a step is under way: tiles done and tiles to do before it is finished.  `step` and
+        `losses` are then those of the last finished step (0 and NaN before the first).  0 and 0 after a step.
+    """
+
+    step: int
+    epoch: int
+    plane: int
+    planes: int
+    index: tuple[int, ...]
+    _progress: Progress
+    _render: Callable[[], Array]
+    target: int = 0
+    tiles_done: int = 0
+    tiles: int = 0
+
+    @property
+    def losses(self) -> tuple[float, float, float]:
+        """Style, content and total loss of this step; on a GPU, asking waits for it."""
+        return self._progress.losses
+
+    def image(self) -> Array:
+        """The plane as it is now, in the shape, dtype and value range of the target's plane."""
+        return self._render()
