@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def ratios(times: dict[str, Timing]) -> dict[str, Ratio]:
 
 
 def plot(path: Path, times: dict[str, Timing], title: str) -> None:
-    """Bars of the medians with their quartiles, on a logarithmic axis."""
+    """Bars of the medians with their quartiles."""
     from matplotlib.figure import Figure
 
     from napari_nst.outputs import save_figure
@@ -85,11 +86,12 @@ def plot(path: Path, times: dict[str, Timing], title: str) -> None:
     axes.barh(names, medians, xerr=errors, color=colours, ecolor="black", capsize=2)
     for row, median in enumerate(medians):
         axes.annotate(f"{median:.0f}", (high[row] * 1e3, row), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0)
     axes.invert_yaxis()
     axes.set_xlabel("One iteration [ms], median and quartiles")
-    axes.set_title(title, fontsize="medium")
+    # A machine's name is longer than the plot is wide.
+    figure.suptitle("\n".join(textwrap.wrap(title, 90)), fontsize="small")
     print(f"Plot: {save_figure(path, figure)}")
 
 

@@ -152,8 +152,9 @@ class LayerChoice(ComboBox):
 ORDER = (
     *("region", "value_range", "mask", "style_mask", "match_pixel_size"),
     *("content_layers", "content_layer_weights", "style_layers", "style_layer_weights", "gram"),
-    *("optimizer", "tolerance", "window", "init", "seed", "clip", "tv_weight", "padding", "fit_pools", "channels"),
-    *("weights", "precision", "threads", "fallback", "write_files", "output_folder", "interval"),
+    *("optimizer", "lr_decay", "adam_beta1", "adam_beta2", "scales", "tolerance", "window", "init", "seed"),
+    *("clip", "tv_weight", "padding", "fit_pools", "channels", "weights", "precision", "threads", "batch", "tile"),
+    *("fallback", "write_files", "output_folder", "interval"),
 )
 
 
