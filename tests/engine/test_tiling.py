@@ -90,6 +90,7 @@ def test_a_loss_without_weight_is_still_told(alpha, beta):
     check(whole, tiled)
 
 
+@pytest.mark.slow
 def test_the_deep_layers_of_documented():
     check(*both(64, (96, 113), (32, 48), preset="documented", masked=True))
 
