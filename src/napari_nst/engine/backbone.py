@@ -336,7 +336,7 @@ class VGG(torch.nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> VGG:
         # Moved, or changed in precision: what was packed belongs to the weights of before.
         self._convolutions.clear()
-        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # PyTorch's gap
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
         return self
 
 

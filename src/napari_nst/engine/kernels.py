@@ -22,7 +22,7 @@ def feature_format(dtype: torch.dtype, device: torch.device) -> torch.memory_for
 
 def _packs(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether oneDNN is there, with PyTorch's own entry for packed weights, and takes this precision."""
-    if device.type != "cpu" or dtype == torch.float64 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # PyTorch's gap
+    if device.type != "cpu" or dtype == torch.float64 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
         return False
     operations = torch.ops.mkldnn
     return hasattr(operations, "_convolution_pointwise") and hasattr(operations, "_reorder_convolution_weight")
@@ -73,7 +73,7 @@ class Convolution:
             return _pointwise(g, self._backwards, None, 2 - self._padding, "none", plus)
         n, _, height, width = g.shape
         size = (n, self._weight.shape[1], height + 2 - 2 * self._padding, width + 2 - 2 * self._padding)
-        out: torch.Tensor = conv2d_input(size, self._weight, g, padding=self._padding)  # type: ignore[no-untyped-call]  # PyTorch's gap
+        out: torch.Tensor = conv2d_input(size, self._weight, g, padding=self._padding)  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
         return out if plus is None else out.add_(plus)
 
 

@@ -172,7 +172,7 @@ def _publish(temporary: Path, path: Path) -> Path:
                 os.link(temporary, target)
             except FileExistsError:
                 raise
-            except (OSError, NotImplementedError):
+            except (OSError, NotImplementedError):  # a file system or a system without hard links
                 _claim_and_rename(temporary, target)
         except FileExistsError:
             continue
