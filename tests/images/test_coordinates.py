@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.coordinates import read_coordinates, write_coordinates
+from napari_nst.images.coordinates import read_coordinates, read_header, write_coordinates
 
 MARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cones" / "manual"
 
@@ -106,6 +106,53 @@ def test_any_text_is_read_or_refused(tmp_path, text, base):
     else:
         assert found.shape[1:] == (2,)
         assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "order"),
+    [
+        ("x,y", ("x", "y"), "xy"),
+        ('\ufeff\n"X" ; "Y"', ("x", "y"), "xy"),
+        ("x [px]\ty [px]", ("x [px]", "y [px]"), "xy"),
+        ("Row Column", ("row", "column"), "rowcol"),
+        ("axis-0,axis-1", ("axis-0", "axis-1"), "rowcol"),
+        ("left,right", ("left", "right"), ""),
+        ("x,x2", ("x", "x2"), ""),
+    ],
+)
+def test_a_header_is_read_over_unless_it_says_another_order(tmp_path, header, names, order):
+    path = table(tmp_path, header + "\n1,2\n3,4\n")
+    assert read_header(path) == names
+    for wanted, first in (("xy", [2.0, 1.0]), ("rowcol", [1.0, 2.0])):
+        if order in ("", wanted):
+            assert read_coordinates(path, order=wanted, header=True)[0].tolist() == first
+        else:
+            with pytest.raises(FileError, match=f"which is order='{order}'.*Use order='{order}'"):
+                read_coordinates(path, order=wanted, header=True)
+    with pytest.raises(FileError, match="is not a number"):
+        read_coordinates(path, order=order or "xy")
+
+
+@pytest.mark.parametrize("text", ["1,2\n", "\n.5 7\n", "nan,2\n", "-inf,1\n", "", "\n \n", "-1,2\n"])
+def test_what_is_no_header(tmp_path, text):
+    assert read_header(table(tmp_path, text)) is None
+
+
+def test_points_that_napari_saved(tmp_path):
+    path = table(tmp_path, "index,axis-0,axis-1\n0.0,12.5,3.0\n1.0,7.0,8.25\n")
+    assert read_coordinates(path, order="rowcol", header=True).tolist() == [[12.5, 3.0], [7.0, 8.25]]
+    with pytest.raises(FileError, match="Use order='rowcol'"):
+        read_coordinates(path, order="xy", header=True)
+
+
+def test_a_header_counts_as_a_line_and_only_once(tmp_path):
+    with pytest.raises(FileError, match=r"line 3 .*'x' is not a number"):
+        read_coordinates(table(tmp_path, "x,y\n1,2\nx,y\n"), header=True)
+    with pytest.raises(FileError, match=r"in line 3, is row 9, column 1"):
+        read_coordinates(table(tmp_path, "x,y\n1,2\n1,9\n"), header=True, shape=(5, 5))
+    with pytest.raises(FileError, match="names 4 columns"):
+        read_coordinates(table(tmp_path, "index,axis-0,axis-1,axis-2\n0,1,2,3\n"), header=True)
+    assert read_coordinates(table(tmp_path, "x,y\n"), header=True).shape == (0, 2)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.images.atomic import Publish, write_new
 
-__all__ = ["read_coordinates", "write_coordinates"]
+__all__ = ["read_coordinates", "read_header", "write_coordinates"]
 
 _SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
 # float() alone would take "1_0", "infinity" and the digits of every script; Decimal() limits exponents.
@@ -28,11 +28,48 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?
 _EXACT = Context(prec=700)
 _ORDERS = ("xy", "rowcol")
 
+#: Names that say which axis a column is; anything else in a header says nothing.
+_ACROSS, _DOWN = {"x", "col", "cols", "column", "columns"}, {"y", "row", "rows"}
+#: The header of a Points layer that napari saved: a number for each point, row, column; pixels from 0.
+_NAPARI = ("index", "axis-0", "axis-1")
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """The names in the first line of a table of points, if it has any.
+
+    Parameters
+    ----------
+    path : path-like
+        As for `read_coordinates`.
+
+    Returns
+    -------
+    tuple of str, or None
+        The names, without quotation marks and in lower case. None if the first line that is not blank begins with a
+        number, or if there is no such line.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read.
+    """
+    first = next((line.strip() for line in _text(Path(path)).split("\n") if line.strip()), "")
+    cells = [cell.strip("\"' ").lower() for cell in re.split(r"[,;\t]", first)]
+    if len(cells) == 1:
+        cells = first.lower().split()
+    named = all(re.match(r"[^\W\d]", cell) and cell not in ("nan", "inf", "infinity") for cell in cells)
+    return tuple(cells) if named and cells else None
+
 
 def read_coordinates(
-    path: str | os.PathLike[str], *, base: int = 0, order: str = "xy", shape: Sequence[int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    base: int = 0,
+    order: str = "xy",
+    shape: Sequence[int] | None = None,
+    header: bool = False,
 ) -> NDArray[np.float64]:
-    """Read a table of points without a header.
+    """Read a table of points.
 
     Parameters
     ----------
@@ -44,6 +81,9 @@ def read_coordinates(
         Whether the column (x) or the row (y) comes first.
     shape : (H, W), optional
         The picture that the points must lie in, in pixels.
+    header : bool
+        Whether the first line may hold names instead of numbers. Names that contradict `order` are an error; others
+        are read over. A Points layer saved by napari (index, axis-0, axis-1) is known, and its index read over.
 
     Returns
     -------
@@ -53,8 +93,8 @@ def read_coordinates(
     Raises
     ------
     FileError
-        The file cannot be read; a line is a header, has not two columns, or holds no finite number; or points
-        lie outside `shape`. A pixel reaches half a pixel to each side of its centre.
+        The file cannot be read; it has a header that is not expected, or one that contradicts `order`; a line has
+        not two columns, or holds no finite number; or points lie outside `shape`. A pixel reaches half a pixel to each side of its centre.
     ParameterError
         `base`, `order` or `shape` cannot be used.
     """
@@ -66,10 +106,18 @@ def read_coordinates(
         raise ParameterError(f"shape={tuple(shape)} is not a height and a width of at least 1 pixel.")
     found: list[tuple[float, float]] = []
     lines: list[int] = []
+    names = read_header(path) if header else None
+    if names is not None:
+        _check_names(path, names, order)
+    leave_out = names == _NAPARI
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        if line.strip():
-            found.append(_point(path, number, line, base))
-            lines.append(number)
+        if not line.strip():
+            continue
+        if names is not None:  # the line they stand in
+            names = None
+            continue
+        found.append(_point(path, number, line, base, leave_out))
+        lines.append(number)
     points = np.array(found, dtype=np.float64).reshape(-1, 2)  # (0, 2) without any line
     if order == "xy":
         points = points[:, ::-1].copy()
@@ -146,13 +194,38 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _point(path: Path, number: int, line: str, base: int) -> tuple[float, float]:
+def _check_names(path: Path, names: tuple[str, ...], order: str) -> None:
+    """Refuse names of columns that say another order than the caller."""
+    shown = ",".join(names)
+    pair = names[1:] if names == _NAPARI else names
+    if len(pair) != 2:
+        raise FileError(
+            f"{path}: the first line names {len(names)} columns ({shown}) instead of two; keep x and y only, or row and "
+            "column."
+        )
+    says = {("across", "down"): "xy", ("down", "across"): "rowcol"}.get((_axis(pair[0]), _axis(pair[1])))
+    if says is not None and says != order:
+        raise FileError(
+            f"{path}: its first line says {shown}, which is order={says!r}, but it was to be read with order={order!r}. "
+            f"Use order={says!r} if the header is right; else mend the header."
+        )
+
+
+def _axis(name: str) -> str:
+    """Which way a column of this name goes: "x [px]" and "x_um" begin with the axis."""
+    word = re.split(r"[\W\d_]", name, maxsplit=1)[0]
+    return "down" if word in _DOWN or name == _NAPARI[1] else "across" if word in _ACROSS or name == _NAPARI[2] else ""
+
+
+def _point(path: Path, number: int, line: str, base: int, leave_out: bool = False) -> tuple[float, float]:
     def wrong(what: str) -> FileError:
         shown = line.strip()
         shown = shown if len(shown) <= 60 else shown[:60] + "…"
         return FileError(f"{path}, line {number} ({shown!r}): {what}")
 
     columns = _SEPARATOR.split(line.strip())
+    if leave_out and len(columns) == len(_NAPARI):
+        del columns[0]
     for column in columns:
         if column.lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise wrong(f"{column!r} is no place; remove the line.")
