@@ -1,4 +1,4 @@
-"""The command ``napari-nst``: demo, transfer, enhance, benchmark, info.
+"""The command ``napari-nst``: demo, transfer, enhance, evaluate, benchmark, info.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was reached is kept).  Options of a transfer come
 from :class:`napari_nst.engine.parameters.StyleTransferParameters`; torch is imported only when something is computed.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst import __version__
 from napari_nst.cli_benchmark import add_benchmark
 from napari_nst.cli_enhance import add_enhance
+from napari_nst.cli_evaluate import add_evaluate
 from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, USAGE, add_parameter, interruptible, typed
 from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.presets import PRESETS
@@ -127,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     transfer.set_defaults(run=_transfer)
 
     add_enhance(commands)
+    add_evaluate(commands)
     add_benchmark(commands)
 
     info = commands.add_parser(
