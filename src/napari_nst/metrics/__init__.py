@@ -11,7 +11,7 @@ from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import cone_density, nearest_neighbour_spacing
 from napari_nst.metrics.quality import aiq
 from napari_nst.metrics.ring import Ring, ring_prominence
-from napari_nst.metrics.similarity import structure_correlation
+from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
 
 __all__ = [
     "Agreement",
@@ -23,10 +23,12 @@ __all__ = [
     "blind_lattice",
     "cone_density",
     "detect_cones",
+    "intensity_monotonicity",
     "invented",
     "match_cones",
     "nearest_neighbour_spacing",
     "points_inside",
     "ring_prominence",
+    "structural_similarity",
     "structure_correlation",
 ]

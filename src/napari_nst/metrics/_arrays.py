@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.masks import check_mask
 
-__all__ = ["Floats", "check_length", "fill_smoothly", "is_flat", "picture_and_mask", "to_points", "to_unit_range"]
+__all__ = [
+    "Floats",
+    "check_length",
+    "fill_smoothly",
+    "is_flat",
+    "picture_and_mask",
+    "pictures_and_mask",
+    "to_points",
+    "to_unit_range",
+]
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +70,41 @@ def picture_and_mask(
         # A patch that lies wholly outside of the retina is no mistake of the caller: nothing is found in it.
         used &= check_mask(given, array.shape) if given.any() or given.shape != array.shape else False
     return np.where(used, picture, 0.0), used
+
+
+def pictures_and_mask(
+    target: ArrayLike, result: ArrayLike, mask: ArrayLike | None
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Turn two pictures of one place into float64 and say which pixels are used in both.
+
+    Parameters
+    ----------
+    target, result : array, (H, W)
+        Integers or floats.
+    mask : array, (H, W), optional
+        0 or False for pixels to leave out.
+
+    Returns
+    -------
+    target, result : array of float64, (H, W)
+        0 where a pixel is not used.
+    used : array of bool, (H, W)
+        False where the mask is, and where either picture is not finite.
+
+    Raises
+    ------
+    ImageError
+        A picture is not grey, the shapes differ, or the mask does not fit.
+    """
+    first, first_used = picture_and_mask(target, mask, "target")
+    second, second_used = picture_and_mask(result, None, "result")
+    if first.shape != second.shape:
+        raise ImageError(
+            f"The target has shape {first.shape}, the result {second.shape}; they are compared pixel by pixel. "
+            "Pass two pictures of the very same place."
+        )
+    used = first_used & second_used
+    return np.where(used, first, 0.0), np.where(used, second, 0.0), used
 
 
 def is_flat(values: Floats) -> bool:
