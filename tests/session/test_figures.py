@@ -211,10 +211,33 @@ def test_detections_may_be_unmatched_or_missing():
     assert set(lines_of(named(figure, "cones on the result"))) == {"kept 0", "lost 4", "new 0"}
 
 
+def test_unsupported_ones_are_drawn_around_the_new_ones():
+    row = a_row()
+    axes = named(comparison_figure([replace(row, unsupported=row.result_points[[4]])]), "cones on the result")
+    lines = lines_of(axes)
+    assert set(lines) == {"kept 3", "lost 1", "new 2", "unsupported 1"}
+    around, new = lines["unsupported 1"], lines["new 2"]
+    assert_allclose(np.column_stack(around.get_data()), row.result_points[[4], ::-1])
+    assert around.get_markersize() > new.get_markersize()
+    assert around.get_marker() != new.get_marker()
+    assert to_rgba(around.get_markeredgecolor()) != to_rgba(new.get_markeredgecolor())
+    axes = named(comparison_figure([replace(row, unsupported=np.empty((0, 2)))]), "cones on the result")
+    assert set(lines_of(axes)) == {"kept 3", "lost 1", "new 2"}
+
+
+def test_a_verdict_has_lines_of_its_own():
+    figure = comparison_figure([a_row(caption="ring 9.1 dB\n" + "look there, " * 60)])
+    written = [text.get_text() for text in figure.texts]
+    assert written[2] == "ring 9.1 dB"
+    assert written[3].startswith("look there, look")
+    assert len(written) == 5
+
+
 @pytest.mark.parametrize("name", [LONG, "W" * 400, "a$b$c_$\\frac{\nof\tblanks"])
 def test_all_that_is_written_is_inside_and_apart(name):
     caption = "the spectrum of the style could not be used because " * 12
-    rows = [a_row(name=name, style_name=name, caption=caption, ring=0.1)]
+    caption = f"{caption}\n{caption}"
+    rows = [a_row(name=name, style_name=name, caption=caption, ring=0.1, unsupported=np.full((1, 2), 20.0))]
     figure = comparison_figure(rows, title=name)
     written = everything_written(figure)
     width, height = figure.canvas.get_width_height()

@@ -26,6 +26,7 @@ MAXIMUM_ROWS = 50
 
 _TARGET, _STYLE, _RESULT = BLUE, GREY, VERMILION
 _KEPT, _LOST, _NEW = "#56B4E9", "#F0E442", "#FF4B00"
+_UNSUPPORTED = "#FF9EE5"  # drawn around a new one; lighter than it, so that a grey print shows both
 
 # All lengths in inches. Axes are placed by hand: matplotlib's layout engines take seconds for ten rows of them.
 _MARGIN, _GAP, _PICTURE, _CURVES = 0.15, 0.12, 2.5, 2.7
@@ -34,6 +35,7 @@ _LINE, _HEAD, _FOOT = 0.17, 0.3, 0.6
 _WIDTH = 2 * _MARGIN + 5 * _PICTURE + 6 * _GAP + _BAR_ROOM + 2 * (_CURVES + _AXIS_ROOM)
 _CHARACTERS = 145  # that fit one line of the whole width, were they all W; names of patches have about 110
 _TITLE = 100  # likewise of the title
+_TOLD = 2  # lines of each part of a caption
 
 _SMALL, _NORMAL = 8, 9  # points
 _OUTLIERS = 0.2  # per cent of the pixels that may be beyond the ends of the difference's colour scale
@@ -73,8 +75,10 @@ class ComparisonRow:
         Row and column of the cones detected before and after.
     matching : Matching, or None
         Which of them are kept, lost and new.
+    unsupported : array, (n, 2), or None
+        Those of the result's cones at which the target shows nothing that could be a cone: row and column.
     caption : str
-        The measures in a line, for example "ring 9.1 → 12.0 dB, 24 new".
+        The measures in a line, for example "ring 9.1 → 12.0 dB, 24 new"; a line of its own for the verdict.
     valid, style_valid : array of bool, (H, W), or None
         True where target and style are picture; histograms and spectra leave out the rest.
     ring : float or None
@@ -91,6 +95,7 @@ class ComparisonRow:
     target_points: NDArray[np.float64] | None = None
     result_points: NDArray[np.float64] | None = None
     matching: Detections | None = None
+    unsupported: NDArray[np.float64] | None = None
     caption: str = ""
     valid: NDArray[np.bool_] | None = None
     style_valid: NDArray[np.bool_] | None = None
@@ -258,12 +263,19 @@ def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
             markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.8 if symbol == "o" else 1.5,
             label=f"{label} {len(points)}",
         )  # fmt: skip
+    if row.unsupported is not None and len(row.unsupported):
+        axes.plot(
+            row.unsupported[:, 1], row.unsupported[:, 0], linestyle="none", marker="D", markersize=1.9 * marker,
+            markerfacecolor="none", markeredgecolor=_UNSUPPORTED, markeredgewidth=1.5,
+            label=f"unsupported {len(row.unsupported)}",
+        )  # fmt: skip
     height, width = row.result.shape[:2]
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     if axes.lines:
         axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, fontsize=_SMALL, facecolor="0.35", framealpha=1,
-            labelcolor="white", handletextpad=0.1, columnspacing=1.0, borderpad=0.3, borderaxespad=0.1,
+            loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3 if len(axes.lines) < 4 else 2, fontsize=_SMALL,
+            facecolor="0.35", framealpha=1, labelcolor="white", handletextpad=0.1, columnspacing=1.0, borderpad=0.3,
+            borderaxespad=0.1,
         )  # fmt: skip
     else:
         axes.set_title("result, no cones detected", fontsize=_NORMAL, pad=4)
@@ -363,7 +375,9 @@ def _write(figure: Figure, left: float, top: float, text: str, *, size: float, w
 
 def _heading(row: ComparisonRow) -> list[str]:
     lines = [_shortened(row.name), f"style: {_shortened(row.style_name)}"]
-    return lines + [_shortened(line) for line in textwrap.wrap(row.caption, _CHARACTERS)[:2]]
+    for told in row.caption.split("\n"):
+        lines += [_shortened(line) for line in textwrap.wrap(told, _CHARACTERS)[:_TOLD]]
+    return lines
 
 
 def _shortened(text: str, most: int = _CHARACTERS) -> str:
