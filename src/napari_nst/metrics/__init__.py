@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from napari_nst.metrics.agreement import Agreement, agreement, blind_lattice, invented, points_inside
 from napari_nst.metrics.cones import Cones, detect_cones
+from napari_nst.metrics.displacement import Displacement, local_displacement
+from napari_nst.metrics.invention import (
+    DensitySweep,
+    Erased,
+    PhantomTest,
+    RepeatConsistency,
+    StyleSwap,
+    density_sweep,
+    erase_cones,
+    phantom_ratio,
+    phantom_test,
+    repeat_consistency,
+    style_swap,
+)
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import cone_density, nearest_neighbour_spacing
 from napari_nst.metrics.quality import aiq
@@ -16,19 +30,32 @@ from napari_nst.metrics.similarity import intensity_monotonicity, structural_sim
 __all__ = [
     "Agreement",
     "Cones",
+    "DensitySweep",
+    "Displacement",
+    "Erased",
     "Matching",
+    "PhantomTest",
+    "RepeatConsistency",
     "Ring",
+    "StyleSwap",
     "agreement",
     "aiq",
     "blind_lattice",
     "cone_density",
+    "density_sweep",
     "detect_cones",
+    "erase_cones",
     "intensity_monotonicity",
     "invented",
+    "local_displacement",
     "match_cones",
     "nearest_neighbour_spacing",
+    "phantom_ratio",
+    "phantom_test",
     "points_inside",
+    "repeat_consistency",
     "ring_prominence",
     "structural_similarity",
     "structure_correlation",
+    "style_swap",
 ]
