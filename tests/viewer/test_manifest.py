@@ -31,7 +31,11 @@ def test_top_level_copy_is_equal():
 def test_names():
     assert MANIFEST.name == "napari-nst"
     assert {str(category) for category in MANIFEST.categories} == {"Image Processing", "Transformations"}
-    assert [widget.display_name for widget in CONTRIBUTIONS.widgets] == ["Style Transfer", "Enhance Session"]
+    assert [widget.display_name for widget in CONTRIBUTIONS.widgets] == [
+        "Style Transfer",
+        "Enhance Session",
+        "Assessment",
+    ]
 
 
 @pytest.mark.parametrize("command", CONTRIBUTIONS.commands, ids=lambda command: command.id)

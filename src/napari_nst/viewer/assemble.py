@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
     from napari.viewer import Viewer
 
-__all__ = ["BORDER", "CONTRAST", "NO_MASK", "Choices", "Placement", "assemble"]
+__all__ = ["BORDER", "CONTRAST", "NO_MASK", "Choices", "Placement", "assemble", "micrometres"]
 
 #: Choices that are no layers.
 NO_MASK, BORDER = "none", "black border"
@@ -123,7 +123,7 @@ def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> t
         inputs=sources,
         folder=folder,
         target_path=source_path(target),
-        pixel_size_um=_micrometres(target, cut),
+        pixel_size_um=micrometres(target, cut),
         interval=choices.interval,
     )
     arguments = {**carried_over(target, cut), "name": result_name(target.name, style.name)}
@@ -154,7 +154,7 @@ def _said(choice: Any) -> str:
     return choice if isinstance(choice, str) else f"layer {choice.name}"
 
 
-def _micrometres(layer: Image, cut: Cut) -> tuple[float, float] | None:
+def micrometres(layer: Image, cut: Cut) -> tuple[float, float] | None:
     """Height and width of a pixel in µm, where the layer's units are lengths."""
     sizes = []
     for axis in cut.axes:

@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = [
+    "assess_selected",
     "compare_side_by_side",
     "copy_as_python",
     "copy_text",
+    "open_assessment",
     "open_widget",
     "signed_difference",
     "target_result_checkerboard",
     "transfer_selected",
 ]
 
-PLUGIN, WIDGET = "napari-nst", "Style Transfer"
+PLUGIN, WIDGET, ASSESSMENT = "napari-nst", "Style Transfer", "Assessment"
 
 SELECT_TWO = "Select two image layers: first the target, then the style."
 SELECT_RESULT = "Select a layer that Style Transfer has made."
+SELECT_TO_ASSESS = (
+    "Select a layer that Style Transfer has made, or two image layers of one shape: a picture and what was made of it."
+)
 NO_TARGET = "The target of {!r} is not in this viewer any more; open it again under the name it had."
 
 
@@ -89,14 +94,43 @@ def copy_as_python(viewer: napari.viewer.Viewer) -> None:
     _attempt(copy)
 
 
+def assess_selected(viewer: napari.viewer.Viewer) -> None:
+    """Assess the selected result against its target, or the upper of two selected images against the lower one."""
+    # Not with the others: it brings what sessions need.
+    from napari_nst.viewer.assess_input import trio_selected
+    from napari_nst.viewer.assess_layers import is_ours
+
+    viewer = plain(viewer)
+    images = [plain(layer) for layer in viewer.layers if _is_image(layer) and not is_ours(layer)]
+    trio = trio_selected(viewer, images)
+    if trio is None:
+        result = _result(viewer)
+        _say(SELECT_TO_ASSESS if result is None else NO_TARGET.format(result.name))
+        return
+    widget = open_assessment(viewer)
+    widget.choose(trio)
+    _attempt(widget.assess)
+
+
 def open_widget(viewer: napari.viewer.Viewer) -> Any:
     """The viewer's Style Transfer widget in front of others, opened if it is not there yet."""
     from napari_nst.viewer.widget import StyleTransferWidget
 
+    return _opened(viewer, StyleTransferWidget, WIDGET)
+
+
+def open_assessment(viewer: napari.viewer.Viewer) -> Any:
+    """The viewer's Assessment widget in front of others, opened if it is not there yet."""
+    from napari_nst.viewer.assess_widget import AssessmentWidget
+
+    return _opened(viewer, AssessmentWidget, ASSESSMENT, tabify=True)
+
+
+def _opened(viewer: Any, kind: type, title: str, **how: Any) -> Any:
     window = plain(viewer).window
     # The menu and add_plugin_dock_widget give different titles: looked up by title, there would be two widgets.
-    docked = [inner for inner in window.dock_widgets.values() if isinstance(inner, StyleTransferWidget)]
-    widget = docked[0] if docked else window.add_plugin_dock_widget(PLUGIN, WIDGET)[1]
+    docked = [inner for inner in window.dock_widgets.values() if isinstance(inner, kind)]
+    widget: Any = docked[0] if docked else window.add_plugin_dock_widget(PLUGIN, title, **how)[1]
     from qtpy.QtWidgets import QDockWidget
 
     dock = widget.native

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["add_checkerboard", "add_difference", "checkerboard"]
+__all__ = ["TRANSFORMS", "add_checkerboard", "add_difference", "checkerboard", "symmetric_limit"]
 
 #: What places a layer in the world.
-_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 #: Farther than this from a whole pixel, two layers do not share their pixels.
 _TOLERANCE = 0.01
 _PERCENTILE = 99.5
@@ -136,7 +136,7 @@ def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image
     before, after = _grey(_lazy(below, target.rgb), target.rgb), _grey(_lazy(above, result.rgb), result.rgb)
     # float64 holds all differences of integers up to 32 bits, and does not wrap around as unsigned ones do.
     change = (after.astype(np.float64) - before.astype(np.float64)).astype(np.float32)
-    limit = _limit(change)
+    limit = symmetric_limit(change)
     layer = viewer.add_image(
         change,
         name=f"difference of {result.name} and {target.name}",
@@ -199,7 +199,7 @@ def _finest(layer: Image) -> Any:
 
 
 def _place(layer: Image) -> dict[str, Any]:
-    return {key: getattr(layer, key) for key in _TRANSFORMS}
+    return {key: getattr(layer, key) for key in TRANSFORMS}
 
 
 def _note(kind: str, target: Image, result: Image) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _grey(array: Any, rgb: bool) -> Any:
     return array[..., :3].map_blocks(luminance, drop_axis=array.ndim - 1, dtype=np.float64)
 
 
-def _limit(change: Any) -> float:
+def symmetric_limit(change: Any) -> float:
     """A limit that is not zero and that a few extreme pixels do not set."""
     if change.ndim > 2:
         stack = change.reshape(-1, *change.shape[-2:])

@@ -25,7 +25,7 @@ from superqt import QCollapsible
 if TYPE_CHECKING:
     from magicgui.widgets.bases import BaseValueWidget
 
-__all__ = ["Panel", "breakable", "short_text", "size_text", "time_text"]
+__all__ = ["Panel", "Scrolled", "breakable", "short_text", "size_text", "time_text"]
 
 
 #: Fields that need the whole width.
@@ -79,8 +79,35 @@ def _row(*widgets: QWidget) -> QHBoxLayout:
     return row
 
 
-class Panel(QScrollArea):
-    """The rows of the widget, one below the other, scrolled where the dock is too low.
+class Scrolled(QScrollArea):
+    """Rows, one below the other, scrolled where the dock is too low."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def set_content(self, content: QWidget) -> None:
+        """Show these rows."""
+        self.setWidget(content)
+        content.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Give the rows the height that they need at this width.
+
+        Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
+        """
+        content = self.widget()
+        if watched is content and content is not None and event is not None:
+            layout = content.layout()
+            if layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+                content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
+        return super().eventFilter(watched, event)
+
+
+class Panel(Scrolled):
+    """The rows of the widget.
 
     Parameters
     ----------
@@ -92,9 +119,6 @@ class Panel(QScrollArea):
 
     def __init__(self, fields: list[BaseValueWidget], advanced: list[BaseValueWidget]) -> None:
         super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.labels: dict[str, QLabel] = {}
         self.restore = _button("Restore", "Set every field that the preset governs back to what the preset says.")
         self.restore.hide()
@@ -120,6 +144,11 @@ class Panel(QScrollArea):
         )
         self.difference = _button("Difference", "Add a layer with the signed difference of the result and its target.")
         self.checkerboard = _button("Checker", "Add a layer in which squares of the result and its target alternate.")
+        self.assess = _button(
+            "Assess what it did to the cones",
+            "Find the cones of the result and its target, mark those that are kept, lost and new, and say whether the result "
+            "can be trusted. Works on the selected result (else the newest one), or on two selected images.",
+        )
         self.use_settings = _button(
             "Use these settings",
             "Fill the fields with the settings that made the selected result (else the newest one).",
@@ -142,22 +171,9 @@ class Panel(QScrollArea):
         rows.addWidget(self._advanced(advanced))
         rows.addWidget(self._results())
         rows.addStretch(1)
-        self.setWidget(content)
-        content.installEventFilter(self)
+        self.set_content(content)
         self.setMinimumWidth(300)
         self._order([*fields, *advanced])
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Give the rows the height that they need at this width.
-
-        Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
-        """
-        content = self.widget()
-        if watched is content and content is not None and event is not None:
-            layout = content.layout()
-            if layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
-                content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
-        return super().eventFilter(watched, event)
 
     def _form(self, fields: list[BaseValueWidget]) -> QFormLayout:
         form = QFormLayout()
@@ -206,9 +222,10 @@ class Panel(QScrollArea):
         grid.setContentsMargins(0, 2, 0, 0)
         grid.setSpacing(4)
         for column, button in enumerate((self.compare, self.difference, self.checkerboard)):
-            grid.addWidget(button, 0, 2 * column, 1, 2)
-        grid.addWidget(self.use_settings, 1, 0, 1, 3)
-        grid.addWidget(self.copy_python, 1, 3, 1, 3)
+            grid.addWidget(button, 1, 2 * column, 1, 2)
+        grid.addWidget(self.assess, 0, 0, 1, 6)
+        grid.addWidget(self.use_settings, 2, 0, 1, 3)
+        grid.addWidget(self.copy_python, 2, 3, 1, 3)
         return self.results
 
     def _order(self, fields: list[BaseValueWidget]) -> None:
@@ -218,7 +235,7 @@ class Panel(QScrollArea):
         chain.insert(next(i for i, f in enumerate(fields) if f.name == "preset") + 1, self.restore)
         chain += [self.run, self.pause, self.stop, self.advanced.toggleButton()]
         chain += [f.native for f in fields[split:]]
-        chain += [self.compare, self.difference, self.checkerboard, self.use_settings, self.copy_python]
+        chain += [self.assess, self.compare, self.difference, self.checkerboard, self.use_settings, self.copy_python]
         for before, after in itertools.pairwise(chain):
             QWidget.setTabOrder(before, after)
 

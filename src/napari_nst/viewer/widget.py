@@ -111,6 +111,7 @@ class StyleTransferWidget(Container):
         panel.pause.clicked.connect(self._on_pause_clicked)
         panel.stop.clicked.connect(self._on_stop_clicked)
         panel.restore.clicked.connect(self._on_restore_clicked)
+        panel.assess.clicked.connect(self._on_assess_clicked)
         panel.compare.clicked.connect(self._on_compare_clicked)
         panel.difference.clicked.connect(self._on_difference_clicked)
         panel.checkerboard.clicked.connect(self._on_checkerboard_clicked)
@@ -292,6 +293,9 @@ class StyleTransferWidget(Container):
 
     def _on_restore_clicked(self) -> None:
         self.parameters.restore()
+
+    def _on_assess_clicked(self) -> None:
+        commands.assess_selected(self._viewer)
 
     def _on_compare_clicked(self) -> None:
         commands.compare_side_by_side(self._viewer)

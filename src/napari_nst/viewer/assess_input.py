@@ -1,0 +1,278 @@
+"""What an assessment takes from the layers: which of them, which plane and part, which pixels, and where it all lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_nst.errors import ImageError, ParameterError
+from napari_nst.images.masks import unpack_mask
+from napari_nst.record import KEY
+from napari_nst.viewer.assemble import BORDER, NO_MASK, micrometres
+from napari_nst.viewer.compare import partners
+from napari_nst.viewer.difference import TRANSFORMS
+from napari_nst.viewer.layers import made_by_us, moved, plain
+from napari_nst.viewer.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels
+from napari_nst.viewer.session_show import KEY as SESSION
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+
+__all__ = ["AS_RUN", "AssessJob", "Place", "Trio", "assess_job", "known_scale", "trio_of", "trio_selected"]
+
+#: The choice of a mask that repeats what the run did.
+AS_RUN = "as in the run"
+#: Pixels are square where their sides differ by less than this part.
+_SQUARE = 0.01
+
+
+@dataclass(frozen=True)
+class Trio:
+    """The layers of an assessment; the style is None where there is none."""
+
+    target: Any
+    result: Any
+    style: Any = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the assessed plane lies: what `viewer.add_image` and `add_points` need to lay something on it.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        The axes that are not of the plane; in the layers they are one pixel long.
+    ndim : int
+        Axes of the layers.
+    world : dict
+        Transforms, units and axis labels; the first pixel of the plane is the origin of the data.
+    """
+
+    hidden: tuple[int, ...]
+    ndim: int
+    world: dict[str, Any]
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """The axes of the plane."""
+        y, x = (axis for axis in range(self.ndim) if axis not in self.hidden)
+        return y, x
+
+
+@dataclass(frozen=True)
+class AssessJob:
+    """All that an assessment needs, taken from the layers before it starts.
+
+    Attributes
+    ----------
+    target, result, style : array
+        Data of the layers' finest level; cut and computed in the worker. `style` may be None.
+    target_cut, result_cut, style_cut : Cut
+        One plane of each.
+    scale : float or None
+        Micrometres per pixel; None where it is not known.
+    mask, style_mask : array of bool (y, x), "border" or None
+        Which pixels count.
+    value_range : (float, float) or None
+        What the run took as the target's range.
+    names : dict
+        Role to the name of its layer.
+    place : Place
+    """
+
+    target: Any
+    result: Any
+    style: Any
+    target_cut: Cut
+    result_cut: Cut
+    style_cut: Cut | None
+    scale: float | None
+    mask: Any
+    style_mask: Any
+    value_range: tuple[float, float] | None
+    names: dict[str, str]
+    place: Place
+
+
+def trio_of(viewer: Viewer, result: Any) -> Trio | None:
+    """The layers that a result belongs to: those of its run, or of its patch in a session; None where there are none."""
+    result = plain(result)
+    if made_by_us(result):
+        target, style = partners(viewer, result)
+        return None if target is None else Trio(plain(target), result, plain(style))
+    about = _session(result)
+    if about is None or about.get("role") not in ("target", "style", "result"):
+        return None
+    found = {a["role"]: plain(x) for x in viewer.layers if (a := _session(x)) and _patch(a) == _patch(about)}
+    if "result" not in found or not found["result"].visible:  # a patch without a result has an empty, hidden layer
+        return None
+    return Trio(found["target"], found["result"], found["style"] if found["style"].visible else None)
+
+
+def trio_selected(viewer: Viewer, images: list[Any]) -> Trio | None:
+    """What the user means by what is selected.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    images : list of Image
+        Of its layers, those that may be assessed.
+
+    Returns
+    -------
+    Trio or None
+        Of two selected images the result and its target, else the lower one (which is the older one, unless the
+        list was put in another order) as target; of one selected layer what it belongs to; without either, the newest
+        result of a run.
+    """
+    selected = [layer for layer in images if layer in viewer.layers.selection]
+    if len(selected) == 2:
+        for one, other in (selected, selected[::-1]):
+            known = trio_of(viewer, other)
+            if known is not None and known.result is other and known.target is one:
+                return known
+        return Trio(*selected)
+    for layer in [*reversed(selected), *(x for x in reversed(images) if made_by_us(x))]:
+        known = trio_of(viewer, layer)
+        if known is not None:
+            return known
+    return None
+
+
+def known_scale(layer: Image, viewer: Viewer) -> tuple[float | None, str]:
+    """Micrometres per pixel of a layer's plane, and why there are none."""
+    try:
+        rows, columns = micrometres(layer, cut_layer(layer, viewer, PLANE, "target")) or (0.0, 0.0)
+    except ImageError:
+        rows = columns = 0.0
+    if not rows or not columns:
+        return None, "The layer's units are no lengths."
+    if abs(rows - columns) > _SQUARE * max(rows, columns):
+        return None, f"The layer's pixels are not square: {rows:.4g} × {columns:.4g} µm."
+    return (rows * columns) ** 0.5, ""
+
+
+def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labels = AS_RUN) -> AssessJob:
+    """Take from the layers what an assessment needs.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Its dims say which plane of a stack is shown.
+    trio : Trio
+    scale : float or None
+        Micrometres per pixel.
+    mask : str or Labels
+        "as in the run", "none", "black border", or a Labels layer whose painted pixels count.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        The layers cannot be compared; the message says why.
+    """
+    target, result, style = trio.target, trio.result, trio.style
+    if target is result:
+        raise ImageError(f"Target and result are the same layer, {target.name!r}: choose two.")
+    for role, layer in (("target", target), ("result", result), ("style", style)):
+        if layer is not None and layer.rgb:
+            raise ImageError(
+                f"The {role} {layer.name!r} is an RGB picture; cones are looked for in grey ones. Convert it to grey first "
+                "(napari: Layers > Data > Split RGB, or skimage.color.rgb2gray)."
+            )
+    record = _record_of(viewer, trio)
+    result_cut, target_cut = _cuts(viewer, target, result, record)
+    if target_cut.plane_shape != result_cut.plane_shape:
+        (th, tw), (rh, rw) = target_cut.plane_shape, result_cut.plane_shape
+        raise ImageError(
+            f"The target {target.name!r} is {th} × {tw} pixels large and the result {result.name!r} {rh} × {rw}: choose two "
+            "pictures of one shape, pixel on pixel."
+        )
+    style_cut = None
+    if style is not None:
+        style_cut = _recorded(record, "style", style) or cut_layer(style, viewer, PLANE, "style")
+    arguments = record.get("arguments", {})
+    wanted = record.get("parameters", {}).get("value_range")
+    # On the target; but the pictures of a session lie beside each other, and there the result is what is looked at.
+    base, cut = (result, result_cut) if _session(result) else (target, target_cut)
+    return AssessJob(
+        target=finest(target),
+        result=finest(result),
+        style=None if style is None else finest(style),
+        target_cut=target_cut,
+        result_cut=result_cut,
+        style_cut=style_cut,
+        scale=scale,
+        mask=_mask(mask, arguments.get("mask"), target, target_cut, viewer),
+        style_mask=_fitting(arguments.get("style_mask"), style_cut) if style_cut is not None else None,
+        value_range=(float(wanted[0]), float(wanted[1])) if isinstance(wanted, (list, tuple)) else None,
+        names={role: x.name for role, x in vars(trio).items() if x is not None},
+        place=Place(
+            cut.hidden,
+            base.ndim,
+            {**{key: getattr(base, key) for key in TRANSFORMS}, "translate": moved(base, cut.start)},
+        ),
+    )
+
+
+def _session(layer: Any) -> Mapping[str, Any] | None:
+    about = getattr(layer, "metadata", {}).get(SESSION)
+    return about if isinstance(about, Mapping) else None
+
+
+def _patch(about: Mapping[str, Any]) -> tuple[Any, Any]:
+    return about.get("folder"), about.get("patch")
+
+
+def _record_of(viewer: Viewer, trio: Trio) -> Mapping[str, Any]:
+    """The record of the run, if the result was made of this very target; else nothing."""
+    if not made_by_us(trio.result):
+        return {}
+    known = partners(viewer, trio.result)[0]
+    return trio.result.metadata[KEY] if known is not None and plain(known) is trio.target else {}
+
+
+def _recorded(record: Mapping[str, Any], role: str, layer: Any) -> Cut | None:
+    """The part of a layer that took part in a run; None where that is not known, all planes, or not there any more."""
+    region = record.get("region", {}).get(role)
+    shape = tuple(int(n) for n in finest(layer).shape[: layer.ndim])
+    if not isinstance(region, Mapping) or len(region["start"]) != layer.ndim:
+        return None
+    cut = Cut(tuple(region["start"]), tuple(region["stop"]), tuple(region["axes"]), False, str(region["kind"]))
+    flat = all(cut.stop[axis] - cut.start[axis] == 1 for axis in cut.hidden)
+    return cut if flat and all(0 <= a < b <= n for a, b, n in zip(cut.start, cut.stop, shape, strict=True)) else None
+
+
+def _cuts(viewer: Viewer, target: Any, result: Any, record: Mapping[str, Any]) -> tuple[Cut, Cut]:
+    """The plane of the result, and that of the target under it."""
+    recorded = _recorded(record, "target", target)
+    if recorded is not None:
+        sizes = tuple(b - a for a, b in zip(recorded.start, recorded.stop, strict=True))
+        if tuple(int(n) for n in finest(result).shape) == sizes:
+            return Cut((0,) * len(sizes), sizes, recorded.axes, False, recorded.kind), recorded
+    shown = cut_layer(result, viewer, PLANE, "result")
+    stacked = record.get("region", {}).get("target", {}).get("kind") == ALL and result.ndim == target.ndim
+    if stacked and all(b <= n for b, n in zip(shown.stop, finest(target).shape, strict=False)):
+        return shown, shown  # the same plane of the target, wherever its layer was moved to
+    return shown, cut_layer(target, viewer, PLANE, "target")
+
+
+def _mask(choice: Any, used: Any, target: Any, cut: Cut, viewer: Viewer) -> Any:
+    if not isinstance(choice, str):
+        return None if choice is None else mask_from_labels(choice, target, cut, viewer)
+    if choice == AS_RUN:
+        return _fitting(used, cut)
+    return {NO_MASK: None, BORDER: "border"}[choice]
+
+
+def _fitting(used: Any, cut: Cut) -> Any:
+    """A recorded mask, if it is one of this plane."""
+    if not isinstance(used, Mapping):
+        return used if used == "border" else None
+    try:
+        mask = unpack_mask(used)
+    except (ParameterError, ValueError, KeyError):
+        return None
+    return mask if mask.shape == cut.plane_shape else None

@@ -1,0 +1,195 @@
+"""The layers that show an assessment: cones kept, lost and new, the change, and where it is suspicious."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nst.viewer.difference import symmetric_limit
+from napari_nst.viewer.layers import is_in, plain
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_nst.metrics.assessment import Assessment
+    from napari_nst.viewer.assess_input import Place
+
+__all__ = ["KEY", "ROLES", "UNSUPPORTED", "assessment_layers", "is_ours", "look_at", "show_assessment"]
+
+KEY = "napari_nst_assessment"
+ROLES = ("change", "suspicion", "kept", "lost", "new")
+
+#: Cones: symbol, colour after Okabe and Ito, and width of the line in sizes. All are hollow: what is marked must be seen.
+_CONES = {
+    "kept": ("disc", "#56B4E9", 0.09),
+    "lost": ("square", "#E69F00", 0.14),
+    "new": ("diamond", "#F0E442", 0.14),
+}
+#: A new detection where the target shows nothing that could be a cone: larger, bolder, and of another colour.
+UNSUPPORTED = ("#D55E00", 0.24, 1.35)
+#: Of a cone's spacing.
+_SIZE = 0.62
+#: Pixels; where no spacing is known (that of hand-marked confocal pictures at 0.4 µm per pixel, as detect_cones has it).
+_SPACING = 8.25
+#: Of the view, so much is a place that is looked at.
+_PART = 0.3
+
+_shown: weakref.WeakKeyDictionary[ViewerModel, dict[str, weakref.ref[Any]]] = weakref.WeakKeyDictionary()
+
+
+def assessment_layers(viewer: Any) -> dict[str, Any]:
+    """The layers of the last assessment in a viewer that nobody has deleted, by their role."""
+    viewer = plain(viewer)
+    known = {role: layer() for role, layer in _shown.get(viewer, {}).items()}
+    return {role: layer for role, layer in known.items() if layer is not None and is_in(layer, viewer)}
+
+
+def is_ours(layer: Any) -> bool:
+    """Whether a layer was added by an assessment."""
+    return KEY in getattr(layer, "metadata", {})
+
+
+def show_assessment(viewer: Any, assessment: Assessment, place: Place, name: str) -> dict[str, Any]:
+    """Show an assessment, in the place of the one before.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    assessment : Assessment
+    place : Place
+        Where its pixels lie.
+    name : str
+        Of the result; the names of the layers begin with it.
+
+    Returns
+    -------
+    dict of str
+        The layers: change, suspicion, kept, lost, new. What was hidden before, or shown, stays so. Of all other layers,
+        and of the selection, nothing is changed.
+    """
+    viewer = plain(viewer)
+    before = assessment_layers(viewer)
+    visible = {"change": False} | {role: layer.visible for role, layer in before.items()}
+    selection = viewer.layers.selection
+    selected = [layer for layer in selection if layer not in before.values()]
+    active = selection.active if selection.active in selected else None
+    point = viewer.dims.point
+    for layer in before.values():
+        viewer.layers.remove(layer)
+
+    cones = assessment.cones
+    expand = {"visible": True, **place.world, "metadata": {KEY: {"result": name}}}
+    layers = {
+        "change": _add_change(viewer, _plane(np.asarray(cones.change), place), f"{name} change", expand),
+        "suspicion": _add_suspicion(viewer, _plane(np.asarray(cones.suspicion), place), f"{name} suspicion", expand),
+    }
+    size = _SIZE * _spacing(assessment)
+    for role in ("kept", "lost", "new"):
+        points = np.asarray(getattr(cones, role), dtype=float).reshape(-1, 2)
+        layers[role] = _add_cones(viewer, role, points, place, size, f"{name} cones {role}", expand)
+    _mark(layers["new"], cones, size)
+    for role, layer in layers.items():
+        layer.visible = visible.get(role, True)
+    viewer.dims.point = point
+    selection.clear()
+    selection.update(selected)
+    selection.active = active if active is not None else selection.active
+    _shown[viewer] = {role: weakref.ref(layer) for role, layer in layers.items()}
+    return layers
+
+
+def look_at(viewer: Any, layer: Any, row: float, column: float, radius: float, axes: tuple[int, int]) -> None:
+    """Move the camera to a place, and the sliders to its plane.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    layer : Layer
+        One of an assessment.
+    row, column, radius : float
+        In pixels of the assessed plane.
+    axes : (int, int)
+        The axes of the layer that make the plane.
+    """
+    viewer = plain(viewer)
+    missing = viewer.dims.ndim - layer.ndim
+    here = np.zeros(layer.ndim)
+    here[list(axes)] = row, column
+    aside = here.copy()
+    aside[axes[1]] += max(radius, 1.0)
+    world, edge = (np.asarray(layer.data_to_world(position)) for position in (here, aside))
+    for axis in range(layer.ndim):
+        if axis not in axes:
+            viewer.dims.set_point(axis + missing, world[axis])
+    full = np.zeros(viewer.dims.ndim)
+    full[missing:] = world
+    shown = [axis for axis in viewer.dims.displayed if axis >= missing]
+    camera = viewer.scene.camera
+    camera.center = tuple(full[list(viewer.dims.displayed)])
+    span = float(np.linalg.norm([(edge - world)[axis - missing] for axis in shown]))
+    if span > 0:
+        camera.zoom = _PART * float(min(viewer.canvas.viewbox_size(viewer.layers))) / (2 * span)
+
+
+def _spacing(assessment: Assessment) -> float:
+    known = [m.spacing for m in (assessment.before, assessment.after) if math.isfinite(m.spacing)]
+    return known[0] if known else _SPACING
+
+
+def _plane(image: NDArray[Any], place: Place) -> NDArray[np.float32]:
+    return np.expand_dims(image.astype(np.float32), place.hidden)
+
+
+def _add_change(viewer: Any, change: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
+    limit = symmetric_limit(change)
+    layer = viewer.add_image(
+        change, name=name, rgb=False, colormap="coolwarm", contrast_limits=(-limit, limit), **common
+    )
+    layer.colorbar.size = (20, 220)  # high enough for more labels than that of 0
+    layer.colorbar.visible = True
+    return plain(layer)
+
+
+def _add_suspicion(viewer: Any, suspicion: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
+    from napari.utils import Colormap
+
+    # Black adds nothing to the picture below; the brightest is the colour of the unsupported detections.
+    colours = Colormap(np.array([[0, 0, 0, 1], [0.835, 0.369, 0, 1]]), name="suspicion")
+    layer = viewer.add_image(
+        np.nan_to_num(suspicion), name=name, rgb=False, colormap=colours, contrast_limits=(0, 1), blending="additive",
+        opacity=0.7, **common,
+    )  # fmt: skip
+    return plain(layer)
+
+
+def _add_cones(
+    viewer: Any, role: str, points: NDArray[Any], place: Place, size: float, name: str, common: dict[str, Any]
+) -> Any:
+    symbol, colour, width = _CONES[role]
+    places = np.zeros((len(points), place.ndim))
+    places[:, place.axes] = points
+    layer = viewer.add_points(
+        places, ndim=place.ndim, name=name, symbol=symbol, size=size, border_width=width, border_color=colour,
+        face_color="transparent", **common,
+    )  # fmt: skip
+    return plain(layer)
+
+
+def _mark(layer: Any, cones: Any, size: float) -> None:
+    """Make the unsupported ones among the new detections stand out, and say of each what it is."""
+    count = len(layer.data)
+    far, unsupported = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    far[np.asarray(cones.far, dtype=int)] = True
+    unsupported[np.asarray(cones.unsupported, dtype=int)] = True
+    layer.features = {"unsupported": unsupported, "far": far}
+    if not count:
+        return
+    colour, width, larger = UNSUPPORTED
+    layer.size = np.where(unsupported, larger * size, size)
+    layer.border_width = np.where(unsupported, width, _CONES["new"][2])
+    layer.border_color = [colour if bad else _CONES["new"][1] for bad in unsupported]
+    layer.selected_data = set()

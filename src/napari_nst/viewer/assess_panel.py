@@ -1,0 +1,237 @@
+"""How the widget "Assessment" looks: verdict, places to look at, fields, and tables. It knows no layers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from magicgui.widgets.bases import BaseValueWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QListWidget,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nst.viewer.assess_words import LEVELS, Row
+from napari_nst.viewer.panel import Scrolled, _button, _row, _text, breakable
+
+__all__ = ["AssessPanel"]
+
+EMPTY = (
+    "Nothing is assessed yet. Choose a target and what was made of it, and press Assess: the cones of both are found and "
+    "compared, and what was invented is looked for."
+)
+_ROWS = 5  # places that are seen without scrolling
+_SHORT = 18  # characters of a measure's name that always have room in one line
+_TEXT = 105  # pixels that the name of a measure gets at least
+
+
+class _Places(QListWidget):
+    """Places, as high as they need to be, up to a few."""
+
+    def sizeHint(self) -> QSize:
+        """The height of its rows."""
+        rows = [self.sizeHintForRow(row) for row in range(min(self.count(), _ROWS))]
+        return QSize(200, sum(rows) + 2 * self.frameWidth() + 2)
+
+    def minimumSizeHint(self) -> QSize:
+        """The same."""
+        return QSize(100, self.sizeHint().height())
+
+
+class AssessPanel(Scrolled):
+    """The rows of the widget, one below the other.
+
+    Parameters
+    ----------
+    fields : sequence of BaseValueWidget
+        What is assessed.
+    """
+
+    #: The number of a place that is to be looked at.
+    wanted = Signal(int)
+
+    def __init__(self, fields: Sequence[BaseValueWidget]) -> None:
+        super().__init__()
+        self.labels: dict[str, QLabel] = {}
+        self.heading = _text("The verdict in one word: unchanged, trusted, look, or distrust.")
+        self.verdict = _text("The verdict, and what it is based on. It is no diagnosis.")
+        self.reasons = _text("What speaks for this verdict.")
+        self.places = _Places()
+        self.places.setToolTip("Places where the result shows what the target does not. Double-click one to go there.")
+        self.places.setWordWrap(True)
+        self.places.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.places.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.go = _button("Go there", "Move the camera to the selected place.")
+        self.assess = _button("Assess", "Measure what was done to the cones, and mark them in the viewer.")
+        self.save = _button(
+            "Save…", "Write the numbers (JSON), the figure (PNG) and the cones (CSV). Nothing is overwritten."
+        )
+        self.copy = _button("Copy", "Copy the assessment as text.")
+        self.status = _text("What happened last.")
+        self._pair = _text("What was compared.")
+        self._tables = QVBoxLayout()
+        self._tables.setSpacing(8)
+
+        content = QWidget()
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(6, 6, 6, 6)
+        rows.setSpacing(6)
+        rows.addWidget(self._verdict_box())
+        rows.addWidget(self._places_box())
+        rows.addLayout(self._form(fields))
+        rows.addLayout(_row(self.assess, self.save, self.copy))
+        rows.addWidget(self.status)
+        rows.addLayout(self._tables)
+        rows.addStretch(1)
+        self.set_content(content)
+        self.setMinimumWidth(300)
+        self.places.itemActivated.connect(self._on_activated)
+        self.places.itemDoubleClicked.connect(self._on_activated)
+        self.go.clicked.connect(self._on_go)
+        self.places.currentRowChanged.connect(self._on_row)
+        chain = [self.places, self.go, *(field.native for field in fields), self.assess, self.save, self.copy]
+        for before, after in itertools.pairwise(chain):
+            QWidget.setTabOrder(before, after)
+        self.show_nothing()
+
+    def _verdict_box(self) -> QFrame:
+        self._box = QFrame()
+        self._box.setObjectName("verdict")
+        column = QVBoxLayout(self._box)
+        column.setContentsMargins(10, 6, 6, 6)
+        column.setSpacing(4)
+        self.heading.setStyleSheet("font-size: 14pt; font-weight: bold;")
+        for label in (self.heading, self._pair, self.verdict, self.reasons):
+            column.addWidget(label)
+        return self._box
+
+    def _places_box(self) -> QWidget:
+        self._places_part = QWidget()
+        column = QVBoxLayout(self._places_part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(QLabel("Places to look at, the worst first"))
+        column.addWidget(self.places)
+        column.addWidget(self.go, alignment=Qt.AlignmentFlag.AlignLeft)
+        return self._places_part
+
+    def _form(self, fields: Sequence[BaseValueWidget]) -> QFormLayout:
+        form = QFormLayout()
+        form.setHorizontalSpacing(8)
+        form.setVerticalSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for field in fields:
+            label = QLabel(field.label)
+            label.setToolTip(field.tooltip)
+            label.setBuddy(field.native)
+            self.labels[field.name] = label
+            form.addRow(label, field.native)
+        return form
+
+    # What is shown -----------------------------------------------------------------------------------------------
+
+    def show_nothing(self) -> None:
+        """Before the first assessment."""
+        self._colour("#7f7f7f")
+        self.say(self.verdict, EMPTY)
+        for label in (self.heading, self._pair, self.reasons):
+            self.say(label, "")
+        self.show_places([])
+
+    def show_verdict(self, level: str, pair: str, text: str, reasons: list[str]) -> None:
+        """The verdict: in a colour, and in words that say it without."""
+        sign, word, colour = LEVELS[level]
+        self._colour(colour)
+        self.say(self.heading, f"{sign}  {word}")
+        self.say(self._pair, pair)
+        self.say(self.verdict, text)
+        self.say(self.reasons, "\n".join(f"• {reason}" for reason in reasons))
+
+    def show_places(self, texts: list[str]) -> None:
+        """The places to look at."""
+        self.places.clear()
+        self.places.addItems(texts)
+        self.places.updateGeometry()
+        self._places_part.setVisible(bool(texts))
+        self._on_row(self.places.currentRow())
+
+    def show_tables(self, tables: list[tuple[tuple[str, ...], list[Row]]]) -> None:
+        """Tables, each with its headings and rows."""
+        while self._tables.count():
+            item = self._tables.takeAt(0)
+            old = None if item is None else item.widget()
+            if old is not None:
+                old.hide()
+                old.deleteLater()
+        for headings, rows in tables:
+            self._tables.addWidget(_table(headings, rows))
+
+    def show_state(self, ready: bool, running: bool, assessed: bool) -> None:
+        """Enable what can be pressed now."""
+        self.assess.setEnabled(ready and not running)
+        self.assess.setText("Assessing…" if running else "Assess")
+        self.save.setEnabled(assessed)
+        self.copy.setEnabled(assessed)
+
+    @staticmethod
+    def say(label: QLabel, text: str) -> None:
+        """Show a text, or nothing at all."""
+        label.setText(breakable(text))
+        label.setVisible(bool(text))
+
+    def _colour(self, colour: str) -> None:
+        # Only the edge has the colour: text on a coloured ground would not be read in every theme.
+        self._box.setStyleSheet(f"QFrame#verdict {{ border: none; border-left: 6px solid {colour}; }}")
+
+    def _on_activated(self, item: Any) -> None:
+        self.wanted.emit(self.places.row(item))
+
+    def _on_go(self) -> None:
+        self.wanted.emit(max(0, self.places.currentRow()))
+
+    def _on_row(self, row: int) -> None:
+        self.go.setEnabled(self.places.count() > 0)
+
+
+def _table(headings: tuple[str, ...], rows: list[Row]) -> QFrame:
+    """A grid of texts: unlike the cells of Qt's tables, they wrap and are never cut off."""
+    frame = QFrame()
+    grid = QGridLayout(frame)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setHorizontalSpacing(10)
+    grid.setVerticalSpacing(3)
+    right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
+    for column, heading in enumerate(headings):
+        label = QLabel(heading)
+        font = label.font()
+        font.setBold(True)
+        label.setFont(font)
+        grid.addWidget(label, 0, column, alignment=right if column else Qt.AlignmentFlag.AlignLeft)
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    grid.addWidget(line, 1, 0, 1, len(headings))
+    for number, row in enumerate(rows, start=2):
+        name = QLabel(row.label)
+        name.setWordWrap(len(row.label) > _SHORT)
+        if name.wordWrap():
+            name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        name.setToolTip(row.meaning)
+        grid.addWidget(name, number, 0, alignment=Qt.AlignmentFlag.AlignTop)
+        for column, text in enumerate(row.values, start=1):
+            value = QLabel(text)
+            value.setToolTip(row.meaning)
+            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            value.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            grid.addWidget(value, number, column, alignment=right)
+    grid.setColumnMinimumWidth(0, _TEXT)
+    grid.setColumnStretch(0, 1)
+    return frame

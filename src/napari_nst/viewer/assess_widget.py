@@ -1,0 +1,370 @@
+"""The widget "Assessment"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, LineEdit
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error, show_info
+from psygnal import Signal
+from qtpy.QtWidgets import QFileDialog
+
+from napari_nst.errors import ImageError, ParameterError, StyleTransferError
+from napari_nst.images.names import joined_stem
+from napari_nst.viewer.assemble import BORDER, NO_MASK
+from napari_nst.viewer.assess_input import AS_RUN, Trio, assess_job, known_scale, trio_of
+from napari_nst.viewer.assess_layers import assessment_layers, is_ours, look_at, show_assessment
+from napari_nst.viewer.assess_panel import AssessPanel
+from napari_nst.viewer.assess_saving import save_assessment
+from napari_nst.viewer.assess_words import HEADINGS, comparison_rows, measure_rows, place_texts
+from napari_nst.viewer.assess_worker import AssessRun, Outcome
+from napari_nst.viewer.commands import copy_text
+from napari_nst.viewer.controls import LayerChoice, shrinkable
+from napari_nst.viewer.layers import default_folder, made_by_us, plain, source_path
+from napari_nst.viewer.script import source_of
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_nst.metrics.assessment import Assessment
+    from napari_nst.viewer.assess_input import AssessJob
+
+__all__ = ["AssessmentWidget", "ScaleField"]
+
+NO_STYLE = "none"
+
+
+class ScaleField(LineEdit):
+    """Micrometres per pixel; empty where they are not known."""
+
+    def get_value(self) -> Any:
+        """A number above 0, or None; raises ParameterError where the text is neither."""
+        text = str(super().get_value()).strip()
+        if not text:
+            return None
+        try:
+            value = float(text.replace(",", "."))
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise ParameterError(
+                f"scale: {text!r} is no number of micrometres per pixel; give one above 0, or leave the field empty."
+            )
+        return value
+
+    def set_value(self, value: Any) -> None:
+        """Take a number, None, or text."""
+        super().set_value("" if value is None else value if isinstance(value, str) else f"{value:.6g}")
+        self.native.setCursorPosition(0)
+
+    def _on_value_change(self, value: Any = None) -> None:
+        try:
+            value = self.get_value()
+        except ParameterError:
+            self.native.setStyleSheet("QLineEdit { color: #e0554f; }")  # half typed, or wrong: seen, not interrupted
+            return
+        self.native.setStyleSheet("")
+        self.changed.emit(value)
+
+
+class AssessmentWidget(Container):
+    """Say what an enhancement did to the cones, and where to look.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are offered; napari passes it.
+
+    Attributes
+    ----------
+    target, result, style, scale, mask : magicgui widgets
+        ``widget.result.value = layer``; a style may be "none", a scale None, and the mask "as in the run", "none",
+        "black border" or a Labels layer.
+    assessed : signal
+        Emits the Assessment when there is one.
+    errored : signal
+        Emits the error of an assessment that failed.
+
+    Examples
+    --------
+    >>> _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Assessment")  # doctest: +SKIP
+    >>> widget.result.value = viewer.layers["poor styled by good"]  # its target and style are found  # doctest: +SKIP
+    >>> widget.scale.value = 0.4  # doctest: +SKIP
+    >>> widget.assessed.connect(lambda assessment: print(assessment.verdict.text))  # doctest: +SKIP
+    >>> widget.assess()  # doctest: +SKIP
+    """
+
+    assessed = Signal(object, description="The Assessment, whenever there is a new one")
+    errored = Signal(object, description="The error of an assessment that failed")
+
+    # napari recognises the annotation, also as text, and passes its viewer.
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self._run: AssessRun | None = None
+        self._assessment: Assessment | None = None
+        self._job: AssessJob | None = None
+        self._about: dict[str, Any] = {}
+        self._folder = Path()
+        self._scale_of: Any = None
+        self.target = LayerChoice(
+            self._images, name="target", label="Target", tooltip="The picture as it was before the enhancement."
+        )
+        self.result = LayerChoice(
+            self._images,
+            name="result",
+            label="Result",
+            tooltip="What was made of it, of the same shape. Of a result of Style Transfer, target and style are found.",
+        )
+        self.style = LayerChoice(
+            self._styles,
+            name="style",
+            label="Style",
+            tooltip="The picture whose texture was taken over, for the table; none: it is left out.",
+        )
+        self.scale = ScaleField(
+            name="scale",
+            label="Scale, µm/pixel",
+            value="",
+            tooltip="Micrometres per pixel of the target, for densities. Empty: unknown, and no density is given.",
+        )
+        self.scale.native.setPlaceholderText("unknown")
+        self.mask = LayerChoice(
+            self._masks,
+            name="mask",
+            label="Mask",
+            tooltip="Which pixels count. as in the run: those that the run had, else all; none: all; black border: those inside the "
+            "black border of a montage; a Labels layer: the painted ones.",
+        )
+        fields = [self.target, self.result, self.style, self.scale, self.mask]
+        for field in fields:
+            shrinkable(field)
+        super().__init__(widgets=fields, labels=False, name="assessment")
+        self.margins = (0, 0, 0, 0)
+        self.panel = AssessPanel(fields)
+        self.native.layout().addWidget(self.panel)
+        self.min_width = 310
+        self.panel.assess.clicked.connect(self._on_assess_clicked)
+        self.panel.save.clicked.connect(self._on_save_clicked)
+        self.panel.copy.clicked.connect(self._on_copy_clicked)
+        self.panel.wanted.connect(self._on_wanted)
+        self.result.changed.connect(self._on_result)
+        self.target.changed.connect(self._on_target)
+        self.native.destroyed.connect(self._on_destroyed)
+        self.reset_choices()
+        self._choose_first()
+        self._show_state()
+
+    # Choices of layers -------------------------------------------------------------------------------------------
+
+    def _images(self) -> list[tuple[str, Any]]:
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_ours(layer)]
+        return [(layer.name, plain(layer)) for layer in images]
+
+    def _styles(self) -> list[tuple[str, Any]]:
+        return [(NO_STYLE, NO_STYLE), *self._images()]
+
+    def _masks(self) -> list[tuple[str, Any]]:
+        painted = [(f"labels {x.name}", plain(x)) for x in self._viewer.layers if isinstance(x, Labels)]
+        return [(AS_RUN, AS_RUN), (NO_MASK, NO_MASK), (BORDER, BORDER), *painted]
+
+    def reset_choices(self, *_: Any) -> None:
+        """Look again for layers; napari calls it when layers come, go or are renamed."""
+        super().reset_choices()
+        if self.target.value is self.result.value:
+            self._choose_first()
+        self._show_state()
+
+    def _choose_first(self) -> None:
+        """The newest result; else the two uppermost images."""
+        images = [layer for _, layer in self._images()]
+        known = next((t for x in reversed(images) if made_by_us(x) and (t := trio_of(self._viewer, x))), None)
+        if known is None and len(images) > 1:
+            known = Trio(images[-2], images[-1])
+        if known is not None:
+            self.choose(known)
+
+    def choose(self, trio: Trio) -> None:
+        """Fill the fields with layers."""
+        self.result.value = trio.result
+        self.target.value = trio.target
+        self.style.value = NO_STYLE if trio.style is None else trio.style
+
+    def _on_result(self, layer: Any) -> None:
+        known = None if layer is None else trio_of(self._viewer, layer)
+        if known is not None and known.result is layer:
+            self.target.value = known.target
+            self.style.value = NO_STYLE if known.style is None else known.style
+        self._show_state()
+
+    def _on_target(self, layer: Any) -> None:
+        # The scale of another picture, typed or not, is not that of this one.
+        if layer is not None and layer is not self._scale_of:
+            self._scale_of = layer
+            scale, why = known_scale(layer, self._viewer)
+            self.scale.set_value(scale)
+            self.panel.labels["scale"].setToolTip(f"{self.scale.tooltip} {why}".strip())
+        self._show_state()
+
+    # Assessing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def assessment(self) -> Assessment | None:
+        """The last assessment; None before the first one."""
+        return self._assessment
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an assessment is under way."""
+        return self._run is not None
+
+    def assess(self) -> None:
+        """Start an assessment of what is chosen; ``assessed`` or ``errored`` tells its end.
+
+        Raises
+        ------
+        StyleTransferError
+            When one is under way, or what is chosen cannot be assessed; nothing is started then.
+        """
+        if self._run is not None:
+            raise StyleTransferError("An assessment is under way in this widget: wait for its end.")
+        target, result, style = self.target.value, self.result.value, self.style.value
+        if target is None or result is None:
+            raise ImageError("There is nothing to assess: open a picture and what was made of it first.")
+        trio = Trio(target, result, None if style is None or style == NO_STYLE else style)
+        job = assess_job(self._viewer, trio, self.scale.get_value(), self.mask.value or AS_RUN)
+        self._sources = {role: source_of(layer) for role, layer in vars(trio).items() if layer is not None}
+        self._beside = default_folder(source_path(target))
+        self._run = run = AssessRun(job)
+        run.ended.connect(self._on_ended)
+        AssessPanel.say(self.panel.status, "")
+        run.start()
+        self._show_state()
+
+    def _on_ended(self, outcome: Outcome, warnings: list[str]) -> None:
+        run, self._run = self._run, None
+        if run is None or self._gone:
+            return
+        if outcome.assessment is None:
+            message = str(outcome.error)
+            AssessPanel.say(self.panel.status, message)
+            show_error(message)
+            self._show_state()
+            self.errored.emit(outcome.error)
+            return
+        self._assessment, self._job, self._folder = outcome.assessment, run.job, self._beside
+        self._about = {role: {**about, **_part(run.job, role)} for role, about in self._sources.items()}
+        show_assessment(self._viewer, outcome.assessment, run.job.place, run.job.names["result"])
+        self._show(outcome.assessment, run.job)
+        AssessPanel.say(self.panel.status, "\n".join(f"Warning: {message}" for message in warnings))
+        self._show_state()
+        self.assessed.emit(outcome.assessment)
+
+    def _show(self, assessment: Assessment, job: AssessJob) -> None:
+        verdict = assessment.verdict
+        reasons = [reason for reason in verdict.reasons if reason not in verdict.text]
+        pair = f"{job.names['result']}, against {job.names['target']}"
+        self.panel.show_verdict(verdict.level, pair, verdict.text, reasons)
+        self.panel.show_places(place_texts(assessment))
+        headings = HEADINGS if assessment.style is not None else HEADINGS[:-1]
+        self.panel.show_tables(
+            [(headings, measure_rows(assessment)), (("Comparison", "Value"), comparison_rows(assessment))]
+        )
+
+    def layers(self) -> dict[str, Any]:
+        """The layers of the last assessment that are still there: change, suspicion, kept, lost, new."""
+        return assessment_layers(self._viewer)
+
+    def show_place(self, number: int) -> None:
+        """Move the camera to a place to look at, the worst being number 0.
+
+        Raises
+        ------
+        ParameterError
+            There is no such place.
+        """
+        places = () if self._assessment is None else self._assessment.cones.places
+        if not 0 <= number < len(places):
+            raise ParameterError(f"There is no place {number}: the assessment has {len(places)}, counted from 0.")
+        layer = next(iter(self.layers().values()), None)
+        if layer is None or self._job is None:
+            raise ImageError("The layers of the assessment were deleted; press Assess for new ones.")
+        place = places[number]
+        look_at(self._viewer, layer, place.row, place.column, place.radius, self._job.place.axes)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the assessment beside each other as JSON, PNG and CSV; nothing is overwritten.
+
+        Parameters
+        ----------
+        path : path-like
+            Folder and name; the extension does not count.
+
+        Returns
+        -------
+        list of Path
+            The files.
+
+        Raises
+        ------
+        StyleTransferError
+            There is no assessment yet, or the folder cannot be written to.
+        """
+        if self._assessment is None:
+            raise StyleTransferError("There is nothing to save: press Assess first.")
+        return save_assessment(self._assessment, path, self._about)
+
+    # Buttons -----------------------------------------------------------------------------------------------------
+
+    def _attempt(self, action: Any) -> None:
+        try:
+            action()
+        except StyleTransferError as error:
+            AssessPanel.say(self.panel.status, str(error))
+            show_error(str(error))
+
+    def _on_assess_clicked(self) -> None:
+        self._attempt(self.assess)
+
+    def _on_copy_clicked(self) -> None:
+        if self._assessment is not None:
+            copy_text(str(self._assessment))
+            show_info("Copied: the assessment as text.")
+
+    def _on_save_clicked(self) -> None:
+        name = joined_stem((self._job.names if self._job else {}).get("result", "result"), "assessment")
+        path, _ = QFileDialog.getSaveFileName(
+            self.native,
+            "Save assessment: numbers, figure and cones",
+            str(self._folder / f"{name}.json"),
+            "Assessment (*.json)",
+            options=QFileDialog.Option.DontConfirmOverwrite,  # a counter is added instead
+        )
+        if path:
+            self._attempt(lambda: self._tell_saved(self.save(path)))
+
+    def _tell_saved(self, files: list[Path]) -> None:
+        AssessPanel.say(self.panel.status, "Saved: " + ", ".join(f.name for f in files) + f" in {files[0].parent}")
+
+    def _on_wanted(self, number: int) -> None:
+        self._attempt(lambda: self.show_place(number))
+
+    def _show_state(self) -> None:
+        ready = self.target.value is not None and self.result.value is not None
+        self.panel.show_state(ready, self._run is not None, self._assessment is not None)
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    _gone = False
+
+    def _on_destroyed(self) -> None:
+        self._gone = True
+        if self._run is not None:
+            self._run.abandon()
+
+
+def _part(job: AssessJob, role: str) -> dict[str, Any]:
+    """Which part of a layer was assessed, for the record."""
+    cut = {"target": job.target_cut, "result": job.result_cut, "style": job.style_cut}[role]
+    return {} if cut is None else {"part": cut.describe()}
