@@ -1,0 +1,214 @@
+"""The density sweep: the style's cones are packed closer or wider, and the result's must not follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ImageError, ParameterError
+from napari_nst.metrics._arrays import picture_and_mask
+from napari_nst.metrics._auditing import Enhancer, Record, density, enhanced, number
+from napari_nst.metrics._bands import spacing_or_default
+
+__all__ = ["DensitySweep", "density_sweep", "rescale_style"]
+
+#: Below, neither a filter nor a network can learn a texture from it: sides of a resampled style, before it is continued.
+_LEAST_SIDE = 32
+
+
+@dataclass(frozen=True)
+class DensitySweep(Record):
+    """How the density of a result follows that of the style.
+
+    Attributes
+    ----------
+    factors : tuple of float
+        Densities of the styles that were asked for, in densities of the target.
+    style_densities, densities : tuple of float
+        Detections per square pixel in each style, and in the result made with it.
+    target_density : float
+        The same of the target as it is.
+    slope : float
+        Of log output density over log style density, by least squares: 0 does not follow, 1 follows. NaN where a density
+        is 0 or unknown, or where all styles came out equally dense.
+    spread : float
+        Largest less smallest of `densities`, divided by their mean: 0 where all agree. NaN where no result shows cones.
+    spacing : float
+        Of the target, in pixels.
+    """
+
+    factors: tuple[float, ...]
+    style_densities: tuple[float, ...]
+    densities: tuple[float, ...]
+    target_density: float
+    slope: float
+    spread: float
+    spacing: float
+
+    def __str__(self) -> str:
+        if not self.target_density > 0:
+            return "Density sweep: no cones were found in the target or in the style, so nothing can be said."
+        styles, results = (
+            ", ".join(number(one / self.target_density) for one in densities)
+            for densities in (self.style_densities, self.densities)
+        )
+        return (
+            f"Density sweep: styles of {styles} times the target's density give results of {results} times; slope "
+            f"{number(self.slope)} (0 does not follow the style, 1 follows it), spread {number(100 * self.spread, 1)} %."
+        )
+
+
+def density_sweep(
+    enhance: Enhancer,
+    target: ArrayLike,
+    style: ArrayLike,
+    *,
+    factors: Sequence[float] = (0.5, 0.71, 1.0, 1.41, 2.0),
+    spacing: float | None = None,
+    style_spacing: float | None = None,
+    mask: ArrayLike | None = None,
+) -> DensitySweep:
+    """Enhance one target with styles of other densities: its own density does not depend on them.
+
+    Parameters
+    ----------
+    enhance : callable
+        ``enhance(target, style)`` gives the enhanced target as an array of its shape. Called once for each factor.
+    target : array, (H, W)
+        Integers or floats.
+    style : array, (H', W')
+        A picture of cones, from which all styles are made.
+    factors : sequence of float
+        Cone densities of the styles in units of the target's, two different ones or more.
+    spacing, style_spacing : float, optional
+        Distance of neighbouring cones in target and style, in pixels. None: that of the ring, or 8.25 where there is
+        none.
+    mask : array, (H, W), optional
+        0 or False for pixels of the target to leave out.
+
+    Returns
+    -------
+    DensitySweep
+        With NaN, and without a call of `enhance`, where target or style shows no cones.
+
+    Raises
+    ------
+    ImageError
+        No grey picture, the mask does not fit, the style is too small to be resampled, or the enhancer gives a picture
+        of another shape.
+    ParameterError
+        Factors that are no densities or are all the same, or a spacing that is none.
+
+    Notes
+    -----
+    A style of density f D, with D that of the target, is `style` resampled by sqrt(D_style / (f D)) along both axes
+    (`rescale_style`); its density is then measured, not assumed. All detections in results are made at the scale of the
+    target's spacing, so that a change is one of the picture and not of the detector; those in styles at the scale of their
+    own. Nothing is counted within 0.85 spacings of the edges.
+
+    References
+    ----------
+    Cohen, Luck and Honari, Distribution matching losses can hallucinate features in medical image translation,
+    MICCAI 2018: what one domain has more of is added to pictures of the other.
+    """
+    wanted = [float(factor) for factor in factors]
+    if not all(0 < factor < math.inf for factor in wanted) or len(set(wanted)) < 2:
+        raise ParameterError(
+            f"factors={tuple(factors)}: pass two different densities or more, in units of the target's and above 0, as (0.5, 1, 2)."
+        )
+    picture, model = np.asarray(target), np.asarray(style)
+    scale = spacing_or_default(*picture_and_mask(picture, mask, "target"), spacing)
+    model_scale = spacing_or_default(*picture_and_mask(model, None, "style"), style_spacing)
+    own, theirs = density(picture, scale, mask), density(model, model_scale)
+    if not (own > 0 and theirs > 0):
+        unknown = (math.nan,) * len(wanted)
+        return DensitySweep(tuple(wanted), unknown, unknown, math.nan, math.nan, math.nan, scale)
+
+    styles, results = [], []
+    for factor in wanted:
+        zoom = math.sqrt(theirs / (factor * own))
+        resampled = rescale_style(model, zoom)
+        styles.append(density(resampled, model_scale * zoom))
+        results.append(density(enhanced(enhance, picture, resampled), scale, mask))
+    mean = float(np.mean(results))
+    return DensitySweep(
+        factors=tuple(wanted),
+        style_densities=tuple(styles),
+        densities=tuple(results),
+        target_density=own,
+        slope=_slope(styles, results),
+        spread=(max(results) - min(results)) / mean if mean > 0 else math.nan,
+        spacing=scale,
+    )
+
+
+def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
+    """Resample a style so that its cones lie `zoom` times as far apart, in a picture of its own size.
+
+    Parameters
+    ----------
+    style : array, (H, W)
+        Integers or floats.
+    zoom : float
+        Above 0.
+
+    Returns
+    -------
+    array, (H, W)
+        Of the style's dtype, with values within its range. Enlarged, it is the middle; made smaller, it is continued by
+        reflection, which neither doubles the cones at the seam nor changes the density.
+
+    Raises
+    ------
+    ImageError
+        No grey picture, or it becomes too small.
+    ParameterError
+        `zoom` is not above 0.
+
+    Notes
+    -----
+    Cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``). Spots
+    become larger or smaller with their distances, as in pictures of another eccentricity.
+    """
+    model, used = picture_and_mask(style, None, "style")
+    if not 0 < zoom < math.inf:
+        raise ParameterError(f"zoom={zoom} is none; pass a number above 0.")
+    if not used.all():
+        raise ImageError(
+            "The style has pixels that are NaN or infinite; it cannot be resampled. Take a part without them."
+        )
+    if min(model.shape) * zoom < _LEAST_SIDE:
+        raise ImageError(
+            f"A style of {model.shape[0]} × {model.shape[1]} pixels becomes smaller than {_LEAST_SIDE} pixels when it is resampled by "
+            f"{zoom:.2f}. Take a larger style, or smaller factors."
+        )
+    from skimage.transform import rescale
+
+    scaled = rescale(model, zoom, order=3, mode="reflect", anti_aliasing=zoom < 1, preserve_range=True)
+    for axis, side in enumerate(model.shape):
+        spare = scaled.shape[axis] - side
+        if spare > 0:
+            scaled = np.take(scaled, np.arange(spare // 2, spare // 2 + side), axis=axis)
+        elif spare < 0:
+            width = [(0, 0), (0, 0)]
+            width[axis] = (-spare // 2, -spare - -spare // 2)
+            scaled = np.pad(scaled, width, mode="reflect")
+    scaled = np.clip(scaled, model.min(), model.max())
+    dtype = np.asarray(style).dtype
+    result: NDArray[Any] = (np.rint(scaled) if dtype.kind in "ui" else scaled).astype(dtype)
+    return result
+
+
+def _slope(styles: Sequence[float], results: Sequence[float]) -> float:
+    """Of log results over log styles."""
+    if not (min(styles) > 0 and min(results) > 0):
+        return math.nan
+    x, y = np.log(styles), np.log(results)
+    x -= x.mean()
+    spread = float(x @ x)
+    return float(x @ (y - y.mean())) / spread if spread > 1e-6 else math.nan
