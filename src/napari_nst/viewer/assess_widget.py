@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assess_input import AssessJob
+    from napari_nst.viewer.assess_input import AssessJob, Place
 
 __all__ = ["AssessmentWidget", "ScaleField"]
 
@@ -104,10 +105,11 @@ class AssessmentWidget(Container):
         self._viewer = viewer
         self._run: AssessRun | None = None
         self._assessment: Assessment | None = None
-        self._job: AssessJob | None = None
+        self._place: Place | None = None
+        self._name = "result"
         self._about: dict[str, Any] = {}
         self._folder = Path()
-        self._scale_of: Any = None
+        self._scale_of: Any = lambda: None
         self.target = LayerChoice(
             self._images, name="target", label="Target", tooltip="The picture as it was before the enhancement."
         )
@@ -154,7 +156,7 @@ class AssessmentWidget(Container):
         self.native.destroyed.connect(self._on_destroyed)
         self.reset_choices()
         self._choose_first()
-        self._show_state()
+        self._on_target(self.target.value)
 
     # Choices of layers -------------------------------------------------------------------------------------------
 
@@ -200,8 +202,8 @@ class AssessmentWidget(Container):
 
     def _on_target(self, layer: Any) -> None:
         # The scale of another picture, typed or not, is not that of this one.
-        if layer is not None and layer is not self._scale_of:
-            self._scale_of = layer
+        if layer is not None and layer is not self._scale_of():
+            self._scale_of = weakref.ref(layer)
             scale, why = known_scale(layer, self._viewer)
             self.scale.set_value(scale)
             self.panel.labels["scale"].setToolTip(f"{self.scale.tooltip} {why}".strip())
@@ -253,18 +255,20 @@ class AssessmentWidget(Container):
             self._show_state()
             self.errored.emit(outcome.error)
             return
-        self._assessment, self._job, self._folder = outcome.assessment, run.job, self._beside
+        # Not the job: it holds the pixels of layers that may be deleted.
+        self._assessment, self._place, self._name = outcome.assessment, run.job.place, run.job.names["result"]
+        self._folder = self._beside
         self._about = {role: {**about, **_part(run.job, role)} for role, about in self._sources.items()}
-        show_assessment(self._viewer, outcome.assessment, run.job.place, run.job.names["result"])
-        self._show(outcome.assessment, run.job)
+        show_assessment(self._viewer, outcome.assessment, self._place, self._name)
+        self._show(outcome.assessment, run.job.names)
         AssessPanel.say(self.panel.status, "\n".join(f"Warning: {message}" for message in warnings))
         self._show_state()
         self.assessed.emit(outcome.assessment)
 
-    def _show(self, assessment: Assessment, job: AssessJob) -> None:
+    def _show(self, assessment: Assessment, names: dict[str, str]) -> None:
         verdict = assessment.verdict
         reasons = [reason for reason in verdict.reasons if reason not in verdict.text]
-        pair = f"{job.names['result']}, against {job.names['target']}"
+        pair = f"{names['result']}, against {names['target']}"
         self.panel.show_verdict(verdict.level, pair, verdict.text, reasons)
         self.panel.show_places(place_texts(assessment))
         headings = HEADINGS if assessment.style is not None else HEADINGS[:-1]
@@ -288,10 +292,10 @@ class AssessmentWidget(Container):
         if not 0 <= number < len(places):
             raise ParameterError(f"There is no place {number}: the assessment has {len(places)}, counted from 0.")
         layer = next(iter(self.layers().values()), None)
-        if layer is None or self._job is None:
+        if layer is None or self._place is None:
             raise ImageError("The layers of the assessment were deleted; press Assess for new ones.")
         place = places[number]
-        look_at(self._viewer, layer, place.row, place.column, place.radius, self._job.place.axes)
+        look_at(self._viewer, layer, place.row, place.column, place.radius, self._place.axes)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the assessment beside each other as JSON, PNG and CSV; nothing is overwritten.
@@ -333,7 +337,7 @@ class AssessmentWidget(Container):
             show_info("Copied: the assessment as text.")
 
     def _on_save_clicked(self) -> None:
-        name = joined_stem((self._job.names if self._job else {}).get("result", "result"), "assessment")
+        name = joined_stem(self._name, "assessment")
         path, _ = QFileDialog.getSaveFileName(
             self.native,
             "Save assessment: numbers, figure and cones",
