@@ -22,10 +22,12 @@ from napari_nst.metrics.invention import (
     style_swap,
 )
 from napari_nst.metrics.matching import Matching, match_cones
-from napari_nst.metrics.mosaic import cone_density, nearest_neighbour_spacing
+from napari_nst.metrics.mosaic import Voronoi, cone_density, nearest_neighbour_spacing, voronoi_regularity
+from napari_nst.metrics.noise import signal_to_noise
 from napari_nst.metrics.quality import aiq
 from napari_nst.metrics.ring import Ring, ring_prominence
 from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
+from napari_nst.metrics.spectra import SpectrumChange, radial_power_spectrum, spectrum_change
 
 __all__ = [
     "Agreement",
@@ -37,7 +39,9 @@ __all__ = [
     "PhantomTest",
     "RepeatConsistency",
     "Ring",
+    "SpectrumChange",
     "StyleSwap",
+    "Voronoi",
     "agreement",
     "aiq",
     "blind_lattice",
@@ -53,9 +57,13 @@ __all__ = [
     "phantom_ratio",
     "phantom_test",
     "points_inside",
+    "radial_power_spectrum",
     "repeat_consistency",
     "ring_prominence",
+    "signal_to_noise",
+    "spectrum_change",
     "structural_similarity",
     "structure_correlation",
     "style_swap",
+    "voronoi_regularity",
 ]

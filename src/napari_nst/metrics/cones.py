@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import Floats, check_length, fill_smoothly, is_flat, picture_and_mask, to_unit_range
+from napari_nst.metrics._arrays import (
+    Floats,
+    check_length,
+    fill_smoothly,
+    is_flat,
+    noise_deviation,
+    picture_and_mask,
+    to_unit_range,
+)
 from napari_nst.metrics.ring import ring_prominence
 
 __all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "Cones", "detect_cones"]
@@ -190,7 +198,7 @@ def _confidence(
 
     height = response[peaks]
     strong = float(np.percentile(height, 75))
-    noise = _noise(values, used) * _gain(sigma)
+    noise = noise_deviation(values, used) * _gain(sigma)
     clear = max(0.0, 1 - (_NOISE_PEAKS * noise / strong) ** 6)
     sure: Floats = (
         clear * np.minimum(1, region) * height**2 / (height**2 + (_NOISE * noise) ** 2 + (_WEAK * strong) ** 2)
@@ -207,19 +215,6 @@ def _trend(values: Floats, used: NDArray[np.bool_]) -> Floats:
     plane = level + down * rows[:, np.newaxis] + right * columns
     trend: Floats = np.maximum(plane, _DIM * float(values[used].mean()) + np.finfo(float).tiny)
     return trend
-
-
-def _noise(values: Floats, used: NDArray[np.bool_]) -> float:
-    """Standard deviation of white noise, from a filter that sees neither planes nor edges along the axes."""
-    from scipy import ndimage
-
-    second = np.array([1.0, -2.0, 1.0])
-    rest = ndimage.convolve1d(ndimage.convolve1d(values, second, axis=0), second, axis=1)
-    inside = ndimage.binary_erosion(used, np.ones((3, 3)), border_value=1)
-    if not inside.any():
-        return 0.0
-    # 6 is the norm of the filter, 1.4826 makes the median of magnitudes the deviation of a Gaussian.
-    return float(1.4826 / 6 * np.median(np.abs(rest[inside])))
 
 
 def _gain(sigma: float) -> float:
