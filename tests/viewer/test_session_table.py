@@ -112,6 +112,18 @@ def test_columns_of_results_appear_with_the_first_result(table):
     assert shown(table, "new")[1] == "3"
 
 
+def test_a_verdict_says_its_reasons_and_calls_where_it_is_bad(table):
+    model = table.patches
+    role = Qt.ItemDataRole
+    for number, level in enumerate(("distrust", "trusted")):
+        model.update_row(NAMES[number], {"verdict": level, "verdict_text": "24 look there", "unsupported": 24})
+    index = [model.index(number, NUMBER["verdict"]) for number in range(3)]
+    assert [i.data() for i in index] == ["distrust", "trusted", ""]  # the third: a session of an earlier version
+    assert index[0].data(role.ToolTipRole) == "24 look there"
+    assert [i.data(role.ForegroundRole) is not None for i in index] == [True, False, False]
+    assert [model.index(n, NUMBER["unsupported"]).data() for n in (0, 2)] == ["24", "–"]
+
+
 def test_a_style_is_chosen_from_a_list(qtbot, table):
     chosen = []
     table.patches.style_chosen.connect(lambda *pair: chosen.append(pair))

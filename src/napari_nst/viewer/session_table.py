@@ -17,7 +17,9 @@ from napari_nst.images.files import image_stem
 __all__ = ["COLUMNS", "PatchModel", "SortedPatches", "short_names"]
 
 _ROLE = Qt.ItemDataRole
-#: Poor and failed, beside the words: Okabe and Ito's vermilion, lightened so that it is read on dark ground too.
+#: The columns whose words may call for attention.
+_CALLING = ("quality", "status", "verdict")
+#: Poor, failed and distrust, beside the words: Okabe and Ito's vermilion, lightened so that it is read on dark ground too.
 _ATTENTION = "#E8743B"
 _NONE = QModelIndex()
 
@@ -48,7 +50,22 @@ COLUMNS = (
     ),
     Column("status", "Status", "What has become of the patch, or what will.", width=11),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
+    Column(
+        "verdict",
+        "Verdict",
+        "What the measures say of the result: trusted, look, or distrust. Rest the mouse on a cell for the reasons.",
+        width=8,
+        after=True,
+    ),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
+    Column(
+        "unsupported",
+        "Unsupported",
+        "New ones at places where the patch as it was shows nothing that could be a cone.",
+        ".0f",
+        11,
+        True,
+    ),
     Column("lost", "Lost", "Cones found in the patch as it was only.", ".0f", 5, True),
     Column(
         "structure",
@@ -190,7 +207,7 @@ class PatchModel(QAbstractTableModel):
         if role == _ROLE.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignRight if column.digits is not None else Qt.AlignmentFlag.AlignLeft
             return side | Qt.AlignmentFlag.AlignVCenter
-        calls = self._text(row, column) in ("poor", "failed") if column.key in ("quality", "status") else False
+        calls = column.key in _CALLING and self._text(row, column) in ("poor", "failed", "distrust")
         if role == _ROLE.ForegroundRole and calls:
             return QColor(_ATTENTION)
         if role == _ROLE.FontRole and calls:
@@ -233,6 +250,8 @@ class PatchModel(QAbstractTableModel):
             return str(row["style"]) or "Not treated. Double-click to choose a style."
         if column.key == "status" and row.get("error"):
             return f"The original was kept: {row['error']}"
+        if column.key == "verdict":
+            return str(row.get("verdict_text") or "")
         return self._text(row, column) if column.key == "reason" else ""
 
     def _pixmap(self, patch: str) -> QPixmap | None:
