@@ -11,6 +11,7 @@ from napari_nst.images.mosaic import cone_mosaic
 from napari_nst.images.writing import write_image
 from napari_nst.metrics.cones import detect_cones
 from napari_nst.session.effects import compare_cones
+from napari_nst.viewer.assess_input import Trio, assess_job, trio_of
 from napari_nst.viewer.layers import plain
 from napari_nst.viewer.session_show import SessionShow
 
@@ -108,6 +109,31 @@ def test_another_patch_uses_the_same_layers(viewer, show, session):
             assert len(layers["captions"].data) == 1
     assert own.as_layer_data_tuple()[1].keys() == before.keys()
     assert (own.visible, own.name, tuple(own.contrast_limits)) == (True, "mine", (0, 5))
+
+
+def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
+    plan, output, short = session
+    planned = plan.treated[0]
+    show.show(plan, planned.patch.name, output, short)
+    assert show.has_result
+    target, style, result = (show.layers()[role] for role in ROLES[:3])
+    trio = trio_of(viewer, result)
+    assert trio == Trio(target, result, style)
+    job = assess_job(viewer, trio, None)
+    np.testing.assert_array_equal(job.result_cut.take(job.result), result.data)
+    np.testing.assert_array_equal(job.target_cut.take(job.target), plan.crop(planned.patch).array)
+    assert job.mask is None  # the whole patch is picture
+    np.testing.assert_array_equal(job.place.world["translate"], result.translate)
+    # What is black border there is not assessed.
+    cut = plan.crop(planned.patch)
+    valid = np.zeros_like(cut.valid)
+    valid[:50] = True
+    monkeypatch.setattr(type(plan), "crop", lambda *_: cut._replace(valid=valid))
+    show.show(plan, planned.patch.name, output, short)
+    np.testing.assert_array_equal(assess_job(viewer, trio, None).mask, valid)
+    show.show(plan, planned.patch.name, None, short)
+    assert not show.has_result
+    assert trio_of(viewer, result) is None
 
 
 def test_the_zoom_stays_while_the_place_stays(viewer, show, session):

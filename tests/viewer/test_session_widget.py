@@ -295,6 +295,7 @@ def test_a_run_from_the_folder_to_the_pictures(widget, folder, do, viewer):
     name = widget.plan.treated[0].patch.name
     widget.view.wanted.emit(name)  # as a click does
     assert widget._show.layers()["result"].visible
+    assert not widget.panel.assess.isHidden()
     row = table.loc[name]
     assert f"{row['kept']:.0f} kept, {row['lost']:.0f} lost, {row['new']:.0f} new" in widget.panel.seen.text()
     # Once more: reported, not repeated; also by a widget that has just been opened.

@@ -193,10 +193,11 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
     style_cut = None
     if style is not None:
         style_cut = _recorded(record, "style", style) or cut_layer(style, viewer, PLANE, "style")
-    arguments = record.get("arguments", {})
+    session = _session(result)
+    arguments = record.get("arguments", {}) if session is None else {"mask": session.get("mask")}
     wanted = record.get("parameters", {}).get("value_range")
     # On the target; but the pictures of a session lie beside each other, and there the result is what is looked at.
-    base, cut = (result, result_cut) if _session(result) else (target, target_cut)
+    base, cut = (result, result_cut) if session is not None else (target, target_cut)
     return AssessJob(
         target=finest(target),
         result=finest(result),

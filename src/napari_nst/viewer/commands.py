@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = [
+    "assess_layer",
     "assess_selected",
     "compare_side_by_side",
     "copy_as_python",
@@ -107,9 +108,29 @@ def assess_selected(viewer: napari.viewer.Viewer) -> None:
         result = _result(viewer)
         _say(SELECT_TO_ASSESS if result is None else NO_TARGET.format(result.name))
         return
+    _attempt(_assess, viewer, trio)
+
+
+def assess_layer(viewer: Any, result: Any) -> None:
+    """Assess a result, of a run or of a session, against its target.
+
+    Raises
+    ------
+    StyleTransferError
+        There is no such result, or it cannot be assessed.
+    """
+    from napari_nst.viewer.assess_input import trio_of
+
+    trio = None if result is None else trio_of(plain(viewer), result)
+    if trio is None:
+        raise StyleTransferError("There is no result to assess: show one in the viewer first.")
+    _assess(viewer, trio)
+
+
+def _assess(viewer: Any, trio: Any) -> None:
     widget = open_assessment(viewer)
     widget.choose(trio)
-    _attempt(widget.assess)
+    widget.assess()
 
 
 def open_widget(viewer: napari.viewer.Viewer) -> Any:

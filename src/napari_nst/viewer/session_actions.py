@@ -33,6 +33,7 @@ class SessionActions:
         panel.judge.clicked.connect(self._on_judge_clicked)
         panel.run.clicked.connect(self._on_run_clicked)
         panel.stop.clicked.connect(self._on_stop_clicked)
+        panel.assess.clicked.connect(self._on_assess_clicked)
         panel.save_pairs.clicked.connect(self._on_save_clicked)
         panel.load_pairs.clicked.connect(self._on_load_clicked)
         panel.find_pairs.clicked.connect(self._on_find_clicked)
@@ -60,6 +61,9 @@ class SessionActions:
 
     def _on_find_clicked(self) -> None:
         self.attempt(self._widget.find_pairs)
+
+    def _on_assess_clicked(self) -> None:
+        self.attempt(self._widget.assess_patch)
 
     def _on_save_clicked(self) -> None:
         path, _ = QFileDialog.getSaveFileName(

@@ -119,6 +119,10 @@ class SessionPanel(QWidget):
         self.status = _text("What happened last.")
         self.summary = _text("How many patches there are, and how they were judged.")
         self.seen = _text("The patch that is shown in the viewer.")
+        self.assess = _button(
+            "Assess", "Measure what was done to the cones of this patch, and whether they can be trusted."
+        )
+        self.assess.hide()
         self.save_pairs = _button(
             "Save pairs…", "Write the table with its pairs as CSV, which can be edited and loaded."
         )
@@ -235,6 +239,7 @@ class SessionPanel(QWidget):
         rows.addWidget(self.summary)
         rows.addWidget(table, 1)
         rows.addWidget(self.seen)
+        rows.addWidget(self.assess, alignment=Qt.AlignmentFlag.AlignLeft)
         rows.addLayout(_row(self.save_pairs, self.load_pairs, self.find_pairs))
         self.pages = QStackedWidget()
         self.pages.addWidget(self.empty)
@@ -256,7 +261,7 @@ class SessionPanel(QWidget):
         chain += [self.judge, self.run, self.stop, self.further.toggleButton()]
         for field in further:
             chain += _stops(field)
-        chain += [table, self.save_pairs, self.load_pairs, self.find_pairs]
+        chain += [table, self.assess, self.save_pairs, self.load_pairs, self.find_pairs]
         for before, after in itertools.pairwise(chain):
             QWidget.setTabOrder(before, after)
 

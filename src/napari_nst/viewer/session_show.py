@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import StyleTransferError
+from napari_nst.images.masks import pack_mask
 from napari_nst.images.reading import read_image
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan
@@ -57,6 +58,12 @@ class SessionShow:
         """Those of the layers that the user has not deleted: target, style, result, kept, lost, new, captions."""
         return {role: layer for role, layer in self._layers.items() if is_in(layer, self._viewer)}
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the patch that is shown has a result beside it."""
+        result = self._here("result")
+        return result is not None and bool(result.visible)
+
     def show(self, plan: SessionPlan, patch: str, output: Path | None, short: dict[str, str]) -> str:
         """Show a patch.
 
@@ -98,7 +105,9 @@ class SessionShow:
         self._place(pictures)
         cones, words = self._cones(planned.measures.spacing, cut.array, result, cut.valid)
         offsets, first = self._offsets(pictures), not self.layers()
-        about = {"patch": patch, "style": planned.style, "folder": str(plan.folder)}
+        # The mask, so that what lies in a black border is not assessed either.
+        mask = None if cut.valid.all() else pack_mask(cut.valid)
+        about = {"patch": patch, "style": planned.style, "folder": str(plan.folder), "mask": mask}
         for role in _PICTURES:
             self._picture(role, pictures[role], f"{role} {names[role]}".strip(), ranges[role], offsets[role], about)
         size = 0.62 * known_spacing(planned.measures.spacing)
@@ -183,7 +192,7 @@ class SessionShow:
         name: str,
         limits: tuple[float, float],
         offset: Points,
-        about: dict[str, str],
+        about: dict[str, Any],
     ) -> None:
         layer = self._here(role)
         shown = np.zeros((1, 1), dtype=np.uint8) if data is None else data

@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.tables import KnownNames
+from napari_nst.viewer import commands
 from napari_nst.viewer.panel import time_text
 from napari_nst.viewer.session_actions import SessionActions
 from napari_nst.viewer.session_fields import (
@@ -198,6 +199,11 @@ class EnhanceSessionWidget(PairsByHand, Container):
         short = {planned.patch.name: self.model.short(planned.patch.name) for planned in plan.patches}
         seen = self._show.show(plan, name, self.output_folder, short)
         self.panel.say(self.panel.seen, f"In the viewer: {short[name]}, {seen}.")
+        self.panel.assess.setVisible(self._show.has_result)
+
+    def assess_patch(self) -> None:
+        """Open the widget "Assessment" on the patch that is shown; raises StyleTransferError where that cannot be."""
+        commands.assess_layer(self._viewer, self._show.layers().get("result"))
 
     # Judging and running -----------------------------------------------------------------------------------------
 
