@@ -390,8 +390,17 @@ def test_a_style_is_resampled_to_the_spacing(zoom):
     made = rescale_style(style, zoom)
     assert made.shape == style.shape
     assert made.dtype == style.dtype
+    assert style.min() <= made.min() <= made.max() <= style.max()
     assert ring_prominence(made).spacing == pytest.approx(zoom * ring_prominence(style).spacing, rel=0.06)
     assert abs(made.mean() - style.mean()) < 0.1 * style.mean()
+
+
+def test_interpolation_adds_no_values_beyond_those_of_the_style():
+    edges = np.where(np.indices((64, 64)).sum(axis=0) % 16 < 8, 0, 255).astype(np.uint8)
+    edges[20:40, 20:40] = 255
+    made = rescale_style(edges, 1.3)
+    # Cubic interpolation overshoots at an edge; wrapped around in 8 bits, black would stand within the white square.
+    assert made[24:38, 24:38].min() > 200
 
 
 def test_no_cones_no_slope(mosaic, others):
