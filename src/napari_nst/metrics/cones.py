@@ -20,7 +20,7 @@ from napari_nst.metrics._arrays import (
 )
 from napari_nst.metrics.ring import ring_prominence
 
-__all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "Cones", "detect_cones"]
+__all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "LOG_SIGMA", "Cones", "blobs", "detect_cones", "region_strength"]
 
 #: Spacing in pixels where a picture shows no ring; that of hand-marked confocal pictures at 0.4 µm per pixel.
 DEFAULT_SPACING = 8.25
@@ -28,7 +28,7 @@ DEFAULT_CONFIDENCE = 0.36
 
 #: In spacings: the LoG that finds most cones, the neighbourhood of a maximum, the region of the local normalisation,
 #: and the region whose strength speaks for or against a detection.
-_SIGMA, _NEIGHBOURHOOD, _NORMALISE, _REGION = 0.17, 0.25, 1.5, 1.0
+LOG_SIGMA, _NEIGHBOURHOOD, _NORMALISE, _REGION = 0.17, 0.25, 1.5, 1.0
 #: A peak with this multiple of the noise, or this part of the strong peaks, has half its confidence.
 _NOISE, _WEAK = 1.5, 0.05
 #: Strong peaks of white noise, in deviations of the noise: 2.2 for fine and 2.3 for coarse filters (measured).
@@ -127,15 +127,15 @@ def detect_cones(
     if is_flat(picture[used]):
         return Cones(np.empty((0, 2)), np.empty(0))
     if spacing is None:
-        spacing = sigma / _SIGMA if sigma is not None else ring_prominence(picture, mask=used).spacing
+        spacing = sigma / LOG_SIGMA if sigma is not None else ring_prominence(picture, mask=used).spacing
         spacing = DEFAULT_SPACING if math.isnan(spacing) else spacing
     if sigma is None:
-        sigma = _SIGMA * spacing
+        sigma = LOG_SIGMA * spacing
 
     from scipy import ndimage
 
     values = fill_smoothly(to_unit_range(picture, used), used, spacing)
-    response = -(sigma**2) * ndimage.gaussian_laplace(values, sigma, mode="reflect")
+    response = blobs(values, sigma)
     level = ndimage.gaussian_filter(np.abs(response), _NORMALISE * spacing, mode="reflect")
     normalised = response / (level + 1e-9 * level.max() + np.finfo(float).tiny)
     radius = max(1, round(_NEIGHBOURHOOD * spacing))
@@ -155,6 +155,14 @@ def detect_cones(
     )
     keep = sure >= confidence
     return Cones(points[keep], sure[keep])
+
+
+def blobs(values: Floats, sigma: float) -> Floats:
+    """R of `detect_cones`: how much every pixel looks like the middle of a bright spot, in the values' own units."""
+    from scipy import ndimage
+
+    response: Floats = -(sigma**2) * ndimage.gaussian_laplace(values, sigma, mode="reflect")
+    return response
 
 
 def _maxima(response: Floats, radius: int) -> NDArray[np.bool_]:
@@ -189,13 +197,7 @@ def _confidence(
     spacing: float,
 ) -> Floats:
     """The formula of `detect_cones`."""
-    from scipy import ndimage
-
-    energy = ndimage.gaussian_filter(np.abs(response), _REGION * spacing, mode="reflect")
-    light = ndimage.gaussian_filter(values, _REGION * spacing, mode="reflect")
-    light = np.maximum(light - np.percentile(values[used], 0.5), 0)
-    region = (energy / _trend(energy, used))[peaks] * (light / _trend(light, used))[peaks]
-
+    region = region_strength(values, response, used, spacing)[peaks]
     height = response[peaks]
     strong = float(np.percentile(height, 75))
     noise = noise_deviation(values, used) * _gain(sigma)
@@ -204,6 +206,17 @@ def _confidence(
         clear * np.minimum(1, region) * height**2 / (height**2 + (_NOISE * noise) ** 2 + (_WEAK * strong) ** 2)
     )
     return sure
+
+
+def region_strength(values: Floats, response: Floats, used: NDArray[np.bool_], spacing: float) -> Floats:
+    """E B of `detect_cones` at every pixel, not limited to 1: low in the shadow of vessels."""
+    from scipy import ndimage
+
+    energy = ndimage.gaussian_filter(np.abs(response), _REGION * spacing, mode="reflect")
+    light = ndimage.gaussian_filter(values, _REGION * spacing, mode="reflect")
+    light = np.maximum(light - np.percentile(values[used], 0.5), 0)
+    strength: Floats = (energy / _trend(energy, used)) * (light / _trend(light, used))
+    return strength
 
 
 def _trend(values: Floats, used: NDArray[np.bool_]) -> Floats:
