@@ -163,6 +163,19 @@ def test_of_blind_points_the_score_is_the_chance_row():
         assert np.mean([rows[k].dice for rows in blind]) == pytest.approx(blind[0][k].chance_dice, abs=0.05)
 
 
+def test_chance_is_as_dense_as_the_detections_of_the_mask(rng):
+    mask = np.zeros((150, 300), bool)
+    mask[:, :150] = True
+    reference = blind_lattice(300, (150, 150), seed=3)
+    reference = np.clip(reference + rng.normal(0, 0.8, reference.shape), 0, 149)
+    masked = agreement(reference, reference, (150, 300), mask=mask)[1]
+    alone = agreement(reference, reference, (150, 150))[1]
+    assert masked.dice == alone.dice == 1
+    assert masked.chance_dice == pytest.approx(alone.chance_dice, abs=0.05)
+    # Spread over the whole picture as many points would leave half of the cones without a partner.
+    assert masked.chance_dice > 0.75
+
+
 def test_pictures_without_cones_have_answers_that_say_so():
     two = [[3.0, 4.0], [9, 9]]
     for row in agreement([], [], (20, 20)):

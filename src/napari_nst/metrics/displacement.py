@@ -193,7 +193,7 @@ def _shift(target: Floats, result: Floats, corner: tuple[int, int], window: Floa
         # The tile of the result, moved by whole pixels as far as the picture goes.
         at = np.clip(np.add(corner, moved), 0, np.subtract(result.shape, side))
         there = result[_part((int(at[0]), int(at[1])), side)] * window
-        if not there.any():
+        if not (here.any() and there.any()):  # what is used lies where the window ends
             return None
         back, error, phase = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
             here, there, upsample_factor=_STEPS, normalization=None
