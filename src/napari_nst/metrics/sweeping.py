@@ -189,7 +189,8 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
         )
     from skimage.transform import rescale
 
-    scaled = rescale(model, zoom, order=3, mode="reflect", anti_aliasing=zoom < 1, preserve_range=True)
+    # Clipped to the range of the style: cubic interpolation overshoots.
+    scaled = rescale(model, zoom, order=3, mode="reflect", anti_aliasing=zoom < 1, preserve_range=True, clip=True)
     for axis, side in enumerate(model.shape):
         spare = scaled.shape[axis] - side
         if spare > 0:
@@ -198,7 +199,6 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
             width = [(0, 0), (0, 0)]
             width[axis] = (-spare // 2, -spare - -spare // 2)
             scaled = np.pad(scaled, width, mode="reflect")
-    scaled = np.clip(scaled, model.min(), model.max())
     dtype = np.asarray(style).dtype
     result: NDArray[Any] = (np.rint(scaled) if dtype.kind in "ui" else scaled).astype(dtype)
     return result
