@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_nst.images.files import ImageFile
     from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
     from napari_nst.images.padding import pad_to_square, unpad_from_square
+    from napari_nst.metrics.assessment import Assessment, assess
     from napari_nst.outputs import save_transfer
     from napari_nst.pipeline import NST, NSTPipelineManager
     from napari_nst.record import arguments_from
@@ -38,6 +39,7 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 _WHERE = {
     "AosloName": "images.aoslo",
+    "Assessment": "metrics.assessment",
     "CorrespondingPatchFinder": "session.pairing",
     "ImageFile": "images.files",
     "MDRNNPreProcessor": "session.preprocessor",
@@ -55,6 +57,7 @@ _WHERE = {
     "StyleTransferWarning": "errors",
     "VGG": "engine.backbone",
     "arguments_from": "record",
+    "assess": "metrics.assessment",
     "cone_mosaic": "images.mosaic",
     "enhance_session": "session.run",
     "mosaic_pair": "images.mosaic",
@@ -71,6 +74,7 @@ __all__ = [
     "NST",
     "VGG",
     "AosloName",
+    "Assessment",
     "CorrespondingPatchFinder",
     "ImageFile",
     "MDRNNPreProcessor",
@@ -87,6 +91,7 @@ __all__ = [
     "StyleTransferWarning",
     "__version__",
     "arguments_from",
+    "assess",
     "cone_mosaic",
     "enhance_session",
     "mosaic_pair",

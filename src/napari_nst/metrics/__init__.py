@@ -6,6 +6,8 @@ Nothing here knows a network, a file or a screen. Importing it loads NumPy only.
 from __future__ import annotations
 
 from napari_nst.metrics.agreement import Agreement, agreement, blind_lattice, invented, points_inside
+from napari_nst.metrics.assessment import Assessment, Comparison, MosaicMeasures, assess
+from napari_nst.metrics.changes import ConeChanges, Place, cone_changes
 from napari_nst.metrics.cones import Cones, detect_cones
 from napari_nst.metrics.displacement import Displacement, local_displacement
 from napari_nst.metrics.invention import (
@@ -28,23 +30,32 @@ from napari_nst.metrics.quality import aiq
 from napari_nst.metrics.ring import Ring, ring_prominence
 from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
 from napari_nst.metrics.spectra import SpectrumChange, radial_power_spectrum, spectrum_change
+from napari_nst.metrics.verdict import Verdict
 
 __all__ = [
     "Agreement",
+    "Assessment",
+    "Comparison",
+    "ConeChanges",
     "Cones",
     "DensitySweep",
     "Displacement",
     "Erased",
     "Matching",
+    "MosaicMeasures",
     "PhantomTest",
+    "Place",
     "RepeatConsistency",
     "Ring",
     "SpectrumChange",
     "StyleSwap",
+    "Verdict",
     "Voronoi",
     "agreement",
     "aiq",
+    "assess",
     "blind_lattice",
+    "cone_changes",
     "cone_density",
     "density_sweep",
     "detect_cones",

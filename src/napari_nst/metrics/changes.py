@@ -29,6 +29,8 @@ _REMAPPED = 0.95
 #: Places: radius in spacings in which detections belong together, how many places are named, and how much
 #: a detection weighs that is new in a shadow or far away, against an unsupported one.
 _AROUND, _MOST_PLACES, _LESS = 3.0, 5, 0.25
+#: How far a suspicion is spread, in spacings: what is unexpected is the tip of a dot, too small to be seen in a map.
+_SPREAD = 0.25
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class ConeChanges:
     change : array of float64, (H, W)
         Result less target, in grey levels; NaN where a pixel is not used.
     suspicion : array of float64, (H, W)
-        0 to 1: height of cone-sized structure that the target gives no reason to expect, 1 being a typical cone of the
-        result.
+        0 to 1: how much higher cone-sized structure stands than the target gives reason to expect, 1 being a typical cone
+        of the result; 0 where at least half of it was to be expected. Spread over a quarter of a spacing, to be seen.
     """
 
     before: Cones
@@ -172,7 +174,6 @@ def cone_changes(
     shaded = (_at(support.region, new) < SHADOW) & ~remapped
     far = _distances(new, before.points) > _FAR * spacing
     weights = np.where(unsupported, 1.0, _LESS * (shaded | (far & ~remapped)))
-    suspicion = np.clip(support.drawn - support.expected / _EXPECTED, 0, 1)
     return ConeChanges(
         before=before,
         after=after,
@@ -188,7 +189,7 @@ def cone_changes(
         faint=int(np.count_nonzero(faint)),
         places=_places(new, weights, spacing),
         change=np.where(used, second - first, math.nan),
-        suspicion=np.where(used & (support.drawn >= _LEAST), suspicion, 0.0),
+        suspicion=_suspicion(support, used, spacing),
     )
 
 
@@ -206,6 +207,17 @@ def _unsupported(points: Floats, cones: Floats, support: Support, spacing: float
     unexpected = (drawn >= _LEAST) & (_at(support.expected, points) < _EXPECTED * drawn)
     unexpected[match_cones(points, cones, tolerance_px=_SAME * spacing).kept] = False
     return unexpected
+
+
+def _suspicion(support: Support, used: NDArray[np.bool_], spacing: float) -> Floats:
+    from scipy import ndimage
+
+    unexpected = used & (support.drawn >= _LEAST) & (support.expected < _EXPECTED * support.drawn)
+    height = np.where(unexpected, np.clip(support.drawn - support.expected, 0, 1), 0.0)
+    reach = _SPREAD * spacing
+    steps = np.arange(-int(reach), int(reach) + 1)
+    spread: Floats = ndimage.maximum_filter(height, footprint=np.hypot(steps[:, np.newaxis], steps) <= reach)
+    return np.where(used, spread, 0.0)
 
 
 def _at(values: Floats, points: Floats) -> Floats:
