@@ -19,8 +19,12 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.images.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.images.padding import reflect_to_multiple
 from napari_nst.images.planes import Planes, resample_plane
-from napari_nst.images.spectrum import match_spectrum
+from napari_nst.images.spectrum import match_spectrum, match_spectrum_denoised
+from napari_nst.images.trust import local_trust
 from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
+from napari_nst.metrics.cones import DEFAULT_SPACING
+from napari_nst.metrics.relative_spacing import relative_spacing
+from napari_nst.metrics.ring import ring_prominence
 from napari_nst.pieces import PlaneSource, unit_of
 
 __all__ = ["Prepared", "Preparer", "resampling"]
@@ -29,6 +33,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 #: Rows of a plane that are made at once.
 _BAND = 512
+
+#: ln of the ratio of spacings that is not worth resampling a style for.
+_SAME_SPACING = 0.004
 
 #: Percentiles of a stack are taken from at most so many values, evenly spread.
 _SAMPLE = 20_000_000
@@ -134,6 +141,8 @@ class Preparer:
         Takes a message for the user.
     initial : "spectrum" or None
         Where the pixels start: at the target with the style's spectrum, or where the parameter ``init`` says.
+    start : "spectrum", "wiener" or None
+        The filter whose result the pixels start from, of the two before; None: no filter.
     result_elsewhere : bool
         Whether the result is written to what the caller has, and takes no memory.
     tiled : bool
@@ -155,10 +164,11 @@ class Preparer:
     def __post_init__(self) -> None:
         """Find channels, masks and value ranges."""
         p = self.parameters
+        self.start = self.initial or (p.init if p.init in ("spectrum", "wiener") else None)
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
         if self.initial is not None and not (isinstance(self.initial, str) and self.initial == "spectrum"):
             raise ParameterError(f"initial: {self.initial!r} is not a start; give 'spectrum' or None.")
-        if self.initial is not None and p.init != "target":
+        if self.initial is not None and p.init not in ("target", self.initial):
             raise ParameterError(
                 f"initial={self.initial!r} and init={p.init!r} are two starts for one run; give one of them."
             )
@@ -208,7 +218,9 @@ class Preparer:
             return self._prepare_large(plane, style, mask, style_mask)
         target_unit = self._unit("target", plane, mask)
         style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
+        style_unit, style_mask = self._spaced(target_unit, style_unit, mask, style_mask)
         start = self._start(target_unit, style_unit, mask, style_mask)
+        reach = self._reach(target_unit if start is None else start, style_unit, mask, style_mask)
         target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
         style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
         self.used["engine_shape"] = list(target_chw.shape[-2:])
@@ -218,6 +230,7 @@ class Preparer:
             None if mask is None else _tensor(self._fit(mask.astype(float)[None])[0]),
             None if style_mask is None else _tensor(self._fit(style_mask.astype(float)[None])[0]),
             None if start is None else _tensor(self._fit(np.moveaxis(start, -1, 0))[0]),
+            None if reach is None else _tensor(self._fit(reach[None])[0]),
         )
         return Prepared(picture, plane, self._ranges["target"], crop, mask)
 
@@ -227,14 +240,19 @@ class Preparer:
         multiple = 2 ** pools_before(p.content_layers + p.style_layers) if p.fit_pools else 1
         target = PlaneSource(_known("target", plane, mask), self._ranges["target"], self.channels, multiple)
         start: Array | None = None
-        if self.initial is None and self.factors == (1.0, 1.0):
+        reach: Array | None = None
+        if self.start is None and self.factors == (1.0, 1.0) and not (p.match_spacing or p.trust):
             source = PlaneSource(_known("style", style, style_mask), self._ranges["style"], self.channels, multiple)
             style_pixels: Pixels = source
             seen = None if style_mask is None else source.extended(style_mask)
         else:
-            # To resample, or to match spectra, takes the whole.
+            # To resample, or to measure and match spectra, takes the whole.
             style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
-            start = self._start(self._unit("target", plane, mask), style_unit, mask, style_mask)
+            target_unit = self._unit("target", plane, mask)
+            style_unit, style_mask = self._spaced(target_unit, style_unit, mask, style_mask)
+            start = self._start(target_unit, style_unit, mask, style_mask)
+            reach = self._reach(target_unit if start is None else start, style_unit, mask, style_mask)
+            del target_unit
             style_pixels = self._narrow(self._fit(np.moveaxis(style_unit, -1, 0))[0])
             seen = None if style_mask is None else torch.from_numpy(np.array(self._fit(style_mask[None])[0]))[None]
         self.used["engine_shape"] = list(target.shape[-2:])
@@ -244,6 +262,7 @@ class Preparer:
             None if mask is None else target.extended(mask),
             seen,
             None if start is None else self._narrow(self._fit(np.moveaxis(start, -1, 0))[0]),
+            None if reach is None else self._narrow(self._fit(reach[None])[0]),
         )
         return Prepared(picture, plane, self._ranges["target"], target.crop, mask)
 
@@ -296,16 +315,45 @@ class Preparer:
         return unit_of(_known(role, plane, mask), self._ranges[role], self.channels)
 
     def _start(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
-        """(y, x, channels) in [0, 1]: where the pixels start, unless it is as the parameters say."""
-        if self.initial is None:
+        """(y, x, channels) in [0, 1]: where the pixels start; None: at the target, or at noise."""
+        if self.start is None:
             return None
+        match = match_spectrum if self.start == "spectrum" else match_spectrum_denoised
         start = target.copy()
         for channel in range(self.channels):
             one, other = target[..., channel], style[..., channel]
             # An empty channel of a colour picture, of a fluorescence image say, has no spectrum to change or to give.
             if all(np.ptp(p if m is None else p[m]) > 0 for p, m in ((one, mask), (other, style_mask))):
-                start[..., channel] = match_spectrum(one, other, mask=mask, style_mask=style_mask)
+                start[..., channel] = match(one, other, mask=mask, style_mask=style_mask)
         return start
+
+    def _spaced(
+        self, target: Array, style: Array, mask: Array | None, style_mask: Array | None
+    ) -> tuple[Array, Array | None]:
+        """The style and its mask with cells as far apart as the target's, if that is wanted and can be measured."""
+        if not self.parameters.match_spacing:
+            return style, style_mask
+        ratio = relative_spacing(target.mean(axis=-1), style.mean(axis=-1), mask=mask, style_mask=style_mask)
+        known = np.isfinite(ratio) and min(style.shape[:2]) * ratio >= MINIMUM_SIDE
+        self.used.setdefault("relative_spacing", []).append(round(ratio, 4) if known else None)
+        # Less than that is the error of the measurement, and resampling costs sharpness.
+        if not known or abs(ratio - 1) < _SAME_SPACING:
+            return style, style_mask
+        # Cubic: linear interpolation at a ratio near 1 would take the finest frequencies away.
+        grown = resample_plane(style, (ratio, ratio), cubic=True)
+        if style_mask is not None:
+            style_mask = resample_plane(style_mask.astype(float), (ratio, ratio), nearest=True)
+        return grown, style_mask
+
+    def _reach(self, start: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
+        """(y, x): how far a pixel may depart from its start, in units of the value range; None without a trust region."""
+        if not self.parameters.trust:
+            return None
+        # The style's, whose ring is the clearer one, and which is as coarse as the target's where that was matched.
+        spacing = ring_prominence(style.mean(axis=-1), mask=style_mask).spacing
+        self.used["trust_spacing"] = round(spacing, 3) if np.isfinite(spacing) else None
+        spacing = spacing if np.isfinite(spacing) else DEFAULT_SPACING
+        return self.parameters.trust * local_trust(start.mean(axis=-1), spacing, mask=mask)
 
     def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
         p = self.parameters

@@ -204,7 +204,7 @@ BAD = [
     ("style_layers", "relu1_1, pool9", "pool9"),
     ("gram", "max", "sum, matched, mean"),
     ("padding", "circular", "zeros, replicate, reflect"),
-    ("init", "random", "target, noise"),
+    ("init", "random", "target, spectrum, wiener, noise"),
     ("tolerance", 101, "from 0 to 100 %"),
     ("window", 0, "from 1"),
     ("seed", -1, "from 0"),

@@ -7,6 +7,7 @@ read once for two pictures instead of twice.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -165,6 +166,10 @@ def _together(
         like = picture.target[:, :1]
         return move(torch.ones_like(like) if picture.target_mask is None else picture.target_mask)
 
+    def reach_of(picture: Picture) -> torch.Tensor:
+        like = picture.target[:, :1]
+        return move(torch.full_like(like, math.inf) if picture.reach is None else picture.reach)
+
     targets = [move(picture.target) for picture in pictures]
     network = network_for(p, targets[0].shape[1], device, compute)
     styles = [
@@ -178,13 +183,17 @@ def _together(
     ]
     masked = any(picture.target_mask is not None for picture in pictures)
     mask = torch.cat([masks_of(picture) for picture in pictures]) if masked else None
-    objective = Objective(network, torch.cat(targets), StyleTarget.stacked(styles), p, mask)
     bounds = [bounds_of(target) for target in targets]
     starts = [
         start_of(picture, target, None if mask is None else mask[k : k + 1], p, bounds[k])
         for k, (picture, target) in enumerate(zip(pictures, targets, strict=True))
     ]
-    run = Optimization(objective, torch.cat(starts), p, bounds, mask, cancel)
+    start = torch.cat(starts)
+    content = start if p.content_from == "start" else torch.cat(targets)
+    objective = Objective(network, content, StyleTarget.stacked(styles), p, mask)
+    limited = any(picture.reach is not None for picture in pictures)
+    reach = torch.cat([reach_of(picture) for picture in pictures]) if limited else None
+    run = Optimization(objective, start, p, bounds, mask, cancel, reach=reach)
     with contextlib.suppress(DivergenceError):  # told in what is returned
         yield from run.run()
     used = description(network, device, compute, threads) | {"batch": len(pictures)}

@@ -139,6 +139,11 @@ class Optimization:
         Asked before every evaluation.
     moments : Moments, optional
         What Adam remembers of steps before.
+    reach : torch.Tensor, optional
+        (1 or N, 1, H, W), at least 0: how far a pixel may depart from `origin`. Adam's steps are projected there, the
+        result of L-BFGS is.
+    origin : torch.Tensor, optional
+        (N, channels, H, W); by default `start`.
 
     Attributes
     ----------
@@ -161,6 +166,8 @@ class Optimization:
         active: torch.Tensor | None = None,
         cancel: Cancel | None = None,
         moments: Moments | None = None,
+        reach: torch.Tensor | None = None,
+        origin: torch.Tensor | None = None,
     ) -> None:
         self.objective, self.parameters = objective, parameters
         count = start.shape[0]
@@ -176,6 +183,12 @@ class Optimization:
         self._active = active
         limits = torch.tensor(self.bounds, dtype=start.dtype, device=start.device).view(count, 2, 1, 1, 1)
         self._low, self._high = limits[:, 0], limits[:, 1]
+        self._trusted = reach is not None
+        if reach is not None:
+            if not parameters.clip:  # the value range is another limit, which was not asked for
+                self._low, self._high = self._low.new_full((1,), -math.inf), self._high.new_full((1,), math.inf)
+            middle = start if origin is None else origin
+            self._low, self._high = torch.maximum(self._low, middle - reach), torch.minimum(self._high, middle + reach)
         self._x = start.detach().clone().requires_grad_()
         self._good = start.detach().clone()
         self._buffer = start.new_full((parameters.epoch, count, 3), math.nan)
@@ -294,7 +307,7 @@ class Optimization:
             gradient = gradient * self._active
         self._too_steep |= gradient.abs().flatten(1).amax(1) > self._largest_gradient
         self._optimizer.step(gradient)
-        if self.parameters.clip and self.parameters.optimizer == "adam":
+        if (self.parameters.clip or self._trusted) and self.parameters.optimizer == "adam":
             self._x.clamp_(self._low, self._high)
 
     def _look(self, last: bool) -> None:
@@ -312,6 +325,9 @@ class Optimization:
             place = self._at_work.index(k)
             # A picture alone needs no copy: nothing goes on where it lies.
             image, good = self._x.detach()[place : place + 1], self._good[place : place + 1]
+            if self._trusted and self.parameters.optimizer != "adam":
+                low, high = self._low[place : place + 1], self._high[place : place + 1]
+                image, good = image.clamp(low, high), good.clamp(low, high)
             alone = len(self._at_work) == len(pictures)
             losses = self._buffer[: self.step, place].clone()
             self._left[k] = _Left(image if alone else image.clone(), good if alone else good.clone(), losses, stopped)

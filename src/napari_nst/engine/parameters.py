@@ -215,10 +215,32 @@ class StyleTransferParameters(Described):
         "Pad by reflection to a size that all poolings divide, and crop afterwards, so that the last rows and columns "
         "take part in every layer.",
     )
-    init: Literal["target", "noise"] = setting(
+    init: Literal["target", "spectrum", "wiener", "noise"] = setting(
         _DOCUMENTED["init"],
         "Start from",
-        "The target itself (as documented), or uniform noise drawn with the seed.",
+        "target: the target itself (as documented); spectrum: the target filtered to the style's power spectrum; wiener: the "
+        "same, but noise is lowered and not raised; noise: uniform noise drawn with the seed.",
+    )
+    content_from: Literal["target", "start"] = setting(
+        _DOCUMENTED["content_from"],
+        "Content of",
+        "Whose features are the content: the target's (as documented), or those of the picture it starts from, which has less "
+        "noise after a filter.",
+    )
+    match_spacing: bool = setting(
+        _DOCUMENTED["match_spacing"],
+        "Match cell spacing",
+        "Resample the style so that its cells are as far apart as the target's, measured in their power spectra; where they "
+        "cannot be measured, the style stays as it is.",
+    )
+    trust: float = setting(
+        _DOCUMENTED["trust"],
+        "Trust region",
+        "How far a pixel may depart from where it starts, at places with the usual contrast; less where the picture shows "
+        "nothing of the size of a cell, so that no cells are drawn there. 0: no limit.",
+        unit="of the value range",
+        minimum=0.0,
+        maximum=1e3,
     )
     tolerance: float = setting(
         _DOCUMENTED["tolerance"],

@@ -52,8 +52,10 @@ class Picture:
     target_mask, style_mask : torch.Tensor or None
         (1, 1, H, W) and (1, 1, H', W'), float64, of 0 and 1.
     start : torch.Tensor or None
-        (1, channels, H, W), float64, on the CPU: where the pixels start; None leaves that to ``parameters.init``. The
-        content is the target's in any case.
+        (1, channels, H, W), float64, on the CPU: where the pixels start; None: at the target, or at the noise that
+        ``parameters.init`` asks for.
+    reach : torch.Tensor or None
+        (1, 1, H, W), float64, on the CPU: how far a pixel may depart from its start; None sets no limit.
     """
 
     target: torch.Tensor
@@ -61,6 +63,7 @@ class Picture:
     target_mask: torch.Tensor | None = None
     style_mask: torch.Tensor | None = None
     start: torch.Tensor | None = None
+    reach: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -165,10 +168,13 @@ def _run(
     start = start_of(picture, target, target_mask, p, bounds)
     run: Optimization | ScaledOptimization
     if p.scales > 1:
-        run = ScaledOptimization(network, target, style, start, p, bounds, target_mask, style_mask, cancel)
+        run = ScaledOptimization(
+            network, target, style, start, p, bounds, target_mask, style_mask, cancel, move(picture.reach)
+        )
     else:
-        objective = Objective(network, target, STYLES.get(network, style, p.style_layers, style_mask), p, target_mask)
-        run = Optimization(objective, start, p, bounds, target_mask, cancel)
+        content = start if p.content_from == "start" else target
+        objective = Objective(network, content, STYLES.get(network, style, p.style_layers, style_mask), p, target_mask)
+        run = Optimization(objective, start, p, bounds, target_mask, cancel, reach=move(picture.reach))
     used = description(network, device, compute_dtype, threads)
 
     def outcome(image: torch.Tensor, stopped: str) -> Outcome:
@@ -191,7 +197,7 @@ def _run(
 def _in_tiles(picture: Picture) -> LargePicture:
     """A picture that was thought to fit: since then memory went, or a GPU handed over to the CPU."""
     target_mask, style_mask = (None if m is None else m > 0 for m in (picture.target_mask, picture.style_mask))
-    return LargePicture(picture.target, picture.style, target_mask, style_mask, picture.start)
+    return LargePicture(picture.target, picture.style, target_mask, style_mask, picture.start, picture.reach)
 
 
 def _run_tiled(
@@ -238,7 +244,7 @@ def start_of(
     """Where the pixels start; `target` and `mask` are the picture's on the device."""
     if picture.start is not None:
         return picture.start.to(target.dtype).to(target.device).clamp(*bounds)
-    return target if p.init == "target" else _noise_like(target, mask, p.seed)
+    return _noise_like(target, mask, p.seed) if p.init == "noise" else target
 
 
 def description(network: VGG, device: torch.device, compute: torch.dtype, threads: int) -> dict[str, object]:

@@ -38,6 +38,8 @@ class ScaledOptimization:
         (1, 1, H, W) and (1, 1, H', W'), of 0 and 1.
     cancel : Cancel, optional
         Asked before every evaluation.
+    reach : torch.Tensor, optional
+        (1, 1, H, W): how far a pixel may depart from `start`, at every size.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class ScaledOptimization:
         target_mask: torch.Tensor | None = None,
         style_mask: torch.Tensor | None = None,
         cancel: Cancel | None = None,
+        reach: torch.Tensor | None = None,
     ) -> None:
         self._network, self._target, self._style, self._start = network, target, style, start
+        self._content, self._reach = start if parameters.content_from == "start" else target, reach
         self._masks, self._cancelled, self._cut = (target_mask, style_mask), as_cancel(cancel), ""
         self.parameters, self.bounds = parameters, [bounds]
         sizes = [(x.shape[-2], x.shape[-1]) for x in (target, style)]
@@ -68,8 +72,10 @@ class ScaledOptimization:
         if self._masks[0] is not None:
             # A coarse pixel moves if it stands for used pixels for the most part.
             mask = (reduced(self._masks[0], level.size) >= 0.5).to(start.dtype)
-        objective = Objective(self._network, reduced(self._target, level.size), style, p, mask)
-        return Optimization(objective, start, p, self.bounds[0], mask, self._cancelled, moments)
+        objective = Objective(self._network, reduced(self._content, level.size), style, p, mask)
+        reach = None if self._reach is None else reduced(self._reach, level.size)
+        origin = reduced(self._start, level.size)
+        return Optimization(objective, start, p, self.bounds[0], mask, self._cancelled, moments, reach, origin)
 
     def run(self) -> Iterator[Progress]:
         """Yield after every step at every size.

@@ -177,12 +177,14 @@ class TiledRun:
         p, device = parameters, network.device
         _, channels, height, width = picture.target.shape
         home = device if state_memory(p, (height, width), channels) <= free // 2 else torch.device("cpu")
-        self.objective = TiledObjective(
-            network, picture.target, picture.style, p, side, dtype, picture.target_mask, picture.style_mask, cancel
-        )
         start, self.bounds = _start(picture, p, dtype)
+        content = start if p.content_from == "start" else picture.target
+        self.objective = TiledObjective(
+            network, content, picture.style, p, side, dtype, picture.target_mask, picture.style_mask, cancel
+        )
         active = None if picture.target_mask is None else picture.target_mask.to(home)
-        self.optimization = Optimization(self.objective, start.to(home), p, self.bounds, active, cancel)
+        reach = None if picture.reach is None else picture.reach.to(dtype).to(home)
+        self.optimization = Optimization(self.objective, start.to(home), p, self.bounds, active, cancel, reach=reach)
         self.used: dict[str, object] = {
             "tile": side,
             "halo": 2 * self.objective.reach,

@@ -69,6 +69,8 @@ class LargePicture:
         (1, 1, H, W) and (1, 1, H', W') of bool, on the CPU.
     start : torch.Tensor or None
         (1, channels, H, W) on the CPU: where the pixels start; None leaves that to ``parameters.init``.
+    reach : torch.Tensor or None
+        (1, 1, H, W) on the CPU: how far a pixel may depart from its start; None sets no limit.
     """
 
     target: Pixels
@@ -76,6 +78,7 @@ class LargePicture:
     target_mask: torch.Tensor | None = None
     style_mask: torch.Tensor | None = None
     start: torch.Tensor | None = None
+    reach: torch.Tensor | None = None
 
 
 class Tile(NamedTuple):

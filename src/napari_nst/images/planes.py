@@ -177,14 +177,14 @@ def luminance(colour: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def resample_plane(
-    plane: np.ndarray[Any, Any], factors: tuple[float, float], nearest: bool = False
+    plane: np.ndarray[Any, Any], factors: tuple[float, float], nearest: bool = False, cubic: bool = False
 ) -> np.ndarray[Any, Any]:
-    """Resample (y, x, ...) by `factors` along y and x: linear with anti-aliasing, or nearest for masks."""
+    """Resample (y, x, ...) by `factors` along y and x: linear or cubic with anti-aliasing, or nearest for masks."""
     from skimage.transform import resize
 
     shape = tuple(max(1, round(n * f)) for n, f in zip(plane.shape[:2], factors, strict=True))
     shape += plane.shape[2:]
-    options: dict[str, Any] = {"order": 1, "mode": "reflect", "anti_aliasing": True}
+    options: dict[str, Any] = {"order": 3 if cubic else 1, "mode": "reflect", "anti_aliasing": True}
     if nearest:
         options = {"order": 0, "anti_aliasing": False}
     out = np.asarray(resize(plane, shape, preserve_range=True, **options))  # type: ignore[no-untyped-call]  # skimage's gap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ from napari_nst.images.grey import check_grey
 from napari_nst.images.masks import fill_from_nearest
 from napari_nst.images.values import MINIMUM_SIDE
 
-__all__ = ["match_spectrum", "radial_power_spectrum"]
+__all__ = ["log_radial_power", "match_spectrum", "match_spectrum_denoised", "noise_power", "radial_power_spectrum"]
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +21,14 @@ _NYQUIST = 0.5  # cycles/pixel
 
 #: Power below this share of a spectrum's largest is rounding, of which no ratio may be taken.
 _FLOOR = 1e-12
+
+#: Beyond this, in cycles/pixel, the optics of a microscope leave next to nothing: what is there is noise.
+_NOISE_ONLY = 0.42
+#: The signal's least share of the power at a frequency.
+_LEAST_SIGNAL = 1e-3
+#: Exponent of the signal's share (1 is Wiener's filter behind an inverse one), and how much is taken over of frequencies at
+#: which the style has less than the target (1: all of it). See `match_spectrum_denoised`.
+_DENOISING, _LOWERING = 0.75, 0.5
 
 
 def radial_power_spectrum(
@@ -115,6 +124,99 @@ def match_spectrum(
     the logarithm. It is real, positive and the same in all directions, so the filter is symmetric: every phase,
     and with it the place of every structure, is kept.
     """
+
+    def gain(present: Floats, wanted: Floats) -> Floats:
+        ratio = np.exp(0.5 * (wanted - present))
+        return np.clip(ratio / _low(ratio), 1 / limit, limit)
+
+    return _matched(target, style, mask, style_mask, limit, bins, pad, gain)
+
+
+def match_spectrum_denoised(
+    target: ArrayLike,
+    style: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    style_mask: ArrayLike | None = None,
+    limit: float = 6.0,
+    bins: int = 48,
+    pad: int = 24,
+) -> Floats:
+    """Filter a picture to the spectrum that another one has, without making its noise part of the structure.
+
+    As :func:`match_spectrum`, with two differences: noise is estimated and lowered as by Wiener's filter, and what the
+    target has more of than the style is lowered by half only (in decibels).
+
+    Parameters
+    ----------
+    target, style, mask, style_mask, bins, pad
+        As of `match_spectrum`.
+    limit : float
+        By how much a frequency may be raised, relative to the median of the low frequencies; at least 1.
+
+    Returns
+    -------
+    array of float64, (H, W)
+        On the scale of the inputs, with the style's mean and standard deviation; neither rounded nor limited to their range.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        As `match_spectrum`.
+
+    Notes
+    -----
+    With S and P the smoothed radial power spectra of style and target, N the least value of P beyond 0.42 cycles/pixel
+    (white noise; no optics pass cells there) and Q = max(P - N, P / 1000) the target's signal, the gain is::
+
+        g = W r          for r > 1        W = Q / P                          Wiener's filter
+        g = W sqrt(r)    for r <= 1       r = sqrt(S / Q) (Q / P)^0.25 / c
+
+    c makes the median of W r over the lowest quarter of the frequencies 1. `match_spectrum` has g = sqrt(S / P) / c: where
+    noise is most of the power, that raises noise to the style's structure. The exponents were chosen on hand-marked pictures
+    (docs/evaluation.md). Real, positive and the same in all directions: every phase is kept.
+
+    References
+    ----------
+    Wiener, Extrapolation, Interpolation, and Smoothing of Stationary Time Series (1949).
+    """
+
+    def gain(present: Floats, wanted: Floats) -> Floats:
+        power = np.exp(present)
+        share = np.maximum(1 - noise_power(power) / power, _LEAST_SIGNAL)
+        ratio = np.exp(0.5 * (wanted - present)) * share ** (_DENOISING - 1)
+        ratio = ratio / _low(ratio * share)
+        return share * np.where(ratio > 1, np.minimum(ratio, limit), ratio**_LOWERING)
+
+    return _matched(target, style, mask, style_mask, limit, bins, pad, gain)
+
+
+def noise_power(power: Floats) -> float:
+    """Power of white noise: the least of a radial spectrum beyond 0.42 cycles/pixel.
+
+    Parameters
+    ----------
+    power : array of float64, (bins,)
+        From `radial_power_spectrum`, best smoothed.
+    """
+    return float(power[(np.arange(len(power)) + 0.5) / (2 * len(power)) > _NOISE_ONLY].min())
+
+
+def _low(gain: Floats) -> float:
+    return float(np.median(gain[: len(gain) // 4]))
+
+
+def _matched(
+    target: ArrayLike,
+    style: ArrayLike,
+    mask: ArrayLike | None,
+    style_mask: ArrayLike | None,
+    limit: float,
+    bins: int,
+    pad: int,
+    gain_of: Callable[[Floats, Floats], Floats],
+) -> Floats:
+    """Filter with the gain that `gain_of` makes of the logarithms of the two spectra, and take over mean and deviation."""
     for name, value, low in (("limit", limit, 1), ("bins", bins, 4), ("pad", pad, 0)):
         if not low <= value < math.inf:
             raise ParameterError(f"{name}={value} is outside its range; give a number of at least {low}.")
@@ -123,10 +225,8 @@ def match_spectrum(
     values, model_values = array.astype(np.float64), model.astype(np.float64)
 
     rings = min(bins, min(array.shape) // 2, min(model.shape) // 2)
-    frequencies, wanted = _log_radial(model_values, model_used, rings)
-    _, present = _log_radial(values, used, rings)
-    gain = np.exp(0.5 * (wanted - present))
-    gain = np.clip(gain / np.median(gain[: rings // 4]), 1 / limit, limit)
+    frequencies, wanted = log_radial_power(model_values, model_used, rings)
+    gain = gain_of(log_radial_power(values, used, rings)[1], wanted)
 
     # Filled from the nearest used pixels: the edge of a mask must not ring into the picture.
     padded = np.pad(fill_from_nearest(values, used), pad, mode="reflect")
@@ -153,7 +253,22 @@ def _radial(values: Floats, used: NDArray[np.bool_], count: int) -> tuple[Floats
     return middles, mean
 
 
-def _log_radial(values: Floats, used: NDArray[np.bool_], count: int) -> tuple[Floats, Floats]:
+def log_radial_power(values: Floats, used: NDArray[np.bool_], count: int) -> tuple[Floats, Floats]:
+    """The logarithm of the radial power spectrum, smoothed over neighbouring rings (Gaussian of one ring).
+
+    Parameters
+    ----------
+    values : array of float64, (H, W)
+        Finite where used.
+    used : array of bool, (H, W)
+    count : int
+        Rings.
+
+    Returns
+    -------
+    frequencies, logarithms : array of float64, (count,)
+        The middles of the rings in cycles/pixel, and ln of the power in squared grey levels.
+    """
     from scipy import ndimage
 
     frequencies, power = _radial(values, used, count)

@@ -27,6 +27,7 @@ from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import Voronoi, cone_density, nearest_neighbour_spacing, voronoi_regularity
 from napari_nst.metrics.noise import signal_to_noise
 from napari_nst.metrics.quality import aiq
+from napari_nst.metrics.relative_spacing import relative_spacing
 from napari_nst.metrics.ring import Ring, ring_prominence
 from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
 from napari_nst.metrics.spectra import SpectrumChange, radial_power_spectrum, spectrum_change
@@ -69,6 +70,7 @@ __all__ = [
     "phantom_test",
     "points_inside",
     "radial_power_spectrum",
+    "relative_spacing",
     "repeat_consistency",
     "ring_prominence",
     "signal_to_noise",
