@@ -19,6 +19,7 @@ from napari_nst.images.reading import FileInfo, read_image
 from napari_nst.images.writing import write_image
 from napari_nst.metrics.cones import detect_cones
 from napari_nst.outputs import save_figure
+from napari_nst.session.effects import EFFECTS
 from napari_nst.session.folder import SessionImage
 from napari_nst.session.pairing import write_pairs
 from napari_nst.session.plan import PlannedPatch, SessionPlan
@@ -40,18 +41,7 @@ _RESULTS = (
     "total_loss",
     "steps",
     "stopped",
-    "ring_after",
-    "spacing_after",
-    "cones_after",
-    "aiq_after",
-    "density_before",
-    "density_after",
-    "structure",
-    "kept",
-    "lost",
-    "new",
-    "mean_change",
-    "largest_change",
+    *EFFECTS,
     "seconds",
     "device",
     "error",
@@ -188,9 +178,9 @@ class Products:
         import pandas as pd
 
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        text = ["status", "method", "stopped", "device", "error"]
+        text = ["status", "method", "stopped", "verdict", "verdict_text", "device", "error"]
         frame[text] = frame[text].astype(object).fillna("")
-        counts = ["steps", "kept", "lost", "new"]
+        counts = ["steps", "kept", "lost", "new", "new_far", "shaded", "unsupported"]
         return frame.astype(dict.fromkeys(counts, "Int64"))
 
     def write_session_table(self, rows: list[dict[str, Any]]) -> None:

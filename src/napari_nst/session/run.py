@@ -17,6 +17,7 @@ from napari_nst.errors import FileError, ParameterError
 from napari_nst.record import versions
 from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on
 from napari_nst.session.continuing import continued_plan
+from napari_nst.session.effects import verdict_lines
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.planning import plan_session
 from napari_nst.session.products import Products
@@ -127,6 +128,7 @@ class SessionResult:
                 f"{enhanced['new'].median():.0f} new and {enhanced['lost'].median():.0f} lost detections of "
                 f"{enhanced['cones_before'].median():.0f}."
             )
+            lines += verdict_lines(enhanced)
         for entry in self.plan.unreadable:
             lines.append(f"Not used: {entry['reason']}")
         for row in self.failed.head(5).itertuples():

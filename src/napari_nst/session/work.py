@@ -36,7 +36,7 @@ from napari_nst.images.range_correction import KnownStatistics, RangeCorrection,
 from napari_nst.images.reading import FileInfo, read_image
 from napari_nst.images.writing import write_image
 from napari_nst.outputs import output_names, save_figure, save_losses
-from napari_nst.session.effects import Effects, caption, compare_cones, effect_row
+from napari_nst.session.effects import Effects, assess_patch, caption, compare_cones, effect_row
 from napari_nst.session.methods import Enhanced, enhance_patch
 from napari_nst.session.quality import PatchMeasures
 from napari_nst.session.store import SessionStore
@@ -233,7 +233,8 @@ class _Work:
         task, store = self.task, self.store
         stem = image_stem(task.patch)
         files = [write_image(store.results / task.patch, result.image, self.info, publish=write_over)]
-        effects = compare_cones(self.target, result.image, self.mask, task.measures["spacing"])
+        spacing = task.measures["spacing"]
+        effects = assess_patch(self.target, result.image, self.mask, spacing, task.value_range, task.um_per_px)
         row = self._row(result, effects)
         coordinates = store.results / f"{stem}_coords.csv"
         files.append(
@@ -331,6 +332,7 @@ def _comparison(
         target_points=effects.before.points,
         result_points=effects.after.points,
         matching=effects.matching,
+        unsupported=effects.unsupported,
         caption=caption(row, task.measures),
         valid=_mask(task, task.patch, target.shape),
         style_valid=_mask(task, task.style, style.shape),
