@@ -63,6 +63,10 @@ def main() -> int:
     viewer.layers[-1].visible = False
     commands.target_result_checkerboard(viewer)
     shoot(viewer, options.out / "checkerboard.png", [result])
+    viewer.layers[-1].visible = False
+    assess(viewer, result)
+    settle()
+    keep(viewer, options.out / "assess.png", parts=1)
     viewer.close()
 
     # A viewer of its own: the widget of the other pictures would take its place.
@@ -92,6 +96,18 @@ def run(viewer: napari.Viewer, target: Any, style: Any, epoch: int, seconds: flo
         raise SystemExit("The run has given no result; the message of the widget says why.")
     settle()
     return ended[0]
+
+
+def assess(viewer: napari.Viewer, result: Any) -> None:
+    """The assessment of a result, as the button starts it, at the first place to look at."""
+    viewer.layers.selection.active = result
+    commands.assess_selected(viewer)
+    widget = commands.open_assessment(viewer)
+    wait(lambda: not widget.is_running, 120, "the end of the assessment")
+    if widget.assessment is None:
+        raise SystemExit(f"The assessment has failed: {widget.panel.status.text()}")
+    if widget.assessment.cones.places:
+        widget.show_place(0)
 
 
 def enhance_session(viewer: napari.Viewer, folder: Path, seconds: float) -> None:

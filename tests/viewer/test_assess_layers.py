@@ -18,17 +18,17 @@ def model():
     return ViewerModel()
 
 
-def found(shape, rng, new=4, spacing=9.0):
-    """As much of an assessment as the layers need: two of the new detections are unsupported, one is far."""
+def found(shape, rng, new=4):
+    """As much of an assessment as the layers need: two of the new detections are unsupported, two shaded, one is far."""
     return SimpleNamespace(
-        before=SimpleNamespace(spacing=spacing),
-        after=SimpleNamespace(spacing=2.0),
         cones=SimpleNamespace(
             kept=rng.uniform(0, 30, (6, 2)),
             lost=rng.uniform(0, 30, (2, 2)),
             new=rng.uniform(0, 30, (new, 2)),
             far=np.arange(new)[:1],
             unsupported=np.arange(new)[1:3],
+            shaded=np.arange(new)[2:4],
+            spacing=9.0,
             change=rng.normal(size=shape),
             suspicion=rng.random(shape),
         ),
@@ -92,11 +92,12 @@ def test_what_they_look_like(model, rng):
     assert np.isfinite(layers["suspicion"].data).all()
     new = layers["new"]
     assert new.features["unsupported"].tolist() == [False, True, True, False]
+    assert new.features["shaded"].tolist() == [False, False, True, True]
     assert new.features["far"].tolist() == [True, False, False, False]
     # Told apart by shape and size, not by colour alone.
     assert len({str(layers[role].symbol[0]) for role in ("kept", "lost", "new")}) == 3
     assert new.size[1] == new.size[2] > new.size[0] == layers["kept"].size[0]
-    assert new.border_width[1] > new.border_width[0]
+    assert new.border_width[1] == new.border_width[3] > new.border_width[0]
     assert not np.array_equal(new.border_color[0], new.border_color[1])
     assert 0 < layers["kept"].size[0] < 9  # less than a spacing: neighbours do not cover each other
     for role in ("kept", "lost", "new"):
@@ -105,8 +106,7 @@ def test_what_they_look_like(model, rng):
 
 def test_nothing_found(model, rng):
     job = assess_job(model, Trio(*pictures(model, rng, (40, 50))), None)
-    assessment = found((40, 50), rng, new=0, spacing=np.nan)
-    assessment.after.spacing = np.nan
+    assessment = found((40, 50), rng, new=0)
     assessment.cones.kept = assessment.cones.lost = np.empty((0, 2))
     assessment.cones.change = np.zeros((40, 50))
     layers = show_assessment(model, assessment, job.place, "result")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +24,17 @@ ROLES = ("change", "suspicion", "kept", "lost", "new")
 
 #: Cones: symbol, colour after Okabe and Ito, and width of the line in sizes. All are hollow: what is marked must be seen.
 _CONES = {
-    "kept": ("disc", "#56B4E9", 0.09),
-    "lost": ("square", "#E69F00", 0.14),
-    "new": ("diamond", "#F0E442", 0.14),
+    "kept": ("disc", "#56B4E9", 0.06),
+    "lost": ("square", "#E69F00", 0.1),
+    "new": ("diamond", "#F0E442", 0.08),
 }
-#: A new detection where the target shows nothing that could be a cone: larger, bolder, and of another colour.
-UNSUPPORTED = ("#D55E00", 0.24, 1.35)
+#: A new detection that nothing in the target speaks for is bolder, larger, and of another colour; one in a shadow of the
+#: target, where no cone of it can be told, is bolder.
+UNSUPPORTED = ("#D55E00", 0.15, 1.4)
 #: Of a cone's spacing.
 _SIZE = 0.62
-#: Pixels; where no spacing is known (that of hand-marked confocal pictures at 0.4 µm per pixel, as detect_cones has it).
-_SPACING = 8.25
 #: Of the view, so much is a place that is looked at.
-_PART = 0.3
+_PART = 0.6
 
 _shown: weakref.WeakKeyDictionary[ViewerModel, dict[str, weakref.ref[Any]]] = weakref.WeakKeyDictionary()
 
@@ -87,7 +85,7 @@ def show_assessment(viewer: Any, assessment: Assessment, place: Place, name: str
         "change": _add_change(viewer, _plane(np.asarray(cones.change), place), f"{name} change", expand),
         "suspicion": _add_suspicion(viewer, _plane(np.asarray(cones.suspicion), place), f"{name} suspicion", expand),
     }
-    size = _SIZE * _spacing(assessment)
+    size = _SIZE * cones.spacing
     for role in ("kept", "lost", "new"):
         points = np.asarray(getattr(cones, role), dtype=float).reshape(-1, 2)
         layers[role] = _add_cones(viewer, role, points, place, size, f"{name} cones {role}", expand)
@@ -135,11 +133,6 @@ def look_at(viewer: Any, layer: Any, row: float, column: float, radius: float, a
         camera.zoom = _PART * float(min(viewer.canvas.viewbox_size(viewer.layers))) / (2 * span)
 
 
-def _spacing(assessment: Assessment) -> float:
-    known = [m.spacing for m in (assessment.before, assessment.after) if math.isfinite(m.spacing)]
-    return known[0] if known else _SPACING
-
-
 def _plane(image: NDArray[Any], place: Place) -> NDArray[np.float32]:
     return np.expand_dims(image.astype(np.float32), place.hidden)
 
@@ -180,16 +173,17 @@ def _add_cones(
 
 
 def _mark(layer: Any, cones: Any, size: float) -> None:
-    """Make the unsupported ones among the new detections stand out, and say of each what it is."""
-    count = len(layer.data)
-    far, unsupported = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-    far[np.asarray(cones.far, dtype=int)] = True
-    unsupported[np.asarray(cones.unsupported, dtype=int)] = True
-    layer.features = {"unsupported": unsupported, "far": far}
-    if not count:
+    """Make the doubtful ones among the new detections stand out, and say of each what it is."""
+    flags = {}
+    for name in ("unsupported", "shaded", "far"):
+        flags[name] = np.zeros(len(layer.data), dtype=bool)
+        flags[name][np.asarray(getattr(cones, name), dtype=int)] = True
+    layer.features = flags
+    if not len(layer.data):
         return
-    colour, width, larger = UNSUPPORTED
+    colour, bold, larger = UNSUPPORTED
+    unsupported = flags["unsupported"]
     layer.size = np.where(unsupported, larger * size, size)
-    layer.border_width = np.where(unsupported, width, _CONES["new"][2])
+    layer.border_width = np.where(unsupported | flags["shaded"], bold, _CONES["new"][2])
     layer.border_color = [colour if bad else _CONES["new"][1] for bad in unsupported]
     layer.selected_data = set()

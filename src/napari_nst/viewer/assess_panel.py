@@ -28,9 +28,10 @@ EMPTY = (
     "Nothing is assessed yet. Choose a target and what was made of it, and press Assess: the cones of both are found and "
     "compared, and what was invented is looked for."
 )
+_WIDTH = 300  # pixels, at least
 _ROWS = 5  # places that are seen without scrolling
 _SHORT = 18  # characters of a measure's name that always have room in one line
-_TEXT = 105  # pixels that the name of a measure gets at least
+_TEXT = 88  # pixels that the name of a measure gets at least
 
 
 class _Places(QListWidget):
@@ -63,7 +64,8 @@ class AssessPanel(Scrolled):
         self.labels: dict[str, QLabel] = {}
         self.heading = _text("The verdict in one word: unchanged, trusted, look, or distrust.")
         self.verdict = _text("The verdict, and what it is based on. It is no diagnosis.")
-        self.reasons = _text("What speaks for this verdict.")
+        self.reasons = _text("What else speaks for this verdict.")
+        self.limits = _text("What cannot be said, and why.")
         self.places = _Places()
         self.places.setToolTip("Places where the result shows what the target does not. Double-click one to go there.")
         self.places.setWordWrap(True)
@@ -92,7 +94,7 @@ class AssessPanel(Scrolled):
         rows.addLayout(self._tables)
         rows.addStretch(1)
         self.set_content(content)
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(_WIDTH)
         self.places.itemActivated.connect(self._on_activated)
         self.places.itemDoubleClicked.connect(self._on_activated)
         self.go.clicked.connect(self._on_go)
@@ -109,7 +111,7 @@ class AssessPanel(Scrolled):
         column.setContentsMargins(10, 6, 6, 6)
         column.setSpacing(4)
         self.heading.setStyleSheet("font-size: 14pt; font-weight: bold;")
-        for label in (self.heading, self._pair, self.verdict, self.reasons):
+        for label in (self.heading, self._pair, self.verdict, self.reasons, self.limits):
             column.addWidget(label)
         return self._box
 
@@ -143,11 +145,11 @@ class AssessPanel(Scrolled):
         """Before the first assessment."""
         self._colour("#7f7f7f")
         self.say(self.verdict, EMPTY)
-        for label in (self.heading, self._pair, self.reasons):
+        for label in (self.heading, self._pair, self.reasons, self.limits):
             self.say(label, "")
         self.show_places([])
 
-    def show_verdict(self, level: str, pair: str, text: str, reasons: list[str]) -> None:
+    def show_verdict(self, level: str, pair: str, text: str, reasons: Sequence[str], limits: Sequence[str]) -> None:
         """The verdict: in a colour, and in words that say it without."""
         sign, word, colour = LEVELS[level]
         self._colour(colour)
@@ -155,6 +157,7 @@ class AssessPanel(Scrolled):
         self.say(self._pair, pair)
         self.say(self.verdict, text)
         self.say(self.reasons, "\n".join(f"• {reason}" for reason in reasons))
+        self.say(self.limits, " ".join(limits))
 
     def show_places(self, texts: list[str]) -> None:
         """The places to look at."""
@@ -173,7 +176,17 @@ class AssessPanel(Scrolled):
                 old.hide()
                 old.deleteLater()
         for headings, rows in tables:
-            self._tables.addWidget(_table(headings, rows))
+            table = _table(headings, rows)
+            self._tables.addWidget(table)
+            table.show()  # at once: what is not shown has no height
+        self.fit()
+
+    def fit(self) -> None:
+        """Also be wide enough for the numbers, with a scroll bar beside them."""
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            self.setMinimumWidth(max(_WIDTH, content.minimumSizeHint().width() + bar.sizeHint().width()))
+        super().fit()
 
     def show_state(self, ready: bool, running: bool, assessed: bool) -> None:
         """Enable what can be pressed now."""
@@ -207,7 +220,7 @@ def _table(headings: tuple[str, ...], rows: list[Row]) -> QFrame:
     frame = QFrame()
     grid = QGridLayout(frame)
     grid.setContentsMargins(0, 0, 0, 0)
-    grid.setHorizontalSpacing(10)
+    grid.setHorizontalSpacing(8)
     grid.setVerticalSpacing(3)
     right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
     for column, heading in enumerate(headings):

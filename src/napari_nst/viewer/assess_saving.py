@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["save_assessment"]
 
 _SUFFIXES = (".json", ".png", ".csv")
+_FLAGS = ("unsupported", "shaded", "far")
 
 
 def save_assessment(assessment: Assessment, path: str | Path, about: dict[str, Any]) -> list[Path]:
@@ -35,7 +36,7 @@ def save_assessment(assessment: Assessment, path: str | Path, about: dict[str, A
     -------
     list of Path
         JSON, PNG and CSV. The CSV has a header and the columns row, column (pixels of the assessed picture, 0-based),
-        cone (kept, lost or new), unsupported and far (1 or 0).
+        cone (kept, lost or new), unsupported, shaded and far (1 or 0).
 
     Raises
     ------
@@ -52,7 +53,7 @@ def save_assessment(assessment: Assessment, path: str | Path, about: dict[str, A
 
     def write_csv(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("row", "column", "cone", "unsupported", "far"), *_cones(assessment)])
+            csv.writer(file).writerows([("row", "column", "cone", *_FLAGS), *_cones(assessment)])
 
     from napari_nst.outputs import save_figure
 
@@ -63,12 +64,11 @@ def save_assessment(assessment: Assessment, path: str | Path, about: dict[str, A
     ]
 
 
-def _cones(assessment: Assessment) -> list[tuple[str, str, str, int, int]]:
-    cones, rows = assessment.cones, []
-    unsupported, far = ({int(i) for i in np.asarray(indices)} for indices in (cones.unsupported, cones.far))
-    for role in ("kept", "lost", "new"):
-        for number, (row, column) in enumerate(np.asarray(getattr(cones, role)).reshape(-1, 2)):
-            new = role == "new"
-            flags = int(new and number in unsupported), int(new and number in far)
-            rows.append((f"{row:.3f}", f"{column:.3f}", role, *flags))
-    return rows
+def _cones(assessment: Assessment) -> list[tuple[str | int, ...]]:
+    cones = assessment.cones
+    flagged = [{int(i) for i in np.asarray(getattr(cones, name))} for name in _FLAGS]
+    return [
+        (f"{row:.3f}", f"{column:.3f}", role, *(int(role == "new" and number in indices) for indices in flagged))
+        for role in ("kept", "lost", "new")
+        for number, (row, column) in enumerate(np.asarray(getattr(cones, role)).reshape(-1, 2))
+    ]

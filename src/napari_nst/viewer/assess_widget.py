@@ -153,6 +153,7 @@ class AssessmentWidget(Container):
         self.panel.wanted.connect(self._on_wanted)
         self.result.changed.connect(self._on_result)
         self.target.changed.connect(self._on_target)
+        self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
         self.reset_choices()
         self._choose_first()
@@ -267,9 +268,11 @@ class AssessmentWidget(Container):
 
     def _show(self, assessment: Assessment, names: dict[str, str]) -> None:
         verdict = assessment.verdict
-        reasons = [reason for reason in verdict.reasons if reason not in verdict.text]
+        # The text holds the limits too; here they stand apart.
+        text = verdict.text.removesuffix(" ".join(verdict.limits)).strip()
+        further = [reason for reason in verdict.reasons if reason not in text]
         pair = f"{names['result']}, against {names['target']}"
-        self.panel.show_verdict(verdict.level, pair, verdict.text, reasons)
+        self.panel.show_verdict(verdict.level, pair, text, further, verdict.limits)
         self.panel.show_places(place_texts(assessment))
         headings = HEADINGS if assessment.style is not None else HEADINGS[:-1]
         self.panel.show_tables(
@@ -361,11 +364,23 @@ class AssessmentWidget(Container):
     # The end -----------------------------------------------------------------------------------------------------
 
     _gone = False
+    _docked = False
+
+    def _on_parent_changed(self, parent: Any) -> None:
+        """A dock that is closed leaves the widget without parent: nobody waits for layers any more."""
+        if parent is not None:
+            self._docked = True
+        elif self._docked:
+            self._abandon()
 
     def _on_destroyed(self) -> None:
         self._gone = True
-        if self._run is not None:
-            self._run.abandon()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
 
 
 def _part(job: AssessJob, role: str) -> dict[str, Any]:

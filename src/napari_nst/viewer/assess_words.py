@@ -35,8 +35,10 @@ class Row:
 
 def written(value: Any, digits: int = 3) -> str:
     """A number for people: whole ones as they are, others with so many digits, "–" where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or math.isnan(value):
         return UNKNOWN
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     number = float(value)
     if number == int(number) and abs(number) < 1e6 and not isinstance(value, float):
         return str(int(number))
@@ -55,6 +57,10 @@ class _Measure:
 
 def _decibels(value: float) -> str:
     return f"{value:.1f}" if math.isfinite(value) else UNKNOWN
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}" if math.isfinite(value) else UNKNOWN
 
 
 def _percent(value: float) -> str:
@@ -76,7 +82,7 @@ _MEASURES = (
         "Detections of napari-nst's detector, which was checked against hand marks.",
     ),
     _Measure(
-        "Cones per mm²",
+        "Cones/mm²",
         lambda m: m.density,
         "Cones found over the area that was looked at. Unknown without a scale.",
         _thousands,
@@ -89,7 +95,7 @@ _MEASURES = (
         "Mean area of the cones' Voronoi cells over its standard deviation: the higher, the more even the mosaic.",
     ),
     _Measure(
-        "Six-sided cells",
+        "Six-sided",
         lambda m: m.six_sided,
         "Share of the Voronoi cells with six neighbours: about half in a natural mosaic, all of them in a honeycomb.",
         _percent,
@@ -139,7 +145,12 @@ def comparison_rows(assessment: Assessment) -> list[Row]:
         Row(
             "… without support",
             (str(len(cones.unsupported)),),
-            "New detections where the target shows nothing that could be a cone: nothing speaks for them but the enhancement.",
+            "New detections that nothing in the target speaks for: no gain and no filter of it explains them.",
+        ),
+        Row(
+            "… in shadows",
+            (str(len(cones.shaded)),),
+            "New detections where the target is so dark and poor in contrast that no cone of it can be told.",
         ),
         Row(
             "… far from any cone",
@@ -164,10 +175,11 @@ def comparison_rows(assessment: Assessment) -> list[Row]:
         Row(
             "Moved, px",
             (f"{written(c.displacement)} (most {written(c.largest_displacement)})",),
-            "How far the structure was moved: the median and the largest over tiles of the picture.",
+            "How far the structure was moved: the median and the largest over tiles of the picture that have structure enough.",
         ),
         Row("Order of grey levels", (written(c.monotonicity),), "Spearman's rank correlation of the pixels: 1 if no order was changed."),
         Row("Change of the spectrum, dB", (_decibels(c.spectrum_change),), "Root mean square of the change of the radial power spectrum."),
+        Row("… in the band of the cones", (_signed(c.band_change),), "Mean change of the spectrum in the band of the cones."),
         Row(
             "Change, grey levels",
             (f"{written(c.mean_change)} (most {written(c.largest_change)})",),

@@ -94,16 +94,21 @@ class Scrolled(QScrollArea):
         content.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Fit the rows whenever they, or the room for them, have changed."""
+        changed = event is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize)
+        if changed and watched is self.widget():
+            self.fit()
+        return super().eventFilter(watched, event)
+
+    def fit(self) -> None:
         """Give the rows the height that they need at this width.
 
         Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
         """
         content = self.widget()
-        if watched is content and content is not None and event is not None:
-            layout = content.layout()
-            if layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
-                content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
-        return super().eventFilter(watched, event)
+        layout = None if content is None else content.layout()
+        if content is not None and layout is not None:
+            content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
 
 
 class Panel(Scrolled):
