@@ -62,6 +62,14 @@ def test_without_a_result(viewer, said, command):
     assert len(viewer.layers) == 3
 
 
+def test_nothing_to_assess(viewer, said):
+    for names in ((), ("target",), ("target", "style", "result")):
+        select(viewer, *names)
+        commands.assess_selected(viewer)
+    assert said() == 3 * [commands.SELECT_TO_ASSESS]
+    assert not viewer.window.dock_widgets
+
+
 @pytest.mark.parametrize("names", [(), ("target",), ("target", "style", "result")])
 def test_transfer_needs_two_images(viewer, said, names):
     select(viewer, *names)
@@ -121,7 +129,9 @@ def test_layers_of_the_selected_result(viewer, result, command):
     assert len(viewer.layers) == 6
 
 
-@pytest.mark.parametrize("command", [commands.compare_side_by_side, commands.signed_difference])
+@pytest.mark.parametrize(
+    "command", [commands.compare_side_by_side, commands.signed_difference, commands.assess_selected]
+)
 def test_target_is_gone(viewer, result, said, command):
     viewer.layers.remove("target")
     command(viewer)
