@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import tifffile
 
 from napari_nst.images.coordinates import read_coordinates
 from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.metrics.changes import cone_changes
+from napari_nst.session import effects as effects_module
 from napari_nst.session.effects import EFFECTS, assess_patch, caption, compare_cones, effect_row, verdict_lines
 from napari_nst.session.quality import measure_patch
 
@@ -89,6 +92,26 @@ def test_numbers_are_those_of_other_libraries(patch):
     assert row["density_after"] == pytest.approx(len(effects.after) / area)
     assert row["kept"] + row["new"] == len(effects.after) == row["cones_after"]
     assert row["kept"] + row["lost"] == len(effects.before)
+
+
+def test_detections_that_the_detector_doubts_are_unsupported_and_not_new(patch, monkeypatch):
+    """Only the first of three listed as new is one of the detector's; the two behind it are doubted."""
+    target, drawn = patch
+    points = np.array([[5.0, 5], [60, 60], [60, 68]])
+    found = cone_changes(target, drawn)
+    cones = replace(
+        found,
+        matching=replace(found.matching, new=np.array([0])),
+        new=points,
+        far=np.arange(3),
+        shaded=np.array([1, 2]),
+        unsupported=np.array([1, 2]),
+        faint=2,
+    )
+    monkeypatch.setattr(effects_module, "cone_changes", lambda *args, **more: cones)
+    effects = compare_cones(target, drawn, np.ones(target.shape, bool), 8.0)
+    assert (effects.far, effects.shaded) == (1, 0)
+    assert np.array_equal(effects.unsupported, points[1:])
 
 
 def test_the_viewer_finds_the_same_cones_as_the_table(patch):
