@@ -214,7 +214,7 @@ def test_support_is_looked_for_a_little_beside_the_place(mosaic):
     result, cones = np.roll(target, 2, axis=1), mosaic.cones  # a quarter of a spacing
     inner = cones[np.all((cones > 12) & (cones < np.subtract(target.shape, 12)), axis=1)]
     found = find_support(target, result, np.ones(target.shape, bool), inner, inner, SPACING)
-    rows, columns = (np.rint(inner).astype(int) + [0, 2]).T
+    rows, columns = np.add(np.rint(inner).astype(int), (0, 2)).T
     drawn, expected = found.drawn[rows, columns], found.expected[rows, columns]
     assert np.mean(expected > 0.7 * drawn) > 0.95
     assert np.median(drawn) == pytest.approx(1, abs=0.15)
