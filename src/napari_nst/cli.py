@@ -19,9 +19,19 @@ from napari_nst import __version__
 from napari_nst.cli_benchmark import add_benchmark
 from napari_nst.cli_enhance import add_enhance
 from napari_nst.cli_evaluate import add_evaluate
-from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, USAGE, add_parameter, interruptible, typed
+from napari_nst.cli_options import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOTE,
+    PRESETS_TOLD,
+    USAGE,
+    add_parameter,
+    interruptible,
+    typed,
+)
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.presets import PRESETS
+from napari_nst.engine.presets import RECOMMENDED
 from napari_nst.errors import DivergenceError, ParameterError, StyleTransferError
 
 if TYPE_CHECKING:
@@ -65,8 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="make a synthetic pair of cone mosaics, run two presets on it, and write everything there is to see",
-        description="Make a synthetic pair of cone mosaics, run the presets documented and texture on it, and write results, "
-        "learning curves, records and a comparison figure. Takes about a minute on two cores.",
+        description="Make a synthetic pair of cone mosaics, run the presets documented and microscopy on it, and write results, "
+        "learning curves, records and a comparison figure. Takes half a minute on two cores.",
     )
     demo.add_argument(
         "-o", "--output", metavar="DIR", type=Path, help="folder for the files; default: a new folder napari-nst-demo"
@@ -80,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Transfer the texture of the picture STYLE to the picture TARGET (TIFF, PNG or JPEG; 8 or 16 bit, float; "
         "grey, colour or stack). Written are the result as TIFF in the target's type, the losses (.csv), their curves (.png) and "
         "a record (.json) that repeats the run. " + NOTE,
-        epilog="Presets: " + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
+        epilog=PRESETS_TOLD,
     )
     transfer.add_argument("target", metavar="TARGET", nargs="?", type=Path, help="the picture to improve")
     transfer.add_argument("style", metavar="STYLE", nargs="?", type=Path, help="the picture whose texture is wanted")
@@ -123,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the value range of STYLE alone, as --value-range",
     )
     basic, advanced = transfer.add_argument_group("parameters"), transfer.add_argument_group("further parameters")
-    for spec in StyleTransferParameters.specs():
+    for spec in StyleTransferParameters.recommended_specs():
         add_parameter(advanced if spec.advanced else basic, spec)
     transfer.set_defaults(run=_transfer)
 
@@ -179,6 +189,8 @@ def _transfer(options: argparse.Namespace) -> int:
         raise ParameterError(
             f"--output: {options.output} looks like a file; give a folder, the file names are made from the inputs."
         )
+    if options.record is None:
+        given.setdefault("preset", RECOMMENDED)
     # Checked before torch is loaded: a wrong value should be told at once.
     StyleTransferParameters(**{name: value for name, value in given.items() if name not in pictures})
     from napari_nst.inputs import find_inputs, read_mask

@@ -10,9 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, add_parameter, interruptible
+from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, PRESETS_TOLD, add_parameter, interruptible
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.presets import PRESETS
 from napari_nst.session.settings import THREADS, SessionSettings
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def add_enhance(commands: Any) -> None:
         "enhance them, and put the images together again. Nothing in FOLDER is changed. The same command goes on where a "
         "stopped run was, and only reports a session that is finished. Exit status: 0 done, 1 if any patch or image failed "
         "(its original is kept), 2 wrong usage, 130 stopped. " + NOTE,
-        epilog="Presets: " + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items()),
+        epilog=PRESETS_TOLD,
     )
     enhance.add_argument("folder", metavar="FOLDER", type=Path, help="folder of the session's images")
     enhance.add_argument(
@@ -67,7 +66,7 @@ def add_enhance(commands: Any) -> None:
         enhance.add_argument_group("style transfer"),
         enhance.add_argument_group("style transfer, further"),
     )
-    for spec in StyleTransferParameters.specs():
+    for spec in StyleTransferParameters.recommended_specs():
         if spec.name == "threads":
             spec = replace(spec, default=THREADS)
         add_parameter(advanced if spec.advanced else basic, spec)

@@ -10,14 +10,21 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from napari_nst.engine.presets import PRESETS, RECOMMENDED
 from napari_nst.engine.specs import ParameterSpec
 from napari_nst.errors import ParameterError
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "NOTE", "USAGE", "add_parameter", "interruptible", "typed"]
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "NOTE", "PRESETS_TOLD", "USAGE", "add_parameter", "interruptible", "typed"]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 NOTE = "A style transfer changes pixels. It is no measurement, and its results are not for diagnosis."
+
+PRESETS_TOLD = (
+    "Presets: "
+    + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
+    + f" The defaults above are those of {RECOMMENDED}; another preset brings its own."
+)
 
 
 def add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DemoResults", "run_demo"]
 
 _SIZE = (160, 160)
-_PRESETS = ("documented", "texture")
+_PRESETS = ("documented", "microscopy")
 
 Bars = Callable[[str], AbstractContextManager[Callable[["TransferProgress"], None]]]
 

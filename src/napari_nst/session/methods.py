@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +181,8 @@ def _transferred(request: _Request, **start: Any) -> Enhanced:
 
 
 def _started_and_transferred(request: _Request) -> Enhanced:
-    return _transferred(request, initial="spectrum")
+    # The start is what the method is: a preset that has another one gives way.
+    return _transferred(replace(request, parameters={**request.parameters, "init": "target"}), initial="spectrum")
 
 
 def _matched(request: _Request, match: Callable[..., NDArray[np.float64]]) -> Enhanced:

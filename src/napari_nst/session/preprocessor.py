@@ -46,7 +46,7 @@ class MDRNNPreProcessor:
     pairs : path-like, DataFrame or mapping, optional
         Patch to style, instead of looking for styles.
     **settings
-        As for `napari_nst.enhance_session`.
+        As for `napari_nst.enhance_session`; but the preset is "documented", as in the document.
 
     Raises
     ------
@@ -81,6 +81,7 @@ class MDRNNPreProcessor:
                 f"A range correction needs {', '.join(words)}; {', '.join(missing)} is missing. Give all, or none."
             )
         given = {
+            "preset": "documented",
             **settings,
             "method": _ENHANCEMENTS.get(enhancement, enhancement),
             "correction": "" if missing else "_".join(str(word) for word in words.values()),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.presets import RECOMMENDED
 from napari_nst.engine.specs import Described, check_value, setting
 from napari_nst.errors import ParameterError
 from napari_nst.images.aoslo import NameTemplate
@@ -187,6 +188,8 @@ class SessionSettings(Described):
 def split_settings(given: Mapping[str, Any]) -> tuple[SessionSettings, StyleTransferParameters]:
     """Divide keyword arguments into the settings of the session and those of the style transfer.
 
+    The preset is the recommended one, unless another is given.
+
     Raises
     ------
     ParameterError
@@ -199,5 +202,9 @@ def split_settings(given: Mapping[str, Any]) -> tuple[SessionSettings, StyleTran
         raise ParameterError(
             f"{unknown[0]!r} is not a setting of a session; the settings are {', '.join(sorted(own | theirs))}."
         )
-    transfer: dict[str, Any] = {"threads": THREADS, **{k: v for k, v in given.items() if k in theirs}}
+    transfer: dict[str, Any] = {
+        "preset": RECOMMENDED,
+        "threads": THREADS,
+        **{k: v for k, v in given.items() if k in theirs},
+    }
     return SessionSettings(**{k: v for k, v in given.items() if k in own}), StyleTransferParameters(**transfer)

@@ -152,7 +152,20 @@ class LayerChoice(ComboBox):
 ORDER = (
     *("region", "value_range", "mask", "style_mask", "match_pixel_size"),
     *("content_layers", "content_layer_weights", "style_layers", "style_layer_weights", "gram"),
-    *("optimizer", "lr_decay", "adam_beta1", "adam_beta2", "scales", "tolerance", "window", "init", "seed"),
+    *(
+        "optimizer",
+        "lr_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "scales",
+        "tolerance",
+        "window",
+        "init",
+        "content_from",
+        "match_spacing",
+        "trust",
+        "seed",
+    ),
     *("clip", "tv_weight", "padding", "fit_pools", "channels", "weights", "precision", "threads", "batch", "tile"),
     *("fallback", "write_files", "output_folder", "interval"),
 )
@@ -216,7 +229,7 @@ class ParameterFields(Container):
 
     def __init__(self, fields: Iterable[BaseValueWidget] | None = None, name: str = "parameters") -> None:
         if fields is None:
-            fields = [field_for(spec) for spec in StyleTransferParameters.specs()]
+            fields = [field_for(spec) for spec in StyleTransferParameters.recommended_specs()]
         super().__init__(widgets=list(fields), labels=False, name=name)
         self.preset.changed.connect(self._on_preset)
         self.optimizer.changed.connect(self._on_optimizer)

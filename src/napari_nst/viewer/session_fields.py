@@ -126,7 +126,7 @@ class SettingFields(ParameterFields):
     """One field for each setting of a session, by its name: ``fields.method.value = "spectrum"``."""
 
     def __init__(self) -> None:
-        specs = (*SessionSettings.specs(), *StyleTransferParameters.specs())
+        specs = (*SessionSettings.specs(), *StyleTransferParameters.recommended_specs())
         super().__init__([_field(spec) for spec in specs], name="settings")
         # A session has its own default: with one thread, the pictures do not depend on the number of workers.
         self["threads"].value = THREADS

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.engine.presets import RECOMMENDED
 from napari_nst.errors import ParameterError
 
 __all__ = ["KEYS", "PLUGIN", "defaults"]
@@ -52,6 +53,6 @@ def _usable(key: str, value: Any) -> str:
         except ParameterError as error:
             problem = str(error)
     # Equal to the manifest's default; a test holds them so.
-    default = "" if key == "output_folder" else str(StyleTransferParameters.spec(key).default)
+    default = RECOMMENDED if key == "preset" else str(StyleTransferParameters.spec(key).default)
     logger.warning("Preferences, %s: %s Taking %r.", key, problem, default)
     return default
