@@ -41,25 +41,22 @@ BASELINES = ("raw", "gaussian", "clahe", "histogram", "richardson_lucy", "spectr
 GAINS = {"mix:2": ("low", 0.0), "noise:3": ("low", 0.0), "defocus:2": ("mean", -0.005), "astig:2": ("mean", -0.005)}
 MOST_PHANTOM, MOST_LOSS = 0.12, 0.005
 
-_START = {"preset": "texture", "init": "wiener", "content_from": "start", "match_spacing": True, "tolerance": 0.0}
-_SHALLOW = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
-_DEEP = {"style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1"), "content_layers": ("relu4_1",)}
+_START = {"preset": "texture", "init": "wiener", "content_from": "start", "style_spacing": 1.02, "tolerance": 0.0}
+_SMALL = _START | {"lr": 0.0015, "epoch": 20, "trust": 0.015}
 #: What the search chooses from: one lever at a time around what was best in a coarser search.
 CANDIDATES: dict[str, dict[str, Any]] = {
     "start only": _START | {"lr": 1e-9, "epoch": 1},
-    "own spacing, spectrum": _START
-    | {"init": "spectrum", "match_spacing": False, "lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "own spacing": _START | {"match_spacing": False, "lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "content of target": _START | {"content_from": "target", "lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "no trust region": _START | {"lr": 0.0015, "epoch": 20},
-    "trust .01": _START | {"lr": 0.0015, "epoch": 20, "trust": 0.01},
-    "trust .015": _START | {"lr": 0.0015, "epoch": 20, "trust": 0.015},
-    "trust .02": _START | {"lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "trust .03": _START | {"lr": 0.002, "epoch": 25, "trust": 0.03},
-    "to relu2_1": _START | _SHALLOW | {"lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "to relu4_1": _START | _DEEP | {"lr": 0.0015, "epoch": 20, "trust": 0.02},
-    "cosine": _START
-    | {"lr": 0.004, "epoch": 15, "lr_decay": "cosine", "adam_beta1": 0.5, "adam_beta2": 0.9, "trust": 0.02},
+    "spectrum, spacing as is": _SMALL | {"init": "spectrum", "style_spacing": 0.0},
+    "spacing as is": _SMALL | {"style_spacing": 0.0},
+    "equal spacing": _SMALL | {"style_spacing": 1.0},
+    "spacing 1.02": _SMALL,
+    "spacing 1.04": _SMALL | {"style_spacing": 1.04},
+    "content of target": _SMALL | {"content_from": "target"},
+    "no trust region": _SMALL | {"trust": 0.0},
+    "trust .01": _SMALL | {"trust": 0.01},
+    "trust .03": _SMALL | {"trust": 0.03},
+    "to relu2_1": _SMALL | {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)},
+    "cosine": _SMALL | {"lr": 0.004, "epoch": 15, "lr_decay": "cosine", "adam_beta1": 0.5, "adam_beta2": 0.9},
 }
 
 Array = np.ndarray

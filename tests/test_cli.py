@@ -179,6 +179,28 @@ def test_pixel_sizes_in_the_files_are_matched(pictures, tmp_path):
     np.testing.assert_allclose(record["used"]["style_resampled"], [1.2, 1.2], rtol=1e-5)
 
 
+def test_people_start_from_the_recommended_preset_and_functions_from_the_documented_one(pictures, tmp_path, capsys):
+    target, style = pictures
+    assert run("transfer", target, style, "-o", tmp_path, "--epoch", "1", "--threads", "1") == 0
+    record = json.loads((tmp_path / "target_style.json").read_text())
+    expected = StyleTransferParameters(preset="microscopy", epoch=1, threads=1)
+    assert StyleTransferParameters(**record["parameters"]) == expected
+    # What is repeated keeps its own.
+    assert run("transfer", target, style, "-o", tmp_path / "old", "--preset", "documented", "--epoch", "1", "--threads", "1") == 0
+    again = tmp_path / "again"
+    assert run("transfer", "--from", tmp_path / "old" / "target_style.json", "-o", again) == 0
+    assert json.loads((again / "target_style.json").read_text())["parameters"]["preset"] == "documented"
+    assert StyleTransferParameters().preset == "documented"
+
+
+def test_the_help_shows_the_defaults_that_hold(capsys):
+    with pytest.raises(SystemExit):
+        run("transfer", "--help")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(default: microscopy)" in told
+    assert "(default: wiener)" in told
+
+
 @pytest.mark.slow
 def test_demo_writes_everything_and_says_where(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("napari_nst.demo._SIZE", (48, 48))
@@ -193,7 +215,7 @@ def test_demo_writes_everything_and_says_where(tmp_path, capsys, monkeypatch):
         "documented/target_style.tif",
         "documented/target_style.csv",
         "documented/nst/target_style_1.0_0.1.png",
-        "texture/target_style.json",
+        "microscopy/target_style.json",
     }
     assert str((tmp_path / "demo").resolve()) in capsys.readouterr().out
 

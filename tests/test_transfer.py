@@ -382,7 +382,7 @@ def test_any_size_from_sixteen_works_under_every_preset(preset, size, pair):
     )
     assert result.image.shape == size
     assert np.isfinite(result.losses.total).all()
-    multiple = {"documented": 1, "quick": 1, "texture": 4, "gatys": 16}[preset]
+    multiple = {"documented": 1, "quick": 1, "microscopy": 4, "texture": 4, "gatys": 16}[preset]
     assert all(n % multiple == 0 for n in result.metadata["used"]["engine_shape"])
 
 

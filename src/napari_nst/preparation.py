@@ -241,7 +241,7 @@ class Preparer:
         target = PlaneSource(_known("target", plane, mask), self._ranges["target"], self.channels, multiple)
         start: Array | None = None
         reach: Array | None = None
-        if self.start is None and self.factors == (1.0, 1.0) and not (p.match_spacing or p.trust):
+        if self.start is None and self.factors == (1.0, 1.0) and not (p.style_spacing or p.trust):
             source = PlaneSource(_known("style", style, style_mask), self._ranges["style"], self.channels, multiple)
             style_pixels: Pixels = source
             seen = None if style_mask is None else source.extended(style_mask)
@@ -330,12 +330,13 @@ class Preparer:
     def _spaced(
         self, target: Array, style: Array, mask: Array | None, style_mask: Array | None
     ) -> tuple[Array, Array | None]:
-        """The style and its mask with cells as far apart as the target's, if that is wanted and can be measured."""
-        if not self.parameters.match_spacing:
+        """The style and its mask with cells as far apart as is wanted, if that can be measured."""
+        wanted = self.parameters.style_spacing
+        if not wanted:
             return style, style_mask
-        ratio = relative_spacing(target.mean(axis=-1), style.mean(axis=-1), mask=mask, style_mask=style_mask)
+        ratio = wanted * relative_spacing(target.mean(axis=-1), style.mean(axis=-1), mask=mask, style_mask=style_mask)
         known = np.isfinite(ratio) and min(style.shape[:2]) * ratio >= MINIMUM_SIDE
-        self.used.setdefault("relative_spacing", []).append(round(ratio, 4) if known else None)
+        self.used.setdefault("style_enlarged", []).append(round(ratio, 4) if known else None)
         # Less than that is the error of the measurement, and resampling costs sharpness.
         if not known or abs(ratio - 1) < _SAME_SPACING:
             return style, style_mask

@@ -12,7 +12,7 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.presets import PRESETS
+from napari_nst.engine.presets import PRESETS, RECOMMENDED
 from napari_nst.viewer.sample import SAMPLES
 from napari_nst.viewer.settings import KEYS
 
@@ -83,5 +83,7 @@ def test_preferences_follow_the_parameters():
         assert StyleTransferParameters(device=device).device == device
     for key in ("preset", "device", "weights"):
         assert properties[key].type == "string"
-        assert properties[key].default == StyleTransferParameters.spec(key).default
+        recommended = {spec.name: spec.default for spec in StyleTransferParameters.recommended_specs()}
+        assert properties[key].default == recommended[key]
+    assert properties["preset"].default == RECOMMENDED
     assert properties["output_folder"].default == ""

@@ -12,7 +12,7 @@ from npe2 import PluginManifest
 import napari_nst
 from napari_nst.viewer.settings import defaults
 
-STANDARD = {"preset": "documented", "device": "auto", "weights": "embedded", "output_folder": ""}
+STANDARD = {"preset": "microscopy", "device": "auto", "weights": "embedded", "output_folder": ""}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_choice_outlives_the_session(preferences, tmp_path):
     ("key", "value", "expected"),
     [
         ("device", "abacus", "auto"),
-        ("preset", "impressionist", "documented"),
+        ("preset", "impressionist", "microscopy"),
         ("weights", "   ", "embedded"),
         ("weights", 19, "embedded"),
         ("output_folder", None, ""),

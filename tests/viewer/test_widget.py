@@ -105,7 +105,7 @@ def test_fields_that_no_preset_governs_stay(fresh):
     assert parameters(fresh) == StyleTransferParameters(preset="gatys", seed=7, device="cpu")
 
 
-@pytest.mark.parametrize("preset", ["documented", "quick", "texture", "gatys"])
+@pytest.mark.parametrize("preset", ["documented", "quick", "microscopy", "texture", "gatys"])
 def test_an_optimiser_brings_its_learning_rate(fresh, preset):
     fresh.parameters.preset.value = preset
     for optimizer in ("lbfgs", "adam", "lbfgs"):

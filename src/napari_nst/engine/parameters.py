@@ -228,11 +228,14 @@ class StyleTransferParameters(Described):
         "Whose features are the content: the target's (as documented), or those of the picture it starts from, which has less "
         "noise after a filter.",
     )
-    match_spacing: bool = setting(
-        _DOCUMENTED["match_spacing"],
-        "Match cell spacing",
-        "Resample the style so that its cells are as far apart as the target's, measured in their power spectra; where they "
-        "cannot be measured, the style stays as it is.",
+    style_spacing: float = setting(
+        _DOCUMENTED["style_spacing"],
+        "Style's spacing",
+        "Resample the style until its cells are so many times as far apart as the target's, measured in their power spectra; "
+        "where these cannot be measured, it stays as it is. A style a little coarser invents less. 0: never.",
+        unit="of the target's",
+        minimum=0.0,
+        maximum=10.0,
     )
     trust: float = setting(
         _DOCUMENTED["trust"],

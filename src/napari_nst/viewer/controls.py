@@ -162,7 +162,7 @@ ORDER = (
         "window",
         "init",
         "content_from",
-        "match_spacing",
+        "style_spacing",
         "trust",
         "seed",
     ),
