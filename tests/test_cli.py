@@ -142,7 +142,7 @@ def test_failures_exit_with_one_and_a_remedy(pictures, tmp_path, capsys):
 def test_help_explains_every_parameter_with_its_default():
     commands = next(a for a in build_parser()._actions if hasattr(a, "choices") and a.choices and "demo" in a.choices)
     text = " ".join(commands.choices["transfer"].format_help().split())
-    for spec in StyleTransferParameters.specs():
+    for spec in StyleTransferParameters.recommended_specs():
         assert f"--{spec.name.replace('_', '-')}" in text
         assert " ".join(spec.help.split()[:4]) in text
         assert f"default: {spec.to_text(spec.default) or 'none'}" in text

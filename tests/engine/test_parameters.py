@@ -165,8 +165,8 @@ def test_what_changed_is_short():
 
 
 BAD = [
-    ("preset", "nicest", "documented, quick, texture, gatys"),
-    ("preset", None, "documented, quick, texture, gatys"),
+    ("preset", "nicest", "documented, quick, microscopy, texture, gatys"),
+    ("preset", None, "documented, quick, microscopy, texture, gatys"),
     ("alpha", -1, "from 0 to"),
     ("alpha", math.nan, "from 0 to"),
     ("alpha", "much", "a number"),
