@@ -1,9 +1,8 @@
 """The arrows of the design, read from the import statements: imports run downwards only."""
 
 import ast
+import functools
 from pathlib import Path
-
-import pytest
 
 import napari_nst
 
@@ -26,8 +25,22 @@ ABOVE_TRANSFER = {"session", "pipeline", "cli", "demo", "info", "viewer", "__mai
 
 
 def imports_of(path, runtime=True):
-    """(module, line, at run time) of every import, those inside functions included."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """(module, line) of every import, those inside functions included; at run time only, unless told otherwise."""
+    return _imports(path, runtime)
+
+
+@functools.cache  # several tests ask every file
+def _imports(path, runtime):
+    return tuple(_read_imports(path, runtime))
+
+
+@functools.cache
+def _tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _read_imports(path, runtime):
+    tree = _tree(path)
     typing_only = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
@@ -62,51 +75,75 @@ def room_of(module):
     return parts[1] if len(parts) > 1 else ""
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_of_our_own_run_downwards_only(module):
-    for name, line in imports_of(MODULES[module], runtime=False):
-        found = ours(name)
-        if found is None:
+# One test for each rule and not for each file, which would be hundreds: all that break it are told at once.
+
+
+def test_imports_of_our_own_run_downwards_only():
+    wrong = []
+    for module, path in MODULES.items():
+        for name, line in imports_of(path, runtime=False):
+            found = ours(name)
+            if found is None:
+                continue
+            refused = any(
+                not any(within(found, floor) for floor in allowed)
+                for prefix, allowed in FLOORS.items()
+                if within(module, prefix)
+            )
+            refused |= room_of(module) in TRANSFER and room_of(found) in ABOVE_TRANSFER
+            refused |= room_of(module) == "session" and room_of(found) in {"pipeline", "cli", "viewer"}
+            refused |= room_of(module) == "pipeline" and room_of(found) in {"cli", "viewer", "demo", "info"}
+            if refused:
+                wrong.append(f"{module}:{line} imports {found}")
+    assert not wrong
+
+
+def test_only_the_viewer_imports_what_draws_on_a_screen():
+    # The command line opens the viewer when it is asked to (napari-nst demo --viewer), by napari_nst.viewer alone.
+    wrong = [
+        f"{module}:{line} imports {name}: leave it to napari_nst.viewer"
+        for module, path in MODULES.items()
+        if room_of(module) != "viewer"
+        for name, line in imports_of(path, runtime=False)
+        if name.partition(".")[0] in SCREEN
+    ]
+    assert not wrong
+
+
+def test_torch_is_imported_in_one_place_only():
+    wrong = []
+    for module, path in MODULES.items():
+        if module == "napari_nst.engine._torch":
             continue
-        for prefix, allowed in FLOORS.items():
-            if within(module, prefix):
-                assert any(within(found, floor) for floor in allowed), f"{module}:{line} imports {found}"
-        if room_of(module) in TRANSFER:
-            assert room_of(found) not in ABOVE_TRANSFER, f"{module}:{line} imports {found}"
-        if room_of(module) == "session":
-            assert room_of(found) not in {"pipeline", "cli", "viewer"}, f"{module}:{line} imports {found}"
-        if room_of(module) == "pipeline":
-            assert room_of(found) not in {"cli", "viewer", "demo", "info"}, f"{module}:{line} imports {found}"
+        guarded = "napari_nst.engine._torch" in [ours(name) for name, _ in imports_of(path)]
+        for name, line in imports_of(path):
+            if name.partition(".")[0] not in ("torch", "torchvision", "triton", "safetensors"):
+                continue
+            # What lies inside of torch may be named once the guard was passed; torch itself never.
+            if not name.startswith(("torch.", "torchvision.", "safetensors.")):
+                wrong.append(f"{module}:{line} imports {name}")
+            if not guarded:
+                wrong.append(f"{module}:{line} imports {name} without the guard")
+    assert not wrong
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) != "viewer"])
-def test_only_the_viewer_imports_what_draws_on_a_screen(module):
-    for name, line in imports_of(MODULES[module], runtime=False):
-        # The command line opens the viewer when it is asked to (napari-nst demo --viewer), and nothing else.
-        if room_of(module) in {"cli", "demo", "info"} and name.partition(".")[0] == "napari":
-            pytest.fail(f"{module}:{line} imports {name}: leave it to napari_nst.viewer")
-        assert name.partition(".")[0] not in SCREEN, f"{module}:{line} imports {name}"
+def test_no_figure_is_made_by_global_state():
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module, path in MODULES.items()
+        for name, line in imports_of(path, runtime=False)
+        if "pyplot" in name or "pylab" in name
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "napari_nst.engine._torch"])
-def test_torch_is_imported_in_one_place_only(module):
-    imported = [ours(name) for name, _ in imports_of(MODULES[module])]
-    for name, line in imports_of(MODULES[module]):
-        if name.partition(".")[0] not in ("torch", "torchvision", "triton", "safetensors"):
-            continue
-        guarded = "napari_nst.engine._torch" in imported
-        # What lies inside of torch may be named once the guard was passed; torch itself never.
-        assert name.startswith(("torch.", "torchvision.", "safetensors.")), f"{module}:{line} imports {name}"
-        assert guarded, f"{module}:{line} imports {name} without the guard"
+def test_files_do_one_thing():
+    lines = {module: path.read_text(encoding="utf-8").count("\n") for module, path in MODULES.items()}
+    long = {module: count for module, count in lines.items() if count > 480}
+    assert not long, f"{long} lines; about 400 is the limit, split them"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_figure_is_made_by_global_state(module):
-    names = [name for name, _ in imports_of(MODULES[module], runtime=False)]
-    assert not [name for name in names if "pyplot" in name or "pylab" in name]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_files_do_one_thing(module):
-    lines = MODULES[module].read_text(encoding="utf-8").count("\n")
-    assert lines <= 480, f"{module} has {lines} lines; about 400 is the limit, split it"
+def test_the_rules_see_the_files_and_their_imports():
+    seen = {name.partition(".")[0] for path in MODULES.values() for name, _ in imports_of(path)}
+    assert len(MODULES) > 100
+    assert {"torch", "napari", "matplotlib", "napari_nst"} <= seen
