@@ -59,6 +59,11 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "cosine": _SMALL | {"lr": 0.004, "epoch": 15, "lr_decay": "cosine", "adam_beta1": 0.5, "adam_beta2": 0.9},
 }
 
+_HEADER = (
+    "| method | Dice at 0.35, log / robust / own | at 0.75 | gain over spectrum, log / robust | over raw | invented | structure | SSIM | phantom |"
+    "\n|---|---|---|---|---|---|---|---|---|"
+)
+
 Array = np.ndarray
 Enhance = Callable[[Array, Array], Array]
 
@@ -182,6 +187,30 @@ def told(row: dict[str, Any]) -> str:
     return " | ".join(parts)
 
 
+def as_markdown(row: dict[str, Any]) -> str:
+    """The same as a row of a table: method; Dice; paired gains over spectrum and raw; what was invented; likeness."""
+
+    def both(form: Callable[[str], str]) -> str:
+        return " / ".join(form(detector) for detector in ("log", "robust"))
+
+    def interval(detector: str) -> str:
+        mean, low, high = row[f"-spectrum {detector}"]
+        return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+    cells = [
+        row["method"],
+        both(lambda d: f"{row[f'dice35 {d}']:.3f}") + f" / {row['dice35 own']:.3f}",
+        both(lambda d: f"{row[f'dice75 {d}']:.3f}"),
+        both(interval),
+        both(lambda d: f"{row[f'-raw {d}'][0]:+.3f}"),
+        both(lambda d: f"{row[f'invented {d}']:.2f}"),
+        f"{row['struct']:.3f}",
+        f"{row['ssim']:.2f}",
+        "" if np.isnan(row["phantom"]) else f"{row['phantom']:.3f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def gain(rows: list[dict[str, Any]]) -> float:
     """Mean gain over the spectrum filter where there is noise, over both detectors."""
     wanted = [row for row in rows if row["condition"] in ("mix:2", "noise:3")]
@@ -252,6 +281,7 @@ def main() -> None:
     parser.add_argument(
         "--evaluation", type=Path, default=EVALUATION, metavar="FILE", help="the evaluation script cones.py"
     )
+    parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the scores of single pictures here")
     args = parser.parse_args()
     unknown = [m for m in args.method if m not in (*BASELINES, "wiener", *StyleTransferParameters.PRESETS)]
@@ -266,8 +296,10 @@ def main() -> None:
         search(scores, args.condition)
         return
     for condition in args.condition:
+        if args.markdown:
+            print(f"**{condition}**\n\n{_HEADER}")
         for method in args.method:
-            print(told(report(scores, method, condition)), flush=True)
+            print((as_markdown if args.markdown else told)(report(scores, method, condition)), flush=True)
         print()
 
 
