@@ -114,8 +114,8 @@ class SessionResult:
         """Whether everything that was asked for was done."""
         return self.state == "finished" and self.failed.empty and not self.plan.unreadable
 
-    def summary(self) -> str:
-        """A few lines for people."""
+    def summary(self, gravest: bool = True) -> str:
+        """A few lines for people; with `gravest` also the worst verdict in full."""
         counts = self.table["status"].value_counts()
         told = ", ".join(f"{counts[status]} {word}" for status, word in _STATUS.items() if counts.get(status))
         how = "finished before; nothing was repeated" if self.repeated else f"{self.state} in {self.seconds:.0f} s"
@@ -128,7 +128,7 @@ class SessionResult:
                 f"{enhanced['new'].median():.0f} new and {enhanced['lost'].median():.0f} lost detections of "
                 f"{enhanced['cones_before'].median():.0f}."
             )
-            lines += verdict_lines(enhanced)
+            lines += verdict_lines(enhanced)[: None if gravest else 1]
         for entry in self.plan.unreadable:
             lines.append(f"Not used: {entry['reason']}")
         for row in self.failed.head(5).itertuples():
