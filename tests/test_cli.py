@@ -216,6 +216,7 @@ def test_demo_writes_everything_and_says_where(tmp_path, capsys, monkeypatch):
         "documented/target_style.csv",
         "documented/nst/target_style_1.0_0.1.png",
         "microscopy/target_style.json",
+        "microscopy/assessment.png",
     }
     assert str((tmp_path / "demo").resolve()) in capsys.readouterr().out
 

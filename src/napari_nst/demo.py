@@ -72,6 +72,7 @@ def run_demo(output: Path | None, *, cancel: threading.Event, progress: Bars) ->
     write_image(folder / "style.tif", pair.style)
     write_new(folder / "target_cones.csv", lambda temporary: _write_points(temporary, pair.target_cones))
     demo = DemoResults(pair, {}, folder)
+    from napari_nst.metrics import assess
     from napari_nst.transfer import transfer_style
 
     for preset in _PRESETS:
@@ -88,6 +89,10 @@ def run_demo(output: Path | None, *, cancel: threading.Event, progress: Bars) ->
             if len(result.losses.total)
             else f"{preset}: stopped before its first step."
         )
+        if len(result.losses.total):
+            assessment = assess(pair.target, result.image, pair.style)
+            figure = save_figure(folder / preset / "assessment.png", assessment.figure())
+            print(f"{preset}: {assessment.verdict.level}. {assessment.verdict.text.partition('. ')[0]}. See {figure}")
     if demo.results:
         images = {name: result.image for name, result in demo.results.items()}
         figure = save_figure(folder / "comparison.png", comparison(pair.target, pair.style, images))
