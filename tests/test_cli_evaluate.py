@@ -34,6 +34,14 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
+def plain_figure(monkeypatch):
+    """An empty figure, where the other files are looked at: drawing takes longest."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr("napari_nst.metrics.assessment.Assessment.figure", lambda self: Figure((1, 1)))
+
+
+@pytest.fixture
 def evaluate(capsys):
     def run(*arguments):
         status = main(["evaluate", *map(str, arguments)])
@@ -137,6 +145,7 @@ def test_files_are_written_and_none_is_overwritten(evaluate, pictures, tmp_path)
     assert (out / "drawn_assessment.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("plain_figure")
 @pytest.mark.parametrize("base", [0, 1])
 def test_new_cones_are_written_where_they_were_drawn(evaluate, pictures, tmp_path, base):
     folder, planted = pictures
@@ -147,6 +156,7 @@ def test_new_cones_are_written_where_they_were_drawn(evaluate, pictures, tmp_pat
     assert np.mean(nearest < 1) > 0.8
 
 
+@pytest.mark.usefixtures("plain_figure")
 def test_json_alone_is_printed(evaluate, pictures, tmp_path):
     folder, _ = pictures
     status, out, err = evaluate(folder / "target.tif", folder / "drawn.tif", "--json", "-o", tmp_path)

@@ -1,5 +1,6 @@
 """What importing costs: nothing heavy until it is used."""
 
+import json
 import subprocess
 import sys
 import time
@@ -46,10 +47,40 @@ def test_pictures_need_neither_torch_nor_opencv_nor_matplotlib_to_be_imported(co
     assert not loaded_after(code) & {"torch", "torchvision", "cv2", "matplotlib", "napari"}
 
 
-def test_a_transfer_imports_torch_and_no_screen():
-    found = loaded_after("import napari_nst.transfer, napari_nst.pipeline")
-    assert "torch" in found
-    assert not found & {"torchvision", "cv2", "matplotlib", "napari", "qtpy"}
+@pytest.fixture(scope="module")
+def transfer():
+    """What one interpreter knows that has imported everything a transfer needs: importing torch takes seconds."""
+    code = (
+        "import sys, json\n"
+        "order = []\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'triton'): order.append(name)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import napari_nst.transfer, napari_nst.pipeline\n"
+        "modules = list(sys.modules)\n"
+        "import napari_nst.engine.weights as w, napari_nst.engine.backbone as b\n"
+        "models = [w._embedded.cache_info().currsize, b.shared_backbone.cache_info().currsize]\n"
+        "models += [vars(napari_nst.pipeline.NST)['model']._value]\n"
+        "print(json.dumps({'order': order, 'modules': modules, 'models': models}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_transfer_imports_torch_and_no_screen(transfer):
+    assert "torch" in transfer["modules"]
+    assert not set(transfer["modules"]) & {"torchvision", "cv2", "matplotlib", "napari", "qtpy"}
+
+
+def test_importing_the_pipeline_loads_no_model(transfer):
+    assert transfer["models"] == [0, 0, None]
+
+
+def test_the_guard_of_triton_is_passed_before_torch(transfer):
+    assert "torch" in transfer["order"]
+    if sys.platform == "linux":
+        assert transfer["order"][0] == "triton"
 
 
 def test_importing_the_package_is_quick():
@@ -62,21 +93,3 @@ def test_importing_the_package_is_quick():
     nothing = min(seconds("pass") for _ in range(3))
     package = min(seconds("import napari_nst") for _ in range(3))
     assert package - nothing < 0.5
-
-
-def test_the_guard_of_triton_is_passed_before_torch():
-    code = (
-        "import sys, builtins\n"
-        "order = []\n"
-        "class Watch:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name in ('torch', 'triton'): order.append(name)\n"
-        "sys.meta_path.insert(0, Watch())\n"
-        "import napari_nst.engine._torch\n"
-        "print(*order)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    order = done.stdout.split()
-    assert "torch" in order
-    if sys.platform == "linux":
-        assert order[0] == "triton"

@@ -32,6 +32,14 @@ def result(pair):
     return run(pair)
 
 
+@pytest.fixture
+def plain_plot(monkeypatch):
+    """An empty plot: where names and places count, what is drawn does not, and drawing takes longest."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr("napari_nst.outputs.learning_curves", lambda losses: Figure((1, 1)))
+
+
 def names_in(folder):
     return sorted(str(p.relative_to(folder)).replace(os.sep, "/") for p in folder.rglob("*") if p.is_file())
 
@@ -44,6 +52,7 @@ def test_names_and_places_are_the_documented_ones(result, tmp_path):
     assert saved.image == folder / "poor_good.tif"
 
 
+@pytest.mark.usefixtures("plain_plot")
 def test_without_a_style_name_the_fallback_names_apply(result, tmp_path):
     save_transfer(result, tmp_path, "poor")
     assert names_in(tmp_path) == ["nst/poor_1.0_1.0.png", "poor_.csv", "poor_.json", "poor_.tif"]
@@ -59,6 +68,7 @@ def test_losses_are_three_rows_equal_to_the_losses(result, tmp_path):
         assert row == expected.tolist()
 
 
+@pytest.mark.usefixtures("plain_plot")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
 def test_the_picture_is_kept_in_its_type(dtype, pair, tmp_path):
     result = run(pair, dtype)
@@ -69,6 +79,7 @@ def test_the_picture_is_kept_in_its_type(dtype, pair, tmp_path):
     assert np.array_equal(ImageFile.read(saved.image).data, result.image)
 
 
+@pytest.mark.usefixtures("plain_plot")
 def test_the_resolution_of_the_targets_file_is_kept(pair, tmp_path):
     tifffile.imwrite(tmp_path / "poor.tif", pair.target[:24, :32], resolution=(300, 150), resolutionunit="CENTIMETER")
     target = ImageFile.read(tmp_path / "poor.tif")
@@ -92,6 +103,7 @@ def test_the_record_is_readable_and_repeats_the_run(result, pair, tmp_path):
     assert np.array_equal(again.image, tifffile.imread(saved.image))
 
 
+@pytest.mark.usefixtures("plain_plot")
 def test_a_second_run_gets_one_counter_for_all_its_files(result, tmp_path):
     first = save_transfer(result, tmp_path, "poor", "good")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -106,6 +118,7 @@ def test_a_second_run_gets_one_counter_for_all_its_files(result, tmp_path):
     assert len({first.plot, second.plot, third.plot}) == 3
 
 
+@pytest.mark.usefixtures("plain_plot")
 @pytest.mark.parametrize("taken", ["poor_good.csv", "poor_good.tif", "poor_good.json", "nst/poor_good_1.0_1.0.png"])
 def test_one_file_in_the_way_moves_all_four(taken, result, tmp_path):
     (tmp_path / taken).parent.mkdir(exist_ok=True)
@@ -145,6 +158,7 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(result, tmp_path, mo
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.usefixtures("plain_plot")
 @pytest.mark.parametrize(
     "name",
     ["../../x", "CON", "a/b", "..", "", "a:b*c?", "nul.tif", "x" * 300, "é" * 200, "line\nbreak", "C:\\a\\b", "{}"],

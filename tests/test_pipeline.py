@@ -2,8 +2,6 @@
 
 import csv
 import inspect
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -80,15 +78,6 @@ def test_one_network_serves_all_instances(files):
     assert one.model is other.model is NST.model
     assert not NST.model.training
     assert [f.shape[1] for f in NST.model(one.original_img)] == [64, 128, 256, 512, 512]
-
-
-def test_importing_the_pipeline_loads_no_model():
-    code = (
-        "import napari_nst.pipeline as p, napari_nst.engine.weights as w, napari_nst.engine.backbone as b\n"
-        "assert not w._embedded.cache_info().currsize and not b.shared_backbone.cache_info().currsize\n"
-        "assert vars(p.NST)['model']._value is None"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_manager_runs_its_steps_and_keeps_its_losses(done, pictures):

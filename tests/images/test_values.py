@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -20,6 +20,7 @@ def ranges(low=-1e6, high=1e6):
     return st.tuples(st.floats(low, high), st.floats(1e-3, 1e6)).map(lambda p: ValueRange(p[0], p[0] + p[1]))
 
 
+@settings(max_examples=30)
 @given(data=st.data(), value_range=ranges())
 @pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
 def test_no_change_is_no_change(dtype, data, value_range):
@@ -29,6 +30,7 @@ def test_no_change_is_no_change(dtype, data, value_range):
     assert out.tobytes() == values.tobytes() or np.array_equal(out, values, equal_nan=values.dtype.kind == "f")
 
 
+@settings(max_examples=30)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_are_rounded_and_saturate(dtype, data):
@@ -43,6 +45,7 @@ def test_integers_are_rounded_and_saturate(dtype, data):
     assert [int(v) for v in out] == expected
 
 
+@settings(max_examples=30)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_floats_stay_finite(dtype, data):
@@ -55,6 +58,7 @@ def test_floats_stay_finite(dtype, data):
     assert np.array_equal(out, expected)
 
 
+@settings(max_examples=30)
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32"])
 def test_unit_values_come_back(dtype, data):

@@ -215,7 +215,7 @@ def test_the_figure_shows_what_was_found(drawn):
     figure.savefig(io.BytesIO(), dpi=30)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (9, 30), (40, 20)])
+@pytest.mark.parametrize("shape", [(1, 1), pytest.param((9, 30), marks=pytest.mark.slow), (40, 20)])
 def test_figures_of_small_masked_and_flat_pictures_do_not_fail(rng, shape):
     noise = rng.normal(size=shape)
     for pair in ((noise, noise + 1), (np.zeros(shape), noise), (noise, np.where(noise > 0, np.nan, noise))):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from conftest import name
+from conftest import QUICK, name
 from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.images.coordinates import read_coordinates
@@ -19,9 +19,21 @@ from napari_nst.session.products import COLUMNS
 from napari_nst.session.store import file_digest
 
 
+@pytest.fixture(scope="module")
+def _finished(_made_folder, tmp_path_factory):
+    """The folder of a finished session, made once."""
+    from napari_nst.session.run import enhance_session
+
+    return enhance_session(_made_folder, tmp_path_factory.mktemp("finished") / "out", **QUICK).folder
+
+
 @pytest.fixture
-def done(quick):
-    return quick()
+def done(quick, _finished, tmp_path):
+    """A finished session in ``out``: a copy of its folder, taken up again, which repeats nothing."""
+    shutil.copytree(_finished, tmp_path / "out")
+    session = quick()
+    assert session.repeated
+    return session
 
 
 def files_of(folder):
@@ -148,7 +160,7 @@ def test_style_transfer_leaves_losses_and_curves(quick, one_thread):
     values = np.loadtxt(losses[0], delimiter=",")
     assert values.shape == (3, 3)
     assert values[:, -1] == pytest.approx([row["style_loss"], row["content_loss"], row["total_loss"]])
-    assert len(list((done.paths["results"] / "nst").glob("*_1.0_0.1_*.png"))) == 1
+    assert len(list((done.paths["results"] / "nst").glob("*_1.0_1.0_*.png"))) == 1
     record = json.loads(next((done.paths["results"] / "records").glob("CROP_7_*")).read_text(encoding="utf-8"))
     from napari_nst import arguments_from, transfer_style
 
@@ -383,7 +395,7 @@ def test_a_patch_that_fails_keeps_its_original_and_is_tried_again(quick, done, s
     [
         ({"method": "histogram"}, "method was 'spectrum', now 'histogram'"),
         ({"threshold": 3.0}, "threshold was 'auto', now 3.0"),
-        ({"epoch": 7}, "epoch was 100, now 7"),
+        ({"epoch": 7}, "epoch was 20, now 7"),
         ({"pairs": {}}, "pairs were found, now they are given"),
     ],
 )
