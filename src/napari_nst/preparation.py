@@ -164,7 +164,6 @@ class Preparer:
     def __post_init__(self) -> None:
         """Find channels, masks and value ranges."""
         p = self.parameters
-        self.start = self.initial or (p.init if p.init in ("spectrum", "wiener") else None)
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
         if self.initial is not None and not (isinstance(self.initial, str) and self.initial == "spectrum"):
             raise ParameterError(f"initial: {self.initial!r} is not a start; give 'spectrum' or None.")
@@ -172,6 +171,7 @@ class Preparer:
             raise ParameterError(
                 f"initial={self.initial!r} and init={p.init!r} are two starts for one run; give one of them."
             )
+        self.start = self.initial or (p.init if p.init in ("spectrum", "wiener") else None)
         for planes in (self.targets, self.styles):
             self._check_depth(planes.role, planes.plane_shape)
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))

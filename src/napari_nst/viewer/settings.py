@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.presets import RECOMMENDED
 from napari_nst.errors import ParameterError
 
 __all__ = ["KEYS", "PLUGIN", "defaults"]
@@ -53,6 +52,7 @@ def _usable(key: str, value: Any) -> str:
         except ParameterError as error:
             problem = str(error)
     # Equal to the manifest's default; a test holds them so.
-    default = RECOMMENDED if key == "preset" else str(StyleTransferParameters.spec(key).default)
+    parameters = {spec.name: str(spec.default) for spec in StyleTransferParameters.recommended_specs()}
+    default = parameters.get(key, "")  # of the folder: beside the target's file
     logger.warning("Preferences, %s: %s Taking %r.", key, problem, default)
     return default
