@@ -186,7 +186,22 @@ def test_people_start_from_the_recommended_preset_and_functions_from_the_documen
     expected = StyleTransferParameters(preset="microscopy", epoch=1, threads=1)
     assert StyleTransferParameters(**record["parameters"]) == expected
     # What is repeated keeps its own.
-    assert run("transfer", target, style, "-o", tmp_path / "old", "--preset", "documented", "--epoch", "1", "--threads", "1") == 0
+    assert (
+        run(
+            "transfer",
+            target,
+            style,
+            "-o",
+            tmp_path / "old",
+            "--preset",
+            "documented",
+            "--epoch",
+            "1",
+            "--threads",
+            "1",
+        )
+        == 0
+    )
     again = tmp_path / "again"
     assert run("transfer", "--from", tmp_path / "old" / "target_style.json", "-o", again) == 0
     assert json.loads((again / "target_style.json").read_text())["parameters"]["preset"] == "documented"
@@ -263,6 +278,8 @@ def test_our_warnings_are_one_line(pictures, tmp_path, capsys):
             tmp_path / "big.tif",
             "-o",
             tmp_path,
+            "--preset",
+            "documented",
             "--epoch",
             "1",
             "--style-layers",

@@ -52,6 +52,17 @@ def quick(folder, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def finished_folder(_made_folder, tmp_path_factory):
+    """Runs a quick session and gives its folder: to be made once and copied, where many tests begin with it."""
+    from napari_nst.session.run import enhance_session
+
+    def make(**more):
+        return enhance_session(_made_folder, tmp_path_factory.mktemp("finished") / "out", **{**QUICK, **more}).folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def same_tables():
     """Asserts that two tables of a session agree in everything but times."""
 

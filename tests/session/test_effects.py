@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -161,11 +162,36 @@ def test_patches_in_which_nothing_can_be_measured(um_per_px):
         assert caption(row, before._asdict())
 
 
-def test_what_a_session_writes(quick, tmp_path):
-    done = quick(figures=True)
+@pytest.fixture(scope="module")
+def with_figures(_made_folder):
+    """Two patches are enhanced, for each figure takes as long as the rest of its patch."""
+    good, poor = sorted(path.name for path in _made_folder.iterdir())
+    return {
+        "figures": True,
+        "pairs": {f"CROP_{patch}_{poor}": f"CROP_1_x0y0_{good}" for patch in ("7_x0y0", "11_x114y0")},
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn_folder(finished_folder, with_figures):
+    return finished_folder(**with_figures)
+
+
+@pytest.fixture
+def drawn(quick, drawn_folder, with_figures, tmp_path):
+    """A finished session with figures: a copy of its folder, taken up again."""
+    shutil.copytree(drawn_folder, tmp_path / "out")
+    done = quick(**with_figures)
+    assert done.repeated
+    return done
+
+
+def test_what_a_session_writes(drawn):
+    done = drawn
     table = pd.read_csv(done.paths["table"])
     enhanced, kept = (table[table["status"] == status] for status in ("enhanced", "kept"))
     assert set(kept["verdict"]) == {"unchanged"}
+    assert (len(enhanced), len(kept)) == (2, 10)
     assert set(enhanced["verdict"]) <= {"trusted", "look", "distrust"}
     assert enhanced["verdict_text"].str.len().min() > 10
     assert enhanced[ASSESSED].notna().all(axis=None)
@@ -177,7 +203,7 @@ def test_what_a_session_writes(quick, tmp_path):
         target, result = (tifffile.imread(done.paths[where] / row.patch) for where in ("raw", "results"))
         assert row.largest_change == np.abs(target.astype(int) - result).max()
     assert "Verdicts: " in done.summary()
-    assert list((done.paths["results"] / "nst").glob("*_preprocessing_comparison.png"))
+    assert len(list((done.paths["results"] / "nst").glob("*_preprocessing_comparison.png"))) == 2
 
 
 def test_the_worst_patch_is_named():
@@ -215,14 +241,14 @@ def test_a_finished_session_of_an_earlier_version_opens(quick):
     assert "Verdicts" not in again.summary()
 
 
-def test_a_session_of_an_earlier_version_goes_on(quick):
+def test_a_session_of_an_earlier_version_goes_on(quick, drawn, with_figures):
     """With figures: the overview is drawn of old rows and new ones."""
-    done = quick(figures=True)
+    done = drawn
     forget(done)
     patch = done.table[done.table["status"] == "enhanced"]["patch"].iloc[0]
     (done.paths["results"] / patch).unlink()
     (done.paths["results"] / "nst" / "preprocessing_comparison.png").unlink()
-    again = quick(figures=True)
+    again = quick(**with_figures)
     assert not again.repeated
     rows = again.table.set_index("patch")
     assert rows.loc[patch, "verdict"] == done.table.set_index("patch").loc[patch, "verdict"] != ""

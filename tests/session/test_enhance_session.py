@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from conftest import QUICK, name
+from conftest import name
 from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.images.coordinates import read_coordinates
@@ -20,17 +20,14 @@ from napari_nst.session.store import file_digest
 
 
 @pytest.fixture(scope="module")
-def _finished(_made_folder, tmp_path_factory):
-    """The folder of a finished session, made once."""
-    from napari_nst.session.run import enhance_session
-
-    return enhance_session(_made_folder, tmp_path_factory.mktemp("finished") / "out", **QUICK).folder
+def made_once(finished_folder):
+    return finished_folder()
 
 
 @pytest.fixture
-def done(quick, _finished, tmp_path):
+def done(quick, made_once, tmp_path):
     """A finished session in ``out``: a copy of its folder, taken up again, which repeats nothing."""
-    shutil.copytree(_finished, tmp_path / "out")
+    shutil.copytree(made_once, tmp_path / "out")
     session = quick()
     assert session.repeated
     return session

@@ -24,6 +24,20 @@ def documents(monkeypatch, tmp_path):
     return folder
 
 
+@pytest.fixture
+def drawn_plots():
+    """The learning curves beside a result are drawn as they are."""
+
+
+@pytest.fixture(autouse=True)
+def plain_plots(request, monkeypatch):
+    """Elsewhere the plot is empty: drawing curves takes longer than a quick run."""
+    if "drawn_plots" not in request.fixturenames:
+        from matplotlib.figure import Figure
+
+        monkeypatch.setattr("napari_nst.outputs.learning_curves", lambda losses: Figure((1, 1)))
+
+
 @pytest.fixture(autouse=True)
 def no_worker_left():
     """Every run has ended with its test: the set is emptied by a signal, so its thread is over too."""

@@ -53,44 +53,39 @@ def select(viewer, *names):
         viewer.layers.selection.add(viewer.layers[name])
 
 
-@pytest.mark.parametrize(
-    "command", [commands.compare_side_by_side, commands.signed_difference, commands.copy_as_python]
-)
-def test_without_a_result(viewer, said, command):
-    command(viewer)
-    assert said() == [commands.SELECT_RESULT]
-    assert len(viewer.layers) == 3
-
-
-def test_nothing_to_assess(viewer, said):
+def test_what_is_missing_is_said(viewer, said):
+    """In one viewer, for opening one takes longer than everything that is done in it."""
+    told = []
+    for command in (commands.compare_side_by_side, commands.signed_difference, commands.copy_as_python):
+        command(viewer)
+        told.append(commands.SELECT_RESULT)
+        assert said() == told
     for names in ((), ("target",), ("target", "style", "result")):
         select(viewer, *names)
         commands.assess_selected(viewer)
-    assert said() == 3 * [commands.SELECT_TO_ASSESS]
+        told.append(commands.SELECT_TO_ASSESS)
+        assert said() == told
+        commands.transfer_selected(viewer)
+        told.append("Select two image layers: first the target, then the style.")
+        assert said() == told
+    assert len(viewer.layers) == 3
     assert not viewer.window.dock_widgets
 
 
-@pytest.mark.parametrize("names", [(), ("target",), ("target", "style", "result")])
-def test_transfer_needs_two_images(viewer, said, names):
-    select(viewer, *names)
-    commands.transfer_selected(viewer)
-    assert said() == ["Select two image layers: first the target, then the style."]
-    assert not viewer.window.dock_widgets
-
-
-@pytest.mark.parametrize("order", [("target", "style"), ("style", "target")])
-def test_transfer_fills_the_widget_in_the_order_of_clicks(viewer, order):
-    viewer.layers.selection.clear()
-    for name in order:
-        viewer.layers.selection.add(viewer.layers[name])
-        # As a click does: the list makes the clicked layer the current one.
-        viewer.layers.selection.__wrapped__._current = viewer.layers[name].__wrapped__
-    commands.transfer_selected(viewer)
-    (widget,) = viewer.window.dock_widgets.values()
-    assert (widget.target.value.name, widget.style.value.name) == order
+def test_transfer_fills_the_widget_in_the_order_of_clicks(viewer):
+    widgets = []
+    for order in (("target", "style"), ("style", "target")):
+        viewer.layers.selection.clear()
+        for name in order:
+            viewer.layers.selection.add(viewer.layers[name])
+            # As a click does: the list makes the clicked layer the current one.
+            viewer.layers.selection.__wrapped__._current = viewer.layers[name].__wrapped__
+        commands.transfer_selected(viewer)
+        (widget,) = viewer.window.dock_widgets.values()
+        assert (widget.target.value.name, widget.style.value.name) == order
+        widgets.append(widget)
     # Once more: the same widget, not a second one.
-    commands.transfer_selected(viewer)
-    assert list(viewer.window.dock_widgets.values()) == [widget]
+    assert widgets[0] is widgets[1]
 
 
 def test_the_widget_of_the_menu_is_found(viewer):
@@ -116,26 +111,25 @@ def test_compare_and_back(viewer, result):
     assert [layer.visible for layer in viewer.layers] == [True, False, True]
 
 
-@pytest.mark.parametrize("command", [commands.signed_difference, commands.target_result_checkerboard])
-def test_layers_of_the_selected_result(viewer, result, command):
+def test_layers_of_the_selected_result(viewer, result):
     newer = viewer.add_image(picture(7), name="newer", metadata={"napari_nst": RECORD})
-    select(viewer, "result")
-    command(viewer)
-    assert "result" in viewer.layers[-1].name
-    # With nothing selected that is a result, the newest one is meant.
-    select(viewer, "style")
-    command(viewer)
-    assert newer.name in viewer.layers[-1].name
-    assert len(viewer.layers) == 6
+    for number, command in enumerate((commands.signed_difference, commands.target_result_checkerboard)):
+        select(viewer, "result")
+        command(viewer)
+        assert "result" in viewer.layers[-1].name
+        # With nothing selected that is a result, the newest one is meant.
+        select(viewer, "style")
+        command(viewer)
+        assert newer.name in viewer.layers[-1].name
+        assert len(viewer.layers) == 6 + 2 * number
 
 
-@pytest.mark.parametrize(
-    "command", [commands.compare_side_by_side, commands.signed_difference, commands.assess_selected]
-)
-def test_target_is_gone(viewer, result, said, command):
+def test_target_is_gone(viewer, result, said):
     viewer.layers.remove("target")
-    command(viewer)
-    assert said() == [commands.NO_TARGET.format("result")]
+    asked = (commands.compare_side_by_side, commands.signed_difference, commands.assess_selected)
+    for number, command in enumerate(asked, 1):
+        command(viewer)
+        assert said() == number * [commands.NO_TARGET.format("result")]
 
 
 def test_errors_are_told(viewer, result, said):
