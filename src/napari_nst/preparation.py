@@ -22,7 +22,7 @@ from napari_nst.images.planes import Planes, resample_plane
 from napari_nst.images.spectrum import match_spectrum, match_spectrum_denoised
 from napari_nst.images.trust import local_trust
 from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
-from napari_nst.metrics.cones import DEFAULT_SPACING
+from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.relative_spacing import relative_spacing
 from napari_nst.metrics.ring import ring_prominence
 from napari_nst.pieces import PlaneSource, unit_of
@@ -36,6 +36,12 @@ _BAND = 512
 
 #: ln of the ratio of spacings that is not worth resampling a style for.
 _SAME_SPACING = 0.004
+
+#: Memory for filtering one plane, bytes per value (measured: 85 to 88).
+_FILTERING = 90
+
+#: Side of the window in which it is seen whether there are cells at all, pixels.
+_LOOKED_AT = 1024
 
 #: Percentiles of a stack are taken from at most so many values, evenly spread.
 _SAMPLE = 20_000_000
@@ -167,7 +173,7 @@ class Preparer:
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
         if self.initial is not None and not (isinstance(self.initial, str) and self.initial == "spectrum"):
             raise ParameterError(f"initial: {self.initial!r} is not a start; give 'spectrum' or None.")
-        if self.initial is not None and p.init not in ("target", self.initial):
+        if self.initial is not None and p.init == "noise":
             raise ParameterError(
                 f"initial={self.initial!r} and init={p.init!r} are two starts for one run; give one of them."
             )
@@ -178,6 +184,9 @@ class Preparer:
         # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
         result = 0 if self.result_elsewhere else self.targets.nbytes
         unread = sum(planes.unread for planes in (self.targets, self.styles))
+        if self.start is not None or p.style_spacing or p.trust:
+            # Spectra and local contrast are taken of a whole plane in double precision.
+            unread += _FILTERING * int(np.prod(self.targets.plane_shape, dtype=int)) * self.channels
         self.tiled = check_memory(p, self.targets.plane_shape, (height, width), self.channels, result, unread)
         self._given_masks = {
             role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
@@ -318,6 +327,13 @@ class Preparer:
         """(y, x, channels) in [0, 1]: where the pixels start; None: at the target, or at noise."""
         if self.start is None:
             return None
+        # The middle will do: of a montage, the whole would take as much memory as the filter.
+        middle = tuple(slice(max(0, (n - _LOOKED_AT) // 2), (n + _LOOKED_AT) // 2) for n in target.shape[:2])
+        if not len(detect_cones(target[middle].mean(axis=-1), mask=None if mask is None else mask[middle])):
+            self.warn(
+                "No cells can be told from noise in the target. What a filter makes of noise looks like cells: trust none that the result "
+                "shows."
+            )
         match = match_spectrum if self.start == "spectrum" else match_spectrum_denoised
         start = target.copy()
         for channel in range(self.channels):
@@ -352,7 +368,7 @@ class Preparer:
             return None
         # The style's, whose ring is the clearer one, and which is as coarse as the target's where that was matched.
         spacing = ring_prominence(style.mean(axis=-1), mask=style_mask).spacing
-        self.used["trust_spacing"] = round(spacing, 3) if np.isfinite(spacing) else None
+        self.used.setdefault("trust_spacing", []).append(round(spacing, 3) if np.isfinite(spacing) else None)
         spacing = spacing if np.isfinite(spacing) else DEFAULT_SPACING
         return self.parameters.trust * local_trust(start.mean(axis=-1), spacing, mask=mask)
 

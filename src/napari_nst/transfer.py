@@ -60,7 +60,7 @@ def transfer_style(
     initial : "spectrum", optional
         Start from the target filtered to the style's radial power spectrum, mean and standard deviation
         (:func:`napari_nst.images.spectrum.match_spectrum`, channel by channel) instead of from where the parameter
-        ``init`` says. The content is still that of the target itself.
+        ``init`` says. The content is that of the target itself, unless the parameter ``content_from`` says otherwise.
     out : array, optional
         With shape and dtype of the target and assignment by slices, such as a zarr array or a memory map: the result
         is written there band by band and is its ``image``.  For a single target, not a list.

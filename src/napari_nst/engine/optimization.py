@@ -140,8 +140,7 @@ class Optimization:
     moments : Moments, optional
         What Adam remembers of steps before.
     reach : torch.Tensor, optional
-        (1 or N, 1, H, W), at least 0: how far a pixel may depart from `origin`. Adam's steps are projected there, the
-        result of L-BFGS is.
+        (1 or N, 1, H, W), at least 0: how far a pixel may depart from `origin`; Adam's steps are projected there.
     origin : torch.Tensor, optional
         (N, channels, H, W); by default `start`.
 
@@ -325,9 +324,6 @@ class Optimization:
             place = self._at_work.index(k)
             # A picture alone needs no copy: nothing goes on where it lies.
             image, good = self._x.detach()[place : place + 1], self._good[place : place + 1]
-            if self._trusted and self.parameters.optimizer != "adam":
-                low, high = self._low[place : place + 1], self._high[place : place + 1]
-                image, good = image.clamp(low, high), good.clamp(low, high)
             alone = len(self._at_work) == len(pictures)
             losses = self._buffer[: self.step, place].clone()
             self._left[k] = _Left(image if alone else image.clone(), good if alone else good.clone(), losses, stopped)

@@ -232,7 +232,7 @@ class StyleTransferParameters(Described):
         _DOCUMENTED["style_spacing"],
         "Style's spacing",
         "Resample the style until its cells are so many times as far apart as the target's, measured in their power spectra; "
-        "where these cannot be measured, it stays as it is. A style a little coarser invents less. 0: never.",
+        "where the style shows no ring of cells, it stays as it is. A style a little coarser invents less. 0: never.",
         unit="of the target's",
         minimum=0.0,
         maximum=10.0,
@@ -240,8 +240,8 @@ class StyleTransferParameters(Described):
     trust: float = setting(
         _DOCUMENTED["trust"],
         "Trust region",
-        "How far a pixel may depart from where it starts, at places with the usual contrast; less where the picture shows "
-        "nothing of the size of a cell, so that no cells are drawn there. 0: no limit.",
+        "How far a pixel may depart from where it starts, at places with the usual contrast; less where the picture has less "
+        "contrast of the size of cells, so that next to nothing is drawn into shadows. 0: no limit. With Adam only.",
         unit="of the value range",
         minimum=0.0,
         maximum=1e3,
@@ -309,6 +309,16 @@ class StyleTransferParameters(Described):
         if self.alpha == 0 and self.beta == 0 and self.tv_weight == 0:
             raise ParameterError(
                 "alpha, beta and tv_weight are all 0: there is nothing to optimise; raise one of them."
+            )
+        if self.init == "noise" and (self.trust or self.content_from == "start"):
+            raise ParameterError(
+                "init: from noise, neither a trust region nor the content of the start makes sense: the result would be that noise. Set "
+                f"trust=0 and content_from='target' (trust={self.trust:g}, content_from={self.content_from!r}), or another init."
+            )
+        if self.trust and self.optimizer == "lbfgs":
+            raise ParameterError(
+                f"trust: {self.trust:g} is a limit for every step, which would spoil the curvature that L-BFGS learns; set trust=0, or take "
+                "the optimiser adam."
             )
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ParameterError(f"device: {self.device!r} is not a device; choose auto, cpu, cuda, cuda:0 or mps.")

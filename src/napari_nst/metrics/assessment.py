@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,9 +249,11 @@ def assess(
     8.25 pixels. It is measured once, so that no measure can choose its own. Agreement is counted 7 pixels from the
     edges, as published. The levels of the verdict, and what their limits come from: `napari_nst.metrics.verdict`.
     """
-    if scale is not None and not 0 < scale < math.inf:
-        raise ParameterError(f"scale={scale} is no scale; pass micrometres per pixel, above 0, or None.")
-    before, after, used = pictures_and_mask(target, result, _mask(mask, target, "mask"))
+    if scale is not None and not _is_length(scale):
+        raise ParameterError(f"scale={scale!r} is no scale; pass micrometres per pixel, above 0, or None.")
+    chosen = _mask(mask, target, "mask")
+    before, after, used = pictures_and_mask(target, result, chosen)
+    holes = _holes(target, result, chosen)
     spacing = shared_spacing(before, after, used)
     cones = cone_changes(before, after, mask=used, spacing=spacing)
     span = _span(np.asarray(target), before, used, value_range)
@@ -280,7 +283,7 @@ def assess(
             mask=None if used.all() else used,
             spacing=None if len(cones.before) > 1 else spacing,
         ),
-        verdict=judge(cones, compared, limits),
+        verdict=judge(cones, compared, limits, holes),
         scale=None if scale is None else float(scale),
         pixels=int(np.count_nonzero(used)),
         target=np.asarray(target),
@@ -289,6 +292,16 @@ def assess(
         style_image=None if style is None else np.asarray(style),
         style_used=style_used,
     )
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < math.inf
+
+
+def _holes(target: ArrayLike, result: ArrayLike, mask: ArrayLike | None) -> tuple[int, int]:
+    """Pixels that are finite in the target only, and in the result only: of cones there nothing is known."""
+    (_, first), (_, second) = picture_and_mask(target, mask, "target"), picture_and_mask(result, mask, "result")
+    return int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first))
 
 
 def _mask(given: ArrayLike | str | None, picture: ArrayLike, name: str) -> ArrayLike | None:

@@ -68,7 +68,9 @@ class Verdict:
     limits: tuple[str, ...] = ()
 
 
-def judge(cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = ()) -> Verdict:
+def judge(
+    cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = (), holes: tuple[int, int] = (0, 0)
+) -> Verdict:
     """Put measures into words.
 
     Parameters
@@ -77,6 +79,8 @@ def judge(cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = 
     comparison : Comparison
     limits : tuple of str
         Sentences about what cannot be said.
+    holes : (int, int)
+        Pixels that hold a number in the target only, and in the result only.
 
     Returns
     -------
@@ -84,14 +88,14 @@ def judge(cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = 
         Its level is that of the gravest of its reasons.
     """
     limits = (*limits, _NO_DIAGNOSIS)
-    if comparison.largest_change == 0:
+    if comparison.largest_change == 0 and not any(holes):
         return _verdict("unchanged", "The result equals the target in every pixel that counts.", (), limits)
-    if not len(cones.before) and not len(cones.new):
+    if not len(cones.before) and not len(cones.new) and not any(holes):
         reason = "No cones are found in the target, nor in the result"
         told = f"{reason}: there is nothing to compare, and nothing to trust."
         return _verdict("look", told, (reason,), limits)
 
-    found = [*_additions(cones), *_losses(cones, comparison)]
+    found = [*_additions(cones), *_losses(cones, comparison), *_missing(holes)]
     found.sort(key=lambda item: -LEVELS.index(item[0]))  # stable: of one level the order above
     reasons = tuple(reason for _, reason in found)
     level: Level = found[0][0] if found else "trusted"
@@ -157,6 +161,16 @@ def _losses(cones: ConeChanges, comparison: Comparison) -> list[tuple[Level, str
     if math.isfinite(largest) and largest >= MOVED_LOOK * spacing:
         grave: Level = "distrust" if median >= MOVED_DISTRUST * spacing else "look"
         found.append((grave, f"cones are displaced by up to {largest:.1f} pixels ({median:.1f} in the median)"))
+    return found
+
+
+def _missing(holes: tuple[int, int]) -> list[tuple[Level, str]]:
+    found: list[tuple[Level, str]] = []
+    for count, one, other in ((holes[0], "result", "target"), (holes[1], "target", "result")):
+        if count:
+            found.append(
+                ("look", f"{count} pixels of the {one} hold no number where the {other} does: what became of cones there is unknown")
+            )  # fmt: skip
     return found
 
 

@@ -181,8 +181,9 @@ def _transferred(request: _Request, **start: Any) -> Enhanced:
 
 
 def _started_and_transferred(request: _Request) -> Enhanced:
-    # The start is what the method is: a preset that has another one gives way.
-    return _transferred(replace(request, parameters={**request.parameters, "init": "target"}), initial="spectrum")
+    # The start and the content are what the method is: a preset that has others gives way.
+    own = {**request.parameters, "content_from": "target"}
+    return _transferred(replace(request, parameters=own), initial="spectrum")
 
 
 def _matched(request: _Request, match: Callable[..., NDArray[np.float64]]) -> Enhanced:
