@@ -7,6 +7,7 @@ import torch
 from napari_nst import StyleTransferParameters
 from napari_nst.engine.batching import optimize_together
 from napari_nst.engine.running import Picture, optimize
+from napari_nst.errors import ParameterError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,7 +38,7 @@ def run(picture, **given):
             return end.value, seen
 
 
-@pytest.mark.parametrize("given", [{}, {"optimizer": "lbfgs"}, {"scales": 2}, {"tile": 128}, {"clip": False}])
+@pytest.mark.parametrize("given", [{}, {"scales": 2}, {"tile": 128}, {"clip": False}])
 def test_no_pixel_leaves_it(units, reach, given):
     target, style = units
     outcome, _ = run(Picture(target, style, reach=reach), **given)
@@ -103,3 +104,12 @@ def test_the_content_may_be_that_of_the_start(units, given):
     assert float(own.losses[0, 1]) == pytest.approx(0, abs=1e-20)
     assert float(of_target.losses[0, 1]) > 1e-6
     assert np.isclose(float(own.losses[0, 0]), float(of_target.losses[0, 0]))
+
+
+def test_what_it_does_not_go_with_is_refused():
+    with pytest.raises(ParameterError, match=r"trust: 0\.02 is a limit for every step"):
+        StyleTransferParameters(**BASE, trust=0.02, optimizer="lbfgs")
+    for given in ({"trust": 0.02}, {"content_from": "start"}):
+        with pytest.raises(ParameterError, match="init: from noise"):
+            StyleTransferParameters(**BASE, init="noise", **given)
+    assert StyleTransferParameters(preset="microscopy", optimizer="lbfgs").trust == 0

@@ -239,6 +239,26 @@ def test_the_gravest_reason_leads():
     assert verdict.text.startswith("Do not trust it: 60 of 100 cones of the target are lost. A limit. This is advice")
 
 
+@pytest.mark.parametrize(
+    ("holed", "reason"), [("result", "1800 pixels of the result"), ("target", "1800 pixels of the target")]
+)
+def test_holes_in_one_of_the_pictures_are_no_reason_to_trust(holed, reason):
+    whole = cone_mosaic((120, 90), 8.0, seed=2, vessel=False).image.astype(float)
+    holes = whole.copy()
+    holes[:20] = np.nan
+    made = assess(holes, whole) if holed == "target" else assess(whole, holes)
+    assert made.verdict.level == "look"
+    assert made.verdict.reasons[0].startswith(reason)
+    # Holes that both have, or that are left out, are nobody's loss.
+    assert assess(holes, holes).verdict.level == "unchanged"
+    assert assess(whole, holes, mask=np.isfinite(holes)).verdict.level == "unchanged"
+
+
+def test_a_scale_that_is_no_number_is_refused():
+    with pytest.raises(ParameterError, match=r"scale='0\.5' is no scale"):
+        assess(np.eye(40), np.eye(40), scale="0.5")
+
+
 def test_it_is_public():
     assert napari_nst.assess is assess
     assert napari_nst.Assessment.__doc__
