@@ -125,6 +125,7 @@ def test_folders_without_images(enhance, tmp_path, what):
     assert what in err
 
 
+@pytest.mark.slow
 def test_real_images_of_all_kinds(aoslo, enhance, tmp_path):
     """Uneven 8-bit images and a 16-bit one with a damaged directory, reduced to their corners."""
     folder = tmp_path / "images"

@@ -153,7 +153,9 @@ def test_the_content_gradient_takes_part(pair, record_property):
     assert 0.01 < weights["alpha"] * last[1] / last[2] < 0.99
 
 
-@pytest.mark.parametrize("size", [(37, 45), (23, 46), (33, 17)])
+@pytest.mark.parametrize(
+    "size", [(33, 17), *(pytest.param(size, marks=pytest.mark.slow) for size in ((37, 45), (23, 46)))]
+)
 def test_sizes_that_poolings_do_not_divide(size, pair, record_property):
     rows, columns = size
     target, style = unit(pair.target[:rows, :columns], 1), unit(pair.style[:rows, :columns], 1)

@@ -57,6 +57,7 @@ def test_random_points_get_the_scores_of_the_script(script, seed):
     check_against(script, found, reference, shape)
 
 
+@pytest.mark.slow
 def test_hand_marked_pictures_get_the_scores_and_the_chance_row_that_are_known(script, marked):
     scores = []
     for item in marked[::2]:

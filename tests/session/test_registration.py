@@ -394,6 +394,7 @@ def test_names_with_degrees_keep_their_places(tmp_path):
     assert plan.placing_notes == []
 
 
+@pytest.mark.slow
 def test_real_images_are_placed(aoslo):
     files = [aoslo(f"confocal_OS_{number}") for number in ("0069", "0070", "0071", "0072", "0075")]
     files += [aoslo("split_det_OS_0070"), aoslo("063063"), aoslo("043063"), aoslo("023063")]

@@ -163,19 +163,20 @@ def test_colour(viewer, images, widget, runner, rng):
     assert layer.data.shape == (32, 40, 3)
 
 
-def test_without_files(widget, runner, documents):
+def test_without_files_and_with_a_folder_that_cannot_be_written(widget, runner, documents, tmp_path, notified):
     widget.write_files.value = False
     layer = runner(widget)
     assert layer.metadata[KEY]["files"] == {}
     assert not documents.exists()
-
-
-def test_a_folder_that_cannot_be_written_costs_no_result(widget, runner, tmp_path, notified):
+    assert notified == []
+    # It costs no result.
+    widget.write_files.value = True
     blocker = tmp_path / "file"
     blocker.write_text("in the way")
     widget.output_folder.value = blocker / "folder"
-    layer = runner(widget)
-    assert layer is not None
+    other = runner(widget)
+    assert other is not None
+    assert other != layer
     assert [severity for severity, _ in notified] == ["warning"]
     assert str(blocker) in notified[0][1]
     assert "were not written" in widget.panel.status.text()

@@ -101,8 +101,7 @@ def test_a_preset_fills_and_edits_count(fresh):
     assert parameters(fresh) == StyleTransferParameters(preset="texture")
     assert fresh.panel.labels["preset"].text() == "Preset"
 
-
-def test_fields_that_no_preset_governs_stay(fresh):
+    # Fields that no preset governs stay.
     fresh.parameters.seed.value = 7
     fresh.parameters.device.value = "cpu"
     fresh.parameters.preset.value = "gatys"
@@ -132,11 +131,6 @@ def test_preferences_are_taken_over(viewer, images, monkeypatch, tmp_path):
 # Choices of layers ------------------------------------------------------------------------------------------------
 
 
-def test_target_and_style_at_first(fresh, images):
-    assert fresh.target.value is plain(images[0])
-    assert fresh.style.value is plain(images[1])
-
-
 def test_the_second_image_becomes_the_style(viewer, open_widget, rng):
     widget = open_widget()
     assert widget.target.value is None
@@ -150,6 +144,7 @@ def test_the_second_image_becomes_the_style(viewer, open_widget, rng):
 
 def test_choices_survive_what_happens_to_layers(viewer, fresh, images, rng):
     target, style = images
+    assert (fresh.target.value, fresh.style.value) == (plain(target), plain(style))
     third = viewer.add_image(rng.random((20, 20)), name="third")
     fresh.target.value = style
     fresh.style.value = third
@@ -238,7 +233,14 @@ def controls(widget):
             yield child
 
 
-def test_every_control_has_a_tooltip(fresh):
+def test_what_is_seen_and_pressed(fresh):
+    """In one widget: every control says what it does, all of it fits, and the keyboard goes from top to bottom."""
+    every_control_has_a_tooltip(fresh)
+    keyboard_goes_from_top_to_bottom(fresh)
+    it_fits_a_dock(fresh)
+
+
+def every_control_has_a_tooltip(fresh):
     found = list(controls(fresh))
     assert len(found) > 40
     assert [child for child in found if len(child.toolTip()) < 8] == []
@@ -246,7 +248,7 @@ def test_every_control_has_a_tooltip(fresh):
     assert [label.text() for label in labels if not label.toolTip()] == []
 
 
-def test_it_fits_a_dock(fresh, qtbot):
+def it_fits_a_dock(fresh):
     """At 300 pixels nothing is cut off, and what is seen first fits a screen 768 pixels high."""
     panel = fresh.panel
     assert panel.minimumWidth() <= 300
@@ -264,7 +266,7 @@ def test_it_fits_a_dock(fresh, qtbot):
     assert content.sizeHint().height() < 500
 
 
-def test_the_keyboard_goes_from_top_to_bottom(fresh):
+def keyboard_goes_from_top_to_bottom(fresh):
     panel, chain = fresh.panel, []
     wanted = [fresh.target.native, fresh.style.native, *(fresh.parameters[n].native for n in ("preset", "alpha", "lr"))]
     wanted += [panel.run, panel.pause, panel.stop, panel.advanced.toggleButton(), panel.compare, panel.copy_python]
@@ -274,16 +276,6 @@ def test_the_keyboard_goes_from_top_to_bottom(fresh):
         at = at.nextInFocusChain()
     places = [chain.index(child) for child in wanted]
     assert places == sorted(places)
-
-
-def test_the_plot_follows_the_theme(viewer, widget, runner):
-    from napari.utils.theme import get_theme
-
-    runner(widget)
-    for name in ("light", "dark"):
-        viewer.theme = name
-        wanted = np.array(get_theme(name).background.as_rgb_tuple()[:3]) / 255
-        np.testing.assert_allclose(widget._plot.figure.get_facecolor()[:3], wanted)
 
 
 # Buttons for results ----------------------------------------------------------------------------------------------
@@ -303,13 +295,19 @@ def test_use_these_settings(viewer, widget, runner):
     assert first.name in widget.panel.status.text()
 
 
-def test_copy_as_python(widget, runner):
+def test_copy_as_python_and_the_theme_of_the_plot(viewer, widget, runner):
+    from napari.utils.theme import get_theme
+
     runner(widget)
     QApplication.clipboard().setText("")
     widget.panel.copy_python.click()
     text = QApplication.clipboard().text()
     assert "transfer_style(" in text
     compile(text, "copied", "exec")
+    for name in ("light", "dark"):
+        viewer.theme = name
+        wanted = np.array(get_theme(name).background.as_rgb_tuple()[:3]) / 255
+        np.testing.assert_allclose(widget._plot.figure.get_facecolor()[:3], wanted)
 
 
 def test_compare_difference_and_checkerboard(viewer, widget, runner):
