@@ -147,6 +147,11 @@ def settings_given(draw):
         given_["tile"] = 0 if given_["tile"] < 512 else given_["tile"]
     if given_.get("alpha") == 0:
         given_["alpha"] = 1.0
+    # Contradictions are refused: of noise there is nothing to trust, and L-BFGS takes no limit.
+    if given_.get("init") == "noise":
+        given_ |= {"trust": 0.0, "content_from": "target"}
+    elif given_.get("trust"):
+        given_["optimizer"] = "adam"
     return given_
 
 
