@@ -60,7 +60,10 @@ def test_unused_pixels_have_no_say():
     assert first == second
 
 
-@pytest.mark.skipif(not (SHARED / "data" / "cones").is_dir(), reason="the hand-marked pictures are not here")
+@pytest.mark.skipif(
+    not ((SHARED / "data" / "cones").is_dir() and (SHARED / "evaluation" / "cones.py").is_file()),
+    reason="the hand-marked pictures or the evaluation script are not here",
+)
 @pytest.mark.parametrize(("condition", "bias", "spread"), [("noise:3", 0.02, 0.04), ("defocus:2", 0.02, 0.045)])
 def test_on_hand_marked_pictures_it_is_closer_than_the_rings_are(condition, bias, spread):
     spec = importlib.util.spec_from_file_location("cones", SHARED / "evaluation" / "cones.py")
