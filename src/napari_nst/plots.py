@@ -32,16 +32,20 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
         "total", "original" and "style" to one value per step.  Values that are not above 0 (the content loss of the
         first step is exactly 0) leave a gap.
     """
+    from matplotlib.ticker import MaxNLocator
+
     drawn = False
     for name, colour, label in LOSS_STYLES:
         values = np.asarray(losses[name], dtype=float)
         values = np.where(values > 0, values, np.nan)
         steps = np.arange(1, len(values) + 1)
         marker = "o" if np.isfinite(values).sum() == 1 else None
-        axes.plot(steps, values, colour, label=label, marker=marker, linewidth=1.5)
+        # The total is wider and lies below: more often than not one of its parts runs along it.
+        axes.plot(steps, values, colour, label=label, marker=marker, linewidth=4.0 if name == "total" else 1.5)
         drawn |= bool(np.isfinite(values).any())
     if drawn:
         axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("Iteration")
     axes.set_ylabel("Loss")
     axes.legend()
