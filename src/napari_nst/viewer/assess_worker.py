@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.qt.threading import FunctionWorker, create_worker
+from napari.qt.threading import create_worker
 from psygnal import Signal
 
 from napari_nst.errors import OutOfMemoryError, StyleTransferError
 from napari_nst.viewer import listening
 from napari_nst.viewer.assess_input import AssessJob
+from napari_nst.viewer.listening_worker import ListeningWorker
 from napari_nst.viewer.worker import without_frames
 
 if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment
 
-__all__ = ["AssessControl", "AssessRun", "AssessWorker", "Outcome", "assess_enhancement"]
+__all__ = ["AssessControl", "AssessRun", "Outcome", "assess_enhancement"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,40 +41,9 @@ class AssessControl:
         self.abandoned = False
         self.messages: deque[str] = deque()
 
-
-class AssessWorker(FunctionWorker):
-    """napari's worker for a function, whose every end is reported in the same way, RuntimeErrors too.
-
-    Warning filters are left alone: the base class swaps them process-wide for the time of the work, and would take away
-    those that a transfer beside it has set.
-    """
-
-    def __init__(self, func: Any, job: AssessJob, control: AssessControl, **kwargs: Any) -> None:
-        super().__init__(func, job, control, **kwargs)
-        self._control = control
-
-    def quit(self) -> None:
-        """End without telling anybody; napari calls it when its window closes."""
-        self._control.abandoned = True
-        super().quit()
-
-    def run(self) -> None:
-        """Run in the thread; what Qt calls."""
-        try:
-            self.started.emit()
-            self._running = True
-            try:
-                listening.listen(self._control.messages.append)
-                outcome = self.work()
-            finally:
-                listening.unlisten()
-            self._running = False
-            self.returned.emit(outcome)
-            self.finished.emit()
-            self._finished.emit(self)
-        except RuntimeError:
-            # The signals' C++ side is gone: the application has ended, and nobody is left to tell.
-            logger.debug("An assessment outlived the application.", exc_info=True)
+    def abandon(self) -> None:
+        """Nobody wants to know any more."""
+        self.abandoned = True
 
 
 def assess_enhancement(job: AssessJob, control: AssessControl) -> Outcome:
@@ -121,7 +91,7 @@ class AssessRun:
         self.job = job
         self._control = AssessControl()
         self._worker: Any = create_worker(
-            assess_enhancement, job, self._control, _worker_class=AssessWorker, _ignore_errors=True
+            assess_enhancement, job, self._control, _worker_class=ListeningWorker, _ignore_errors=True
         )
 
     def start(self) -> None:
@@ -135,7 +105,7 @@ class AssessRun:
 
     def abandon(self) -> None:
         """Nobody wants to know any more."""
-        self._control.abandoned = True
+        self._control.abandon()
 
     def _on_returned(self, outcome: Outcome) -> None:
         self._end(outcome)

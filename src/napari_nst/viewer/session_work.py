@@ -9,7 +9,8 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_nst.viewer import listening
-from napari_nst.viewer.session_worker import Control, Ended, Job, Judged, Progress, SessionWorker, enhance_session_work
+from napari_nst.viewer.listening_worker import ListeningWorker
+from napari_nst.viewer.session_worker import Control, Ended, Job, Judged, Progress, enhance_session_work
 
 __all__ = ["SessionWork"]
 
@@ -43,7 +44,7 @@ class SessionWork:
             enhance_session_work,
             job,
             self._control,
-            _worker_class=SessionWorker,
+            _worker_class=ListeningWorker,
             _ignore_errors=True,  # they are values here
             _progress={"desc": what, "total": 0} if job.enhance else None,
         )

@@ -13,13 +13,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.qt.threading import FunctionWorker
 from numpy.typing import NDArray
 
 from napari_nst.errors import OutOfMemoryError, SessionError, StyleTransferError
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
-from napari_nst.viewer.listening import listen, unlisten
 from napari_nst.viewer.worker import without_frames
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ __all__ = [
     "Job",
     "Judged",
     "Progress",
-    "SessionWorker",
     "automatic_output",
     "enhance_session_work",
 ]
@@ -158,42 +155,6 @@ class Control:
         """Ask for an end that nobody hears of."""
         self.abandoned = True
         self.stop()
-
-
-class SessionWorker(FunctionWorker):
-    """napari's worker for a function, with what a long computation needs on top.
-
-    - ``quit`` (napari calls it when its window closes) ends the computation.
-    - Every end is reported in the same way, RuntimeErrors too.
-    - Warning filters are left alone: the base class swaps them process-wide for the time of the work.
-    """
-
-    def __init__(self, func: Any, job: Job, control: Control, **kwargs: Any) -> None:
-        super().__init__(func, job, control, **kwargs)
-        self._control = control
-
-    def quit(self) -> None:
-        """End without telling anybody."""
-        self._control.abandon()
-        super().quit()
-
-    def run(self) -> None:
-        """Run in the thread; what Qt calls."""
-        try:
-            self.started.emit()
-            self._running = True
-            try:
-                listen(self._control.messages.append)
-                ended = self.work()
-            finally:
-                unlisten()
-            self._running = False
-            self.returned.emit(ended)
-            self.finished.emit()
-            self._finished.emit(self)
-        except RuntimeError:
-            # The signals' C++ side is gone: the application has ended, and nobody is left to tell.
-            logger.debug("A session outlived the application.", exc_info=True)
 
 
 def enhance_session_work(job: Job, control: Control) -> Ended:
