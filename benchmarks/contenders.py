@@ -22,10 +22,10 @@ import oracle
 from napari_nst import StyleTransferParameters, mosaic_pair
 from napari_nst.benchmark import stepper
 from napari_nst.engine._torch import torch
-from napari_nst.engine.layers import DOCUMENTED_LAYERS
 from napari_nst.floor import Floor
 from napari_nst.images.values import ValueRange, to_unit
 from napari_nst.images.writing import write_image
+from napari_nst.settings.layers import DOCUMENTED_LAYERS
 
 Step = Callable[[], object]
 CPU = torch.device("cpu")

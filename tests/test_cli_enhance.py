@@ -9,8 +9,8 @@ import tifffile
 
 from napari_nst import cone_mosaic
 from napari_nst.cli import build_parser, main
-from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.session.settings import SessionSettings
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.session import SessionSettings
 
 
 @pytest.fixture(scope="module")

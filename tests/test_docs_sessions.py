@@ -11,7 +11,7 @@ import pytest
 from napari_nst.cli import build_parser
 from napari_nst.session.products import COLUMNS
 from napari_nst.session.run import SessionProgress, SessionResult
-from napari_nst.session.settings import SessionSettings
+from napari_nst.settings.session import SessionSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "sessions.md"
 

@@ -23,7 +23,7 @@ def loaded_after(code, *more):
     [
         "import napari_nst",
         "import napari_nst.engine",
-        "import napari_nst.engine.parameters, napari_nst.engine.presets, napari_nst.engine.layers",
+        "import napari_nst.settings.parameters, napari_nst.settings.presets, napari_nst.settings.layers",
         "import napari_nst; napari_nst.StyleTransferParameters(preset='texture')",
         "import napari_nst; napari_nst.StyleTransferParameters.specs()",
         "import napari_nst.errors",

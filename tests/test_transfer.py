@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst import transfer_style
-from napari_nst.engine.presets import PRESETS
 from napari_nst.errors import ImageError, OutOfMemoryError, ParameterError, StyleTransferWarning
+from napari_nst.settings.presets import PRESETS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_nst.engine.backbone import VGG
-    from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.errors import StyleTransferError, StyleTransferWarning
     from napari_nst.images.aoslo import AosloName, NameTemplate
     from napari_nst.images.files import ImageFile
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from napari_nst.session.planning import plan_session
     from napari_nst.session.preprocessor import MDRNNPreProcessor
     from napari_nst.session.run import SessionProgress, SessionResult, enhance_session
-    from napari_nst.session.settings import SessionSettings
     from napari_nst.session.stitching import stitch
+    from napari_nst.settings.parameters import StyleTransferParameters
+    from napari_nst.settings.session import SessionSettings
     from napari_nst.transfer import StyleTransfer, transfer_steps, transfer_style
 
 try:
@@ -50,10 +50,10 @@ _WHERE = {
     "SessionPlan": "session.plan",
     "SessionProgress": "session.run",
     "SessionResult": "session.run",
-    "SessionSettings": "session.settings",
+    "SessionSettings": "settings.session",
     "StyleTransfer": "transfer",
     "StyleTransferError": "errors",
-    "StyleTransferParameters": "engine.parameters",
+    "StyleTransferParameters": "settings.parameters",
     "StyleTransferWarning": "errors",
     "VGG": "engine.backbone",
     "arguments_from": "record",

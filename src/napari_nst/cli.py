@@ -1,7 +1,7 @@
 """The command ``napari-nst``: demo, transfer, enhance, evaluate, benchmark, info.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was reached is kept).  Options of a transfer come
-from :class:`napari_nst.engine.parameters.StyleTransferParameters`; torch is imported only when something is computed.
+from :class:`napari_nst.settings.parameters.StyleTransferParameters`; torch is imported only when something is computed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from napari_nst.cli_options import (
     interruptible,
     typed,
 )
-from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.presets import RECOMMENDED
 from napari_nst.errors import DivergenceError, ParameterError, StyleTransferError
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.presets import RECOMMENDED
 
 if TYPE_CHECKING:
     from napari_nst.outputs import SavedFiles

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_nst.cli_options import DONE, INTERRUPTED, add_parameter, interruptible
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["add_benchmark"]
 

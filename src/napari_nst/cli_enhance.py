@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, PRESETS_TOLD, add_parameter, interruptible
-from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.session.settings import THREADS, SessionSettings
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.session import THREADS, SessionSettings
 
 if TYPE_CHECKING:
     from napari_nst.session.run import SessionProgress, SessionResult

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.cli_options import DONE, FAILED, typed
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ImageError, ParameterError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
     from napari_nst.cli_marks import Marks, Scores

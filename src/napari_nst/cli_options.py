@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from napari_nst.engine.presets import PRESETS, RECOMMENDED
-from napari_nst.engine.specs import ParameterSpec
 from napari_nst.errors import ParameterError
+from napari_nst.settings.presets import PRESETS, RECOMMENDED
+from napari_nst.settings.specs import ParameterSpec
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "NOTE", "PRESETS_TOLD", "USAGE", "add_parameter", "interruptible", "typed"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.kernels import Convolution, feature_format
-from napari_nst.engine.layers import layers_up_to
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.weights import load_weights
+from napari_nst.settings.layers import layers_up_to
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Floor", "waiting_for"]
 

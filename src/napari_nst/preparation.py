@@ -10,9 +10,7 @@ import numpy as np
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import Part
-from napari_nst.engine.layers import pools_before
 from napari_nst.engine.optimization import Progress
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome, Picture, check_memory
 from napari_nst.engine.tiling import LargePicture, Pixels, read
 from napari_nst.errors import ImageError, ParameterError
@@ -26,6 +24,8 @@ from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.relative_spacing import relative_spacing
 from napari_nst.metrics.ring import ring_prominence
 from napari_nst.pieces import PlaneSource, unit_of
+from napari_nst.settings.layers import pools_before
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Prepared", "Preparer", "resampling"]
 

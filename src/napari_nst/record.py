@@ -7,9 +7,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
 from napari_nst.images.masks import unpack_mask
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["KEY", "arguments_from", "versions"]
 

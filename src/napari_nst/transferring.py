@@ -16,7 +16,6 @@ import numpy as np
 from napari_nst.engine.batching import Ended, batch_size, optimize_together
 from napari_nst.engine.devices import resolve_device
 from napari_nst.engine.optimization import Cancel, as_cancel
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import Outcome
 from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.engine.tiling import TileProgress
@@ -26,6 +25,7 @@ from napari_nst.images.planes import Planes, band_height
 from napari_nst.preparation import Prepared, Preparer, resampling
 from napari_nst.record import KEY, versions
 from napari_nst.results import Losses, StyleTransfer, TransferProgress
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Transfer", "steps_of_all"]
 

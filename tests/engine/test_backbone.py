@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 import oracle
 from napari_nst import VGG
-from napari_nst.engine.layers import DOCUMENTED_LAYERS, LAYERS, check_layers, layers_up_to, pools_before
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
+from napari_nst.settings.layers import DOCUMENTED_LAYERS, LAYERS, check_layers, layers_up_to, pools_before
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import napari_nst
 from napari_nst import StyleTransferParameters, transfer_style
-from napari_nst.engine.layers import DOCUMENTED_LAYERS, LAYERS
-from napari_nst.engine.presets import PRESETS
 from napari_nst.errors import ParameterError
+from napari_nst.settings.layers import DOCUMENTED_LAYERS, LAYERS
+from napari_nst.settings.presets import PRESETS
 
 FIELDS = [f.name for f in dataclasses.fields(StyleTransferParameters)]
 SPECS = {spec.name: spec for spec in StyleTransferParameters.specs()}

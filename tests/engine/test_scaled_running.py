@@ -6,8 +6,8 @@ import torch
 
 from napari_nst import transfer_style
 from napari_nst.engine.batching import batch_size
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import DivergenceError, ParameterError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

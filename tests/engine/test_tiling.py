@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from napari_nst import VGG, StyleTransferParameters
 from napari_nst.engine.backbone import Part
-from napari_nst.engine.layers import reach_of
 from napari_nst.engine.objective import Objective, mask_at
 from napari_nst.engine.optimization import Optimization
 from napari_nst.engine.tiling import TiledObjective, TileProgress, mask_part, tiles_of
 from napari_nst.errors import ImageError, ParameterError
+from napari_nst.settings.layers import reach_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,9 +12,9 @@ import torch
 import oracle
 from napari_nst import VGG, transfer_style
 from napari_nst.engine import weights as module
-from napari_nst.engine.layers import LAYERS
 from napari_nst.engine.weights import EMBEDDED_SHA256, embedded_path, load_weights, torchvision_cache_path
 from napari_nst.errors import WeightsError
+from napari_nst.settings.layers import LAYERS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

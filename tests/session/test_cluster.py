@@ -187,7 +187,7 @@ def test_a_script_without_the_guard_goes_on_in_its_own_process(folder, tmp_path)
 
 
 def test_how_many_processes_help(folder, tmp_path, monkeypatch):
-    from napari_nst.engine.parameters import StyleTransferParameters
+    from napari_nst.settings.parameters import StyleTransferParameters
 
     seen = []
     monkeypatch.setattr("napari_nst.session.run.run_here", lambda tasks, *rest: iter(seen.extend(tasks) or ()))

@@ -21,7 +21,7 @@ from napari_nst.session.plan import SessionPlan
 from napari_nst.session.planning import plan_session
 from napari_nst.session.registration import SIGNIFICANT, Placed, place_images
 from napari_nst.session.run import enhance_session
-from napari_nst.session.settings import split_settings
+from napari_nst.settings.session import split_settings
 
 
 @cache

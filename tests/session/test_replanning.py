@@ -11,7 +11,7 @@ from napari_nst.images.mosaic import cone_mosaic
 from napari_nst.images.writing import write_image
 from napari_nst.session.planning import plan_session
 from napari_nst.session.replanning import needs_reading, rejudge, style_candidates, with_pairs
-from napari_nst.session.settings import split_settings
+from napari_nst.settings.session import split_settings
 
 
 @pytest.fixture(scope="module")

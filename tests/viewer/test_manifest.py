@@ -12,7 +12,7 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.presets import PRESETS, RECOMMENDED
+from napari_nst.settings.presets import PRESETS, RECOMMENDED
 from napari_nst.viewer.sample import SAMPLES
 from napari_nst.viewer.settings import KEYS
 

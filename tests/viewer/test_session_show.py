@@ -23,7 +23,7 @@ def session(tmp_path_factory):
     """A plan, the folder of a finished session, and what is told of it."""
     from napari_nst.session.planning import plan_session
     from napari_nst.session.run import enhance_session
-    from napari_nst.session.settings import split_settings
+    from napari_nst.settings.session import split_settings
 
     folder = tmp_path_factory.mktemp("images")
     for number, poor in enumerate([{}, {"psf_fwhm": 0.62, "photons": 250.0, "halo": 0.4}]):

@@ -11,7 +11,7 @@ from napari_nst import StyleTransferParameters
 from napari_nst.errors import FileError, ParameterError, SessionError, StyleTransferError
 from napari_nst.images.mosaic import cone_mosaic
 from napari_nst.images.writing import write_image
-from napari_nst.session.settings import SessionSettings, split_settings
+from napari_nst.settings.session import SessionSettings, split_settings
 
 TIMEOUT = 120_000
 

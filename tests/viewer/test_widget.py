@@ -6,8 +6,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QLabel, QLineEdit, QWidget
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.presets import PRESETS, RECOMMENDED
 from napari_nst.errors import ParameterError
+from napari_nst.settings.presets import PRESETS, RECOMMENDED
 from napari_nst.viewer.layers import plain
 
 KEY = "napari_nst"

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from napari_nst.engine._torch import adam, torch
-from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Adam", "Moments"]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.kernels import Convolution, feature_format, max_pool, max_unpool, relu_back
-from napari_nst.engine.layers import DOCUMENTED_LAYERS, Layer, check_layers, layers_up_to
 from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
+from napari_nst.settings.layers import DOCUMENTED_LAYERS, Layer, check_layers, layers_up_to
 
 __all__ = ["VGG", "Part", "Trace"]
 

@@ -15,7 +15,6 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import cpu_threads, free_memory, memory_needed, resolve_device, resolve_dtypes
 from napari_nst.engine.objective import STYLES, Objective, StyleTarget, network_for
 from napari_nst.engine.optimization import Cancel, Optimization, Progress
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.running import (
     Outcome,
     Picture,
@@ -28,6 +27,7 @@ from napari_nst.engine.running import (
 )
 from napari_nst.engine.tiling import LargePicture
 from napari_nst.errors import DivergenceError, OutOfMemoryError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Ended", "batch_size", "optimize_together"]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import psutil
 
 from napari_nst.engine._torch import torch
-from napari_nst.engine.layers import layers_up_to, reach_of
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
+from napari_nst.settings.layers import layers_up_to, reach_of
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
     "cpu_threads",

@@ -13,9 +13,9 @@ from napari_nst.engine._torch import F, torch
 from napari_nst.engine.backbone import VGG, shared_backbone
 from napari_nst.engine.kernels import feature_format
 from napari_nst.engine.losses import GramStatistics, content_loss, gram_scale, style_loss, total_variation
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.weights import load_weights
 from napari_nst.errors import ImageError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "mask_at", "network_for"]
 

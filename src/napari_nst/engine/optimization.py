@@ -12,8 +12,8 @@ from napari_nst.engine.adam import Adam, Moments
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Evaluation
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import DivergenceError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Cancel", "Moments", "Optimization", "Progress", "as_cancel"]
 

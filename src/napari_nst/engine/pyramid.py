@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.adam import Moments
-from napari_nst.engine.layers import pools_before
-from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.settings.layers import pools_before
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["Level", "carry", "carry_moments", "enlarged", "levels", "reduced"]
 

@@ -20,11 +20,11 @@ from napari_nst.engine.devices import (
 )
 from napari_nst.engine.objective import STYLES, Objective, network_for
 from napari_nst.engine.optimization import Cancel, Optimization, Progress
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.scaled_running import ScaledOptimization
 from napari_nst.engine.tiled_running import TiledRun, tile_side
 from napari_nst.engine.tiling import LargePicture, Source
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, ParameterError, StyleTransferWarning
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
     "Outcome",

@@ -10,9 +10,9 @@ from napari_nst.engine.backbone import VGG
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.objective import STYLES, Objective
 from napari_nst.engine.optimization import Optimization, Progress
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.pyramid import Level, carry, carry_moments, levels, reduced
 from napari_nst.errors import DivergenceError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["ScaledOptimization"]
 

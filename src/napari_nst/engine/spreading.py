@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
 from napari_nst.engine._torch import torch
-from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["devices_of", "spread"]
 

@@ -9,11 +9,11 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import VGG, Part
 from napari_nst.engine.cancel import Cancel
 from napari_nst.engine.devices import describe_device, has_bfloat16, memory_needed, state_memory, tile_memory
-from napari_nst.engine.layers import pools_before, reach_of
 from napari_nst.engine.optimization import Optimization, Progress
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.engine.tiling import LargePicture, Pixels, TiledObjective, TileProgress, read
 from napari_nst.errors import OutOfMemoryError
+from napari_nst.settings.layers import pools_before, reach_of
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["TiledRun", "planned_memory", "tile_side"]
 

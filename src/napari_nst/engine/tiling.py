@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.backbone import VGG, Part
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.layers import LAYERS, pools_before, reach_of
 from napari_nst.engine.losses import GramStatistics, content_residual, gram_scale, style_gradient, style_slope
 from napari_nst.engine.objective import Evaluation
 from napari_nst.engine.optimization import Progress, _CancelledError
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ImageError, ParameterError
+from napari_nst.settings.layers import LAYERS, pools_before, reach_of
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
     "LargePicture",
@@ -109,7 +109,7 @@ def tiles_of(size: tuple[int, int], side: int, reach: int) -> list[Tile]:
     side : int
         Of the inner parts, pixels; a multiple of 2 to the number of poolings.
     reach : int
-        See :func:`napari_nst.engine.layers.reach_of`; likewise a multiple.
+        See :func:`napari_nst.settings.layers.reach_of`; likewise a multiple.
     """
 
     def grown(inner: range, length: int, by: int) -> range:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from napari_nst.engine._torch import torch
-from napari_nst.engine.layers import LAYERS
 from napari_nst.errors import WeightsError
+from napari_nst.settings.layers import LAYERS
 
 __all__ = [
     "EMBEDDED_SHA256",

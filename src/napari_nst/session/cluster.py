@@ -17,9 +17,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError, SessionError, StyleTransferError, StyleTransferWarning
 from napari_nst.session.work import Cancelled, PatchTask, keep_original, run_task
+from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
     from distributed import Client

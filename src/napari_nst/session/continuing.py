@@ -11,9 +11,9 @@ from napari_nst.session.plan import SessionPlan
 from napari_nst.session.planning import input_digests, read_given_pairs
 
 if TYPE_CHECKING:
-    from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.session.planning import Pairs
-    from napari_nst.session.settings import SessionSettings
+    from napari_nst.settings.parameters import StyleTransferParameters
+    from napari_nst.settings.session import SessionSettings
 
 __all__ = ["continued_plan"]
 

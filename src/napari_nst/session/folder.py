@@ -20,7 +20,7 @@ from napari_nst.images.values import find_range
 
 if TYPE_CHECKING:
     from napari_nst.images.reading import FileInfo
-    from napari_nst.session.settings import SessionSettings
+    from napari_nst.settings.session import SessionSettings
 
 __all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
 

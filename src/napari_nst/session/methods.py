@@ -162,7 +162,7 @@ def enhance_patch(
 
 
 def _transferred(request: _Request, **start: Any) -> Enhanced:
-    from napari_nst.engine.parameters import StyleTransferParameters
+    from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer import transfer_style
 
     StyleTransferParameters(**request.parameters)  # other arguments of a transfer are not the caller's to give

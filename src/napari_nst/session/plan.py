@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import FileError
 from napari_nst.images.aoslo import AosloName
 from napari_nst.session.cropping import PatchImage, cut_patch
@@ -19,7 +18,8 @@ from napari_nst.session.folder import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
 from napari_nst.session.patches import Patch
 from napari_nst.session.quality import PatchMeasures, Split
-from napari_nst.session.settings import SessionSettings
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.session import SessionSettings
 
 if TYPE_CHECKING:
     import pandas as pd

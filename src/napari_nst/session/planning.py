@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.images.aoslo import AosloName
 from napari_nst.session.cropping import PatchCropper, PatchImage
@@ -22,9 +21,10 @@ from napari_nst.session.patches import Patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import PatchMeasures, count_markers, measure_patch, read_quality_table, split_scores
 from napari_nst.session.registration import place_images
-from napari_nst.session.settings import SessionSettings
 from napari_nst.session.store import file_digest
 from napari_nst.session.tables import KnownNames
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.session import SessionSettings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from napari_nst.session.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.planning import plan_session, read_given_pairs
 from napari_nst.session.run import SessionResult, enhance_session
-from napari_nst.session.settings import split_settings
+from napari_nst.settings.session import split_settings
 
 if TYPE_CHECKING:
     from napari_nst.session.planning import Pairs

@@ -21,9 +21,9 @@ from napari_nst.session.effects import verdict_lines
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.planning import plan_session
 from napari_nst.session.products import Products
-from napari_nst.session.settings import split_settings
 from napari_nst.session.store import KEY, SessionStore
 from napari_nst.session.work import PatchTask
+from napari_nst.settings.session import split_settings
 
 if TYPE_CHECKING:
     import pandas as pd

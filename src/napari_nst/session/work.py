@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import FileError, SessionError, StyleTransferError, StyleTransferWarning
 from napari_nst.images.atomic import write_over
 from napari_nst.images.coordinates import write_coordinates
@@ -40,6 +39,7 @@ from napari_nst.session.effects import Effects, assess_patch, caption, compare_c
 from napari_nst.session.methods import Enhanced, enhance_patch
 from napari_nst.session.quality import PatchMeasures
 from napari_nst.session.store import SessionStore
+from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
     from napari_nst.session.figures import ComparisonRow

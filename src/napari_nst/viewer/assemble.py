@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.engine.parameters import StyleTransferParameters
+from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.viewer.layers import carried_over, default_folder, result_name, source_path
 from napari_nst.viewer.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels, pixel_sizes
 from napari_nst.viewer.script import source_of

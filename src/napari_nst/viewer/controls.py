@@ -10,9 +10,9 @@ from magicgui.widgets.bases import BaseValueWidget
 from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
-from napari_nst.engine.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
-from napari_nst.engine.presets import PRESETS
 from napari_nst.errors import ParameterError
+from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
+from napari_nst.settings.presets import PRESETS
 from napari_nst.viewer.assemble import CONTRAST
 from napari_nst.viewer.layers import plain
 

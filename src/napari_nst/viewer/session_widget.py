@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
-    from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.session.run import SessionResult
-    from napari_nst.session.settings import SessionSettings
+    from napari_nst.settings.parameters import StyleTransferParameters
+    from napari_nst.settings.session import SessionSettings
 
 __all__ = ["EnhanceSessionWidget"]
 

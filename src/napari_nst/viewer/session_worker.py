@@ -21,9 +21,9 @@ from napari_nst.session.store import SessionStore
 from napari_nst.viewer.worker import without_frames
 
 if TYPE_CHECKING:
-    from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.session.run import SessionProgress, SessionResult
-    from napari_nst.session.settings import SessionSettings
+    from napari_nst.settings.parameters import StyleTransferParameters
+    from napari_nst.settings.session import SessionSettings
 
 __all__ = [
     "THUMBNAIL",

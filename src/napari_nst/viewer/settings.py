@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ParameterError
+from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["KEYS", "PLUGIN", "defaults"]
 

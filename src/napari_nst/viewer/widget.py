@@ -12,9 +12,9 @@ from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
 from psygnal import Signal
 
-from napari_nst.engine.parameters import StyleTransferParameters
 from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.record import KEY
+from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.viewer import commands
 from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
 from napari_nst.viewer.choices import ExtraFields

@@ -269,8 +269,8 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
     # First of all: without this guard, torch after OpenGL kills the process on Mesa.
     from napari_nst.engine._torch import torch
     from napari_nst.engine.devices import describe_device, free_memory, resolve_device
-    from napari_nst.engine.parameters import StyleTransferParameters
     from napari_nst.engine.tiled_running import planned_memory
+    from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer import transfer_steps
 
     parameters = StyleTransferParameters(**job.parameters)

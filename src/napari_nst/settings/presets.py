@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from napari_nst.engine.layers import DOCUMENTED_LAYERS
+from napari_nst.settings.layers import DOCUMENTED_LAYERS
 
 __all__ = ["PRESETS", "RECOMMENDED", "Preset"]
 
@@ -20,7 +20,7 @@ class Preset:
     Attributes
     ----------
     values : dict
-        Field of :class:`~napari_nst.engine.parameters.StyleTransferParameters` to value; every preset states all of
+        Field of :class:`~napari_nst.settings.parameters.StyleTransferParameters` to value; every preset states all of
         the fields that shape the result.
     with_optimizer : dict
         Values that replace those above when another optimiser than the preset's own is asked for: a learning rate of

@@ -1,7 +1,7 @@
 """Every setting of a session, once: default, range, unit and help.
 
 The function, the command line and the widget take their fields from :class:`SessionSettings`; the settings of the
-style transfer itself are those of :class:`napari_nst.engine.parameters.StyleTransferParameters`.
+style transfer itself are those of :class:`napari_nst.settings.parameters.StyleTransferParameters`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from napari_nst.engine.parameters import StyleTransferParameters
-from napari_nst.engine.presets import RECOMMENDED
-from napari_nst.engine.specs import Described, check_value, setting
 from napari_nst.errors import ParameterError
 from napari_nst.images.aoslo import NameTemplate
 from napari_nst.images.range_correction import RangeCorrection
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.presets import RECOMMENDED
+from napari_nst.settings.specs import Described, check_value, setting
 
 __all__ = ["SessionSettings", "split_settings"]
 

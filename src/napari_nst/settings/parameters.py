@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from napari_nst.engine.layers import check_layers, reach_of
-from napari_nst.engine.presets import PRESETS, RECOMMENDED
-from napari_nst.engine.specs import Described, ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting
 from napari_nst.errors import ParameterError
+from napari_nst.settings.layers import check_layers, reach_of
+from napari_nst.settings.presets import PRESETS, RECOMMENDED
+from napari_nst.settings.specs import Described, ParameterSpec, ValueRangeSpec, check_value, parse_value_range, setting
 
 __all__ = ["ParameterSpec", "StyleTransferParameters", "ValueRangeSpec", "parse_value_range"]
 

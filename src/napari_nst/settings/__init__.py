@@ -1,0 +1,1 @@
+"""Every setting once: default, range, unit and help; presets; names of the layers of VGG-19."""
