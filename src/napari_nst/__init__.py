@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_nst.engine.backbone import VGG
     from napari_nst.errors import StyleTransferError, StyleTransferWarning
-    from napari_nst.images.aoslo import AosloName, NameTemplate
-    from napari_nst.images.files import ImageFile
     from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
     from napari_nst.images.padding import pad_to_square, unpad_from_square
+    from napari_nst.io.aoslo import AosloName, NameTemplate
+    from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment, assess
     from napari_nst.outputs import save_transfer
     from napari_nst.pipeline import NST, NSTPipelineManager
@@ -38,14 +38,14 @@ except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "unknown"
 
 _WHERE = {
-    "AosloName": "images.aoslo",
+    "AosloName": "io.aoslo",
     "Assessment": "metrics.assessment",
     "CorrespondingPatchFinder": "session.pairing",
-    "ImageFile": "images.files",
+    "ImageFile": "io.images",
     "MDRNNPreProcessor": "session.preprocessor",
     "NST": "pipeline",
     "NSTPipelineManager": "pipeline",
-    "NameTemplate": "images.aoslo",
+    "NameTemplate": "io.aoslo",
     "PatchCropper": "session.cropping",
     "SessionPlan": "session.plan",
     "SessionProgress": "session.run",

@@ -47,7 +47,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     if options.json is not None and options.json.is_dir():
         raise ParameterError(f"--json: {options.json} is a folder; give the name of a file in it.")
     from napari_nst.benchmark import run_benchmark
-    from napari_nst.images.atomic import write_new
+    from napari_nst.io.atomic import write_new
 
     with interruptible() as cancel, _bar() as show:
         result = run_benchmark(options.size, options.steps, callback=show, cancel=cancel, **given)

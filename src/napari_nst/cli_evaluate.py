@@ -19,7 +19,7 @@ from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
     from napari_nst.cli_marks import Marks, Scores
-    from napari_nst.images.files import ImageFile
+    from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment
 
 __all__ = ["add_evaluate"]
@@ -133,7 +133,7 @@ def _plane(text: str) -> tuple[int, ...]:
 
 def _evaluate(options: argparse.Namespace) -> int:
     _check(options)
-    from napari_nst.images.files import ImageFile
+    from napari_nst.io.images import ImageFile
 
     paths = {"target": options.target, "result": options.result, "style": options.style}
     files = {role: ImageFile.read(path) for role, path in paths.items() if path is not None}
@@ -329,9 +329,9 @@ def _save(
     options: argparse.Namespace, files: Mapping[str, ImageFile], text: str, assessment: Assessment | None
 ) -> list[tuple[str, Path]]:
     """Write what there is; nothing that exists is overwritten, one counter is added for all files together."""
-    from napari_nst.images.atomic import free_stem, write_new
-    from napari_nst.images.coordinates import write_coordinates
-    from napari_nst.images.names import safe_stem
+    from napari_nst.io.atomic import free_stem, write_new
+    from napari_nst.io.coordinates import write_coordinates
+    from napari_nst.io.filenames import safe_stem
     from napari_nst.outputs import save_figure
 
     folder = options.output

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.coordinates import read_coordinates, read_header
+from napari_nst.io.coordinates import read_coordinates, read_header
 from napari_nst.metrics.agreement import Agreement, agreement, invented, points_inside
 from napari_nst.metrics.cones import DEFAULT_CONFIDENCE, detect_cones
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing

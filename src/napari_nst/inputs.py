@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.errors import FileError, ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from napari_nst.images.files import ImageFile
+    from napari_nst.io.images import ImageFile
 
 __all__ = ["Input", "find_inputs", "read_mask"]
 
@@ -66,7 +66,7 @@ def find_inputs(
     ParameterError, FileError
         When a picture is not named, cannot be read, or is not the recorded one any more.
     """
-    from napari_nst.images.files import ImageFile
+    from napari_nst.io.images import ImageFile
 
     if record_path is None:
         if paths[0] is None or paths[1] is None:
@@ -89,8 +89,8 @@ def find_inputs(
 
 def _recorded_input(record: dict[str, Any], role: str, record_path: Path) -> Input:
     """A picture that a record names, checked to be the recorded one."""
-    from napari_nst.images.files import ImageFile
     from napari_nst.images.planes import Planes
+    from napari_nst.io.images import ImageFile
 
     about = record.get("inputs", {}).get(role, {})
     found = Input(ImageFile.read(_recorded_path(record, role, record_path)), about.get("index"), about.get("region"))
@@ -144,7 +144,7 @@ def _pixel_sizes(target: ImageFile, style: ImageFile) -> dict[str, Any]:
 
 def read_mask(path: str) -> Any:
     """A mask from a picture's file, (y, x); of a colour picture, what is not black."""
-    from napari_nst.images.files import ImageFile
+    from napari_nst.io.images import ImageFile
 
     mask = ImageFile.read(path).data
     return mask if mask.ndim == 2 else mask[..., :3].any(axis=-1)

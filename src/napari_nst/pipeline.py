@@ -19,8 +19,8 @@ from napari_nst.engine.backbone import VGG
 from napari_nst.engine.devices import resolve_device
 from napari_nst.engine.objective import Evaluation, Objective, network_for
 from napari_nst.errors import DivergenceError, ImageError, ParameterError
-from napari_nst.images.files import ImageFile
 from napari_nst.images.values import MINIMUM_SIDE, find_range, to_unit
+from napari_nst.io.images import ImageFile
 from napari_nst.outputs import output_names, save_figure, save_losses
 from napari_nst.plots import learning_curves
 from napari_nst.settings.parameters import StyleTransferParameters

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.aoslo import KNOWN_TEMPLATES, AosloName, NameTemplate
-from napari_nst.images.files import ImageFile
+from napari_nst.io.aoslo import KNOWN_TEMPLATES, AosloName, NameTemplate
+from napari_nst.io.images import ImageFile
 
 AOSLO = Path(__file__).resolve().parents[3] / "shared" / "data" / "aoslo"
 

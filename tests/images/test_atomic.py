@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import clear_leftovers, free_stem, write_new
+from napari_nst.io.atomic import clear_leftovers, free_stem, write_new
 
 
 def text(content):

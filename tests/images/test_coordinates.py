@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.coordinates import read_coordinates, read_header, write_coordinates
+from napari_nst.io.coordinates import read_coordinates, read_header, write_coordinates
 
 MARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cones" / "manual"
 

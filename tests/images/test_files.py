@@ -18,8 +18,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from napari_nst.errors import FileError, ImageError
-from napari_nst.images import reading
-from napari_nst.images.files import ImageFile, image_stem, read_image
+from napari_nst.io import reading
+from napari_nst.io.images import ImageFile, image_stem, read_image
 
 AOSLO = Path(__file__).resolve().parents[3] / "shared" / "data" / "aoslo"
 DAMAGED = sorted(AOSLO.glob("206-*.tif"))
@@ -53,7 +53,7 @@ def test_a_camera_file_with_a_damaged_directory_is_read(path, caplog):
     assert 33_000 < array.min() < array.max() < 60_800
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert info.pixel_size is None
-    assert [r.name for r in caplog.records if "directory" in r.message] == ["napari_nst.images.reading"]
+    assert [r.name for r in caplog.records if "directory" in r.message] == ["napari_nst.io.reading"]
     # The values fill only a part of the 16 bits: shown by clipping, they would be white.
     shown = np.asarray(ImageFile(path).to_pil_rgb_image())
     assert (shown.min(), shown.max()) == (0, 255)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.names import joined_stem, safe_stem, split_extension
+from napari_nst.io.filenames import joined_stem, safe_stem, split_extension
 
 AOSLO = "CROP_430_x267y452_Subject34_Session274_OS_(9,0)_1.5x1.5_4495_Confocal_extract_reg_avg"
 CONFOCAL = "CS_13213_20150302_confocal_OS_0069_ref_20_lps_8_lbss_8_ffr_n_50_cropped_5"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_nst.images.coordinates import read_coordinates
 from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.io.coordinates import read_coordinates
 from napari_nst.metrics.changes import cone_changes
 from napari_nst.session import effects as effects_module
 from napari_nst.session.effects import EFFECTS, assess_patch, caption, compare_cones, effect_row, verdict_lines

@@ -13,8 +13,8 @@ import tifffile
 from conftest import name
 from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
-from napari_nst.images.coordinates import read_coordinates
-from napari_nst.images.writing import write_image
+from napari_nst.io.coordinates import read_coordinates
+from napari_nst.io.writing import write_image
 from napari_nst.session.products import COLUMNS
 from napari_nst.session.store import file_digest
 
@@ -302,7 +302,7 @@ def test_a_stopped_run_goes_on(quick, done, same_tables):
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(quick, done, same_tables, monkeypatch):
-    from napari_nst.images import atomic
+    from napari_nst.io import atomic
 
     flush, count = atomic._flush, 0
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError, ImageError
-from napari_nst.images.aoslo import AosloName, NameTemplate
-from napari_nst.images.files import ImageFile, image_stem
 from napari_nst.images.masks import black_border
-from napari_nst.images.reading import EXTENSION, SUPPORTED
 from napari_nst.images.values import find_range
+from napari_nst.io.aoslo import AosloName, NameTemplate
+from napari_nst.io.images import ImageFile, image_stem
+from napari_nst.io.reading import EXTENSION, SUPPORTED
 
 if TYPE_CHECKING:
-    from napari_nst.images.reading import FileInfo
+    from napari_nst.io.reading import FileInfo
     from napari_nst.settings.session import SessionSettings
 
 __all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError
-from napari_nst.images.coordinates import read_coordinates
-from napari_nst.images.names import split_extension
+from napari_nst.io.coordinates import read_coordinates
+from napari_nst.io.filenames import split_extension
 
 if TYPE_CHECKING:
     from napari_nst.session.patches import Patch
@@ -58,7 +58,7 @@ def count_markers(
         file comes before that of its image, of which the points in the patch's window count.
     patches : sequence of Patch
     base, order
-        As in `napari_nst.images.coordinates.read_coordinates`.
+        As in `napari_nst.io.coordinates.read_coordinates`.
     image_shapes : mapping of str to (H, W), optional
         By image name, to find markers that lie outside of their image.
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.atomic import Publish, write_new
+from napari_nst.io.atomic import Publish, write_new
+from napari_nst.io.tables import KnownNames, read_table
 from napari_nst.session.overlap import SAME_CONES, Overlap, find_overlap, same_cones_score
-from napari_nst.session.tables import KnownNames, read_table
 
 if TYPE_CHECKING:
     import pandas as pd

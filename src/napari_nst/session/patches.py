@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.names import safe_stem, split_extension
+from napari_nst.io.filenames import safe_stem, split_extension
 
 __all__ = ["Patch", "check_picture_shape", "patch_name", "whole_number"]
 

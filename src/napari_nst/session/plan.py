@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import FileError
-from napari_nst.images.aoslo import AosloName
+from napari_nst.io.aoslo import AosloName
 from napari_nst.session.cropping import PatchImage, cut_patch
 from napari_nst.session.folder import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts

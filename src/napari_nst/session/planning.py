@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
-from napari_nst.images.aoslo import AosloName
+from napari_nst.io.aoslo import AosloName
+from napari_nst.io.tables import KnownNames
 from napari_nst.session.cropping import PatchCropper, PatchImage
 from napari_nst.session.folder import LoadedImage, SessionImage, find_images, load_image
 from napari_nst.session.pairing import SAME_CONES, CorrespondingPatchFinder, read_pairs, same_cones_score
@@ -22,7 +23,6 @@ from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import PatchMeasures, count_markers, measure_patch, read_quality_table, split_scores
 from napari_nst.session.registration import place_images
 from napari_nst.session.store import file_digest
-from napari_nst.session.tables import KnownNames
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 

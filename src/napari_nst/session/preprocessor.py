@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.files import ImageFile
 from napari_nst.images.range_correction import RangeStatistics, correct_range
+from napari_nst.io.images import ImageFile
 from napari_nst.session.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.planning import plan_session, read_given_pairs

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.images.atomic import Publish, write_over
-from napari_nst.images.coordinates import write_coordinates
-from napari_nst.images.files import image_stem
 from napari_nst.images.masks import pack_mask
 from napari_nst.images.range_correction import RangeStatistics
-from napari_nst.images.reading import FileInfo, read_image
-from napari_nst.images.writing import write_image
+from napari_nst.io.atomic import Publish, write_over
+from napari_nst.io.coordinates import write_coordinates
+from napari_nst.io.images import image_stem
+from napari_nst.io.reading import FileInfo, read_image
+from napari_nst.io.writing import write_image
 from napari_nst.metrics.cones import detect_cones
 from napari_nst.outputs import save_figure
 from napari_nst.session.effects import EFFECTS

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ImageError, ParameterError
 from napari_nst.images.masks import fill_from_nearest
+from napari_nst.io.tables import KnownNames, read_table
 from napari_nst.session.markers import MarkerCounts, count_markers
-from napari_nst.session.tables import KnownNames, read_table
 
 __all__ = [
     "QUALITY_SCORES",

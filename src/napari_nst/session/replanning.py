@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ParameterError
+from napari_nst.io.tables import KnownNames
 from napari_nst.session import planning
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import split_scores
-from napari_nst.session.tables import KnownNames
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 

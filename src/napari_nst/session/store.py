@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import clear_leftovers, write_new, write_over
-from napari_nst.images.names import safe_stem
+from napari_nst.io.atomic import clear_leftovers, write_new, write_over
+from napari_nst.io.filenames import safe_stem
 
 __all__ = ["SessionStore", "file_digest"]
 

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, SessionError, StyleTransferError, StyleTransferWarning
-from napari_nst.images.atomic import write_over
-from napari_nst.images.coordinates import write_coordinates
-from napari_nst.images.files import image_stem
 from napari_nst.images.masks import unpack_mask
 from napari_nst.images.range_correction import KnownStatistics, RangeCorrection, correct_range
-from napari_nst.images.reading import FileInfo, read_image
-from napari_nst.images.writing import write_image
+from napari_nst.io.atomic import write_over
+from napari_nst.io.coordinates import write_coordinates
+from napari_nst.io.images import image_stem
+from napari_nst.io.reading import FileInfo, read_image
+from napari_nst.io.writing import write_image
 from napari_nst.outputs import output_names, save_figure, save_losses
 from napari_nst.session.effects import Effects, assess_patch, caption, compare_cones, effect_row
 from napari_nst.session.methods import Enhanced, enhance_patch

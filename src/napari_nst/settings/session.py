@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.aoslo import NameTemplate
 from napari_nst.images.range_correction import RangeCorrection
+from napari_nst.io.aoslo import NameTemplate
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import RECOMMENDED
 from napari_nst.settings.specs import Described, check_value, setting

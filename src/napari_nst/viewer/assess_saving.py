@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.images.atomic import free_stem, write_new
+from napari_nst.io.atomic import free_stem, write_new
 
 if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment

@@ -13,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
-from napari_nst.images.names import joined_stem
+from napari_nst.io.filenames import joined_stem
 from napari_nst.viewer.assemble import BORDER, NO_MASK
 from napari_nst.viewer.assess_input import AS_RUN, Trio, assess_job, known_scale, trio_of
 from napari_nst.viewer.assess_layers import assessment_layers, is_ours, look_at, show_assessment

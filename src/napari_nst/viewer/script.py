@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.images.mosaic import mosaic_pair
-from napari_nst.images.reading import EXTENSION
 from napari_nst.images.values import digest_of
+from napari_nst.io.reading import EXTENSION
 from napari_nst.record import KEY, arguments_from
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.viewer.layers import plain

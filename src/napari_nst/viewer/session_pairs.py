@@ -6,8 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan
-from napari_nst.session.tables import KnownNames
 
 __all__ = ["PairsByHand"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QPixmap
 
-from napari_nst.images.files import image_stem
+from napari_nst.io.images import image_stem
 
 __all__ = ["COLUMNS", "PatchModel", "SortedPatches", "short_names"]
 

@@ -11,8 +11,8 @@ from napari.utils.theme import get_theme
 from psygnal import Signal
 
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
+from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan, plan_row
-from napari_nst.session.tables import KnownNames
 from napari_nst.viewer import commands
 from napari_nst.viewer.panel import time_text
 from napari_nst.viewer.session_actions import SessionActions

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from napari_nst.errors import FileError
-from napari_nst.images.names import split_extension
+from napari_nst.io.filenames import split_extension
 
 __all__ = ["Publish", "clear_leftovers", "free_stem", "write_new", "write_over"]
 

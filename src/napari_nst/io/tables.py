@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napari_nst.errors import FileError
-from napari_nst.images.names import split_extension
+from napari_nst.io.filenames import split_extension
 
 __all__ = ["KnownNames", "Row", "Table", "read_table"]
 

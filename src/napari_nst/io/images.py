@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
-from napari_nst.images.aoslo import AosloName
-from napari_nst.images.reading import FileInfo, image_stem, read_image
-from napari_nst.images.writing import write_image
+from napari_nst.io.aoslo import AosloName
+from napari_nst.io.reading import FileInfo, image_stem, read_image
+from napari_nst.io.writing import write_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError
-from napari_nst.images.atomic import Publish, write_new
-from napari_nst.images.reading import EXTENSION, SUPPORTED, FileInfo, swap_red_blue
+from napari_nst.io.atomic import Publish, write_new
+from napari_nst.io.reading import EXTENSION, SUPPORTED, FileInfo, swap_red_blue
 
 __all__ = ["write_image"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.atomic import Publish, write_new
+from napari_nst.io.atomic import Publish, write_new
 
 __all__ = ["read_coordinates", "read_header", "write_coordinates"]
 
