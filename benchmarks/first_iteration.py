@@ -23,7 +23,7 @@ from napari_nst.timing import Timing
 CHILD = """
 import json, sys, time
 size, settings = json.loads(sys.argv[1])
-from napari_nst.images.mosaic import mosaic_pair
+from napari_nst.imaging.mosaic import mosaic_pair
 pair = mosaic_pair((size, size))
 began = time.perf_counter()
 import napari_nst.engine._torch

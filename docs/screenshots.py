@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
-from napari_nst.images.mosaic import cone_mosaic  # noqa: E402
+from napari_nst.imaging.mosaic import cone_mosaic  # noqa: E402
 from napari_nst.io.writing import write_image  # noqa: E402
 from napari_nst.viewer import commands  # noqa: E402
 

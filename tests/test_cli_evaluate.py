@@ -9,7 +9,7 @@ import tifffile
 from scipy import ndimage
 
 from napari_nst.cli import build_parser, main
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 
 SHAPE = (128, 136)
 

@@ -10,7 +10,7 @@ import tifffile
 
 from napari_nst import cli_marks
 from napari_nst.cli import main
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import Cones
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

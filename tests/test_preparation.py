@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from napari_nst import StyleTransferParameters
 from napari_nst.engine.running import Outcome
 from napari_nst.errors import ParameterError
-from napari_nst.images.planes import Planes
+from napari_nst.imaging.planes import Planes
 from napari_nst.preparation import Preparer, resampling
 
 

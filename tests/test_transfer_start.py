@@ -7,7 +7,7 @@ import pytest
 
 from napari_nst import arguments_from, transfer_style
 from napari_nst.errors import ParameterError
-from napari_nst.images.spectrum import match_spectrum
+from napari_nst.imaging.spectrum import match_spectrum
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

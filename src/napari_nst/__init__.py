@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_nst.engine.backbone import VGG
     from napari_nst.errors import StyleTransferError, StyleTransferWarning
-    from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
-    from napari_nst.images.padding import pad_to_square, unpad_from_square
+    from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
+    from napari_nst.imaging.padding import pad_to_square, unpad_from_square
     from napari_nst.io.aoslo import AosloName, NameTemplate
     from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment, assess
@@ -58,16 +58,16 @@ _WHERE = {
     "VGG": "engine.backbone",
     "arguments_from": "record",
     "assess": "metrics.assessment",
-    "cone_mosaic": "images.mosaic",
+    "cone_mosaic": "imaging.mosaic",
     "enhance_session": "session.run",
-    "mosaic_pair": "images.mosaic",
-    "pad_to_square": "images.padding",
+    "mosaic_pair": "imaging.mosaic",
+    "pad_to_square": "imaging.padding",
     "plan_session": "session.planning",
     "save_transfer": "outputs",
     "stitch": "session.stitching",
     "transfer_steps": "transfer",
     "transfer_style": "transfer",
-    "unpad_from_square": "images.padding",
+    "unpad_from_square": "imaging.padding",
 }
 
 __all__ = [

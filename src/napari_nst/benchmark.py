@@ -16,7 +16,7 @@ from napari_nst.engine.cancel import Cancel
 from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16, resolve_device, resolve_dtypes
 from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
 from napari_nst.floor import Floor, waiting_for
-from napari_nst.images.mosaic import mosaic_pair
+from napari_nst.imaging.mosaic import mosaic_pair
 from napari_nst.record import versions
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import PRESETS

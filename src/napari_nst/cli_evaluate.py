@@ -250,7 +250,7 @@ def _grey_plane(file: ImageFile, plane: tuple[int, ...] | None) -> NDArray[Any]:
 def _mask(given: str | None, role: str, pictures: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
     if given is None:
         return None
-    from napari_nst.images.masks import black_border, check_mask
+    from napari_nst.imaging.masks import black_border, check_mask
 
     if given == "border":
         return black_border(pictures[role])
@@ -281,7 +281,7 @@ def _value_range(given: Any, target: NDArray[Any], mask: NDArray[np.bool_] | Non
     """The range as two numbers; None leaves it to the assessment."""
     if given is None or given == "auto":
         return None
-    from napari_nst.images.values import find_range
+    from napari_nst.imaging.values import find_range
 
     found = find_range(target if mask is None else target[mask], given, "target")
     return (found.low, found.high)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.images.mosaic import MosaicPair, mosaic_pair
+from napari_nst.imaging.mosaic import MosaicPair, mosaic_pair
 from napari_nst.io.atomic import write_new
 from napari_nst.io.writing import write_image
 from napari_nst.outputs import save_figure, save_transfer

@@ -89,7 +89,7 @@ def find_inputs(
 
 def _recorded_input(record: dict[str, Any], role: str, record_path: Path) -> Input:
     """A picture that a record names, checked to be the recorded one."""
-    from napari_nst.images.planes import Planes
+    from napari_nst.imaging.planes import Planes
     from napari_nst.io.images import ImageFile
 
     about = record.get("inputs", {}).get(role, {})

@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import Part
-from napari_nst.images.padding import reflect_to_multiple
-from napari_nst.images.planes import luminance
-from napari_nst.images.values import ValueRange, to_unit
+from napari_nst.imaging.padding import reflect_to_multiple
+from napari_nst.imaging.planes import luminance
+from napari_nst.imaging.values import ValueRange, to_unit
 
 __all__ = ["PlaneSource", "unit_of"]
 
@@ -38,7 +38,7 @@ class PlaneSource:
         Of the picture that the engine sees.
     multiple : int
         The picture is extended by reflection until this divides both sides (1: not at all), as by
-        :func:`napari_nst.images.padding.reflect_to_multiple`.
+        :func:`napari_nst.imaging.padding.reflect_to_multiple`.
 
     Attributes
     ----------

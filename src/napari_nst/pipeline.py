@@ -19,7 +19,7 @@ from napari_nst.engine.backbone import VGG
 from napari_nst.engine.devices import resolve_device
 from napari_nst.engine.objective import Evaluation, Objective, network_for
 from napari_nst.errors import DivergenceError, ImageError, ParameterError
-from napari_nst.images.values import MINIMUM_SIDE, find_range, to_unit
+from napari_nst.imaging.values import MINIMUM_SIDE, find_range, to_unit
 from napari_nst.io.images import ImageFile
 from napari_nst.outputs import output_names, save_figure, save_losses
 from napari_nst.plots import learning_curves
@@ -316,7 +316,7 @@ def _name_of(image: Any) -> str:
 
 def _from_array(array: np.ndarray[Any, Any], name: str) -> torch.Tensor:
     """(H, W) or (H, W, 3 or 4), any real dtype, to (3, H, W) in [0, 1], float32."""
-    from napari_nst.images.planes import Planes
+    from napari_nst.imaging.planes import Planes
 
     planes = Planes.of(array, "picture")
     if planes.stack_shape:

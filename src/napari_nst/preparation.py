@@ -14,12 +14,12 @@ from napari_nst.engine.optimization import Progress
 from napari_nst.engine.running import Outcome, Picture, check_memory
 from napari_nst.engine.tiling import LargePicture, Pixels, read
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.masks import black_border, check_mask, fill_from_nearest
-from napari_nst.images.padding import reflect_to_multiple
-from napari_nst.images.planes import Planes, resample_plane
-from napari_nst.images.spectrum import match_spectrum, match_spectrum_denoised
-from napari_nst.images.trust import local_trust
-from napari_nst.images.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
+from napari_nst.imaging.masks import black_border, check_mask, fill_from_nearest
+from napari_nst.imaging.padding import reflect_to_multiple
+from napari_nst.imaging.planes import Planes, resample_plane
+from napari_nst.imaging.spectrum import match_spectrum, match_spectrum_denoised
+from napari_nst.imaging.trust_region import local_trust
+from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
 from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.relative_spacing import relative_spacing
 from napari_nst.metrics.ring import ring_prominence

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.masks import unpack_mask
+from napari_nst.imaging.masks import unpack_mask
 from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["KEY", "arguments_from", "versions"]

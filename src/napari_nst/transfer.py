@@ -59,7 +59,7 @@ def transfer_style(
         Whether the last axis is colour; by default it is when it has 3 or 4 entries.
     initial : "spectrum", optional
         Start from the target filtered to the style's radial power spectrum, mean and standard deviation
-        (:func:`napari_nst.images.spectrum.match_spectrum`, channel by channel) instead of from where the parameter
+        (:func:`napari_nst.imaging.spectrum.match_spectrum`, channel by channel) instead of from where the parameter
         ``init`` says. The content is that of the target itself, unless the parameter ``content_from`` says otherwise.
     out : array, optional
         With shape and dtype of the target and assignment by slices, such as a zarr array or a memory map: the result

@@ -20,8 +20,8 @@ from napari_nst.engine.running import Outcome
 from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.engine.tiling import TileProgress
 from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
-from napari_nst.images.masks import check_mask, pack_mask
-from napari_nst.images.planes import Planes, band_height
+from napari_nst.imaging.masks import check_mask, pack_mask
+from napari_nst.imaging.planes import Planes, band_height
 from napari_nst.preparation import Prepared, Preparer, resampling
 from napari_nst.record import KEY, versions
 from napari_nst.results import Losses, StyleTransfer, TransferProgress

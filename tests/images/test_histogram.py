@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_nst.errors import ImageError
-from napari_nst.images.histogram import match_histogram
+from napari_nst.imaging.histogram import match_histogram
 
 PICTURES = arrays(np.int32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-50, 300)).filter(
     lambda a: np.ptp(a) > 0

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.segmentation import flood
 
 from napari_nst.errors import ImageError
-from napari_nst.images.masks import black_border, check_mask, pack_mask, unpack_mask
+from napari_nst.imaging.masks import black_border, check_mask, pack_mask, unpack_mask
 
 
 def flooded(image):

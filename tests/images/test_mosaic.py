@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 
 CLEAN = {"photons": math.inf, "read_noise": 0.0}
 FIELDS = ("target", "style", "reference", "target_cones", "style_cones")

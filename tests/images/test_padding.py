@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.padding import pad_to_square, reflect_to_multiple, unpad_from_square
+from napari_nst.imaging.padding import pad_to_square, reflect_to_multiple, unpad_from_square
 
 DTYPES = ["uint8", "uint16", "int16", "int32", "float32", "float64", "float16", "bool", "uint64"]
 

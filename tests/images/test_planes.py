@@ -6,8 +6,8 @@ from skimage.color import rgb2gray
 from skimage.transform import rescale
 
 from napari_nst.errors import ImageError
-from napari_nst.images.masks import fill_from_nearest
-from napari_nst.images.planes import Planes, luminance, resample_plane
+from napari_nst.imaging.masks import fill_from_nearest
+from napari_nst.imaging.planes import Planes, luminance, resample_plane
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferWarning
-from napari_nst.images.mosaic import cone_mosaic
-from napari_nst.images.range_correction import KnownStatistics, RangeCorrection, RangeStatistics, correct_range
+from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.imaging.range_correction import KnownStatistics, RangeCorrection, RangeStatistics, correct_range
 
 GRID = list(itertools.product(("zero", "std", "var"), ("lower", "both"), ("median", "border"), ("local", "global")))
 NAMES = [f"{m}_{r}_{p}_{c}" for m, r, p, c in GRID]

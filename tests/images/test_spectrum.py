@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
-from napari_nst.images.spectrum import match_spectrum, radial_power_spectrum
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging.spectrum import match_spectrum, radial_power_spectrum
 
 
 def written_out(image, bins):

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic
-from napari_nst.images.spectrum import match_spectrum, match_spectrum_denoised, noise_power, radial_power_spectrum
+from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.imaging.spectrum import match_spectrum, match_spectrum_denoised, noise_power, radial_power_spectrum
 
 
 def smoothed(image, bins):

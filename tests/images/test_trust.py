@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic
-from napari_nst.images.trust import local_trust
+from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.imaging.trust_region import local_trust
 
 
 def test_it_is_the_cube_of_the_relative_contrast(rng):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_nst.errors import ImageError
-from napari_nst.images.values import ValueRange, apply_change, check_dtype, digest_of, find_range, to_unit
+from napari_nst.imaging.values import ValueRange, apply_change, check_dtype, digest_of, find_range, to_unit
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float16", "float32", "float64"]

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 import napari_nst
 from napari_nst.errors import FileError, ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import (
     aiq,
     assess,
@@ -265,7 +265,7 @@ def test_it_is_public():
 
 
 def test_the_vessel_of_a_real_picture_decides(aoslo):
-    from napari_nst.images.spectrum import match_spectrum
+    from napari_nst.imaging.spectrum import match_spectrum
 
     target, style = (aoslo(f"confocal_OS_{n}").data[200:385, 250:435] for n in ("0075", "0070"))
     gentle = target + 1.5 * (target - ndimage.gaussian_filter(target.astype(float), 3))

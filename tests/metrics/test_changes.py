@@ -10,8 +10,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic
-from napari_nst.images.spectrum import match_spectrum
+from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.metrics import cone_changes, detect_cones, erase_cones
 from napari_nst.metrics.support import best_filter
 

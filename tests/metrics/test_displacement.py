@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 from napari_nst.metrics import local_displacement
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 from napari_nst.metrics import signal_to_noise
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import voronoi_regularity
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import nearest_neighbour_spacing, relative_spacing, ring_prominence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage, stats
 
 from napari_nst.errors import ImageError
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import nearest_neighbour_spacing, ring_prominence
 
 

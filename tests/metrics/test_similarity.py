@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.filters import gaussian
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 from napari_nst.metrics import intensity_monotonicity, structural_similarity, structure_correlation
 
 

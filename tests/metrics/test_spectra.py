@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images import spectrum
-from napari_nst.images.mosaic import cone_mosaic, mosaic_pair
+from napari_nst.imaging import spectrum
+from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 from napari_nst.metrics import radial_power_spectrum, spectrum_change
 
 

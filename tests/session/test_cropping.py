@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.masks import black_border
+from napari_nst.imaging.masks import black_border
 from napari_nst.session.cropping import Patch, PatchCropper, patch_name, stitch
 
 NAME = "Subject34_Session274_OS_(9,0)_1.5x1.5_4495_Confocal_extract_reg_avg.tif"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.metrics.changes import cone_changes
 from napari_nst.session import effects as effects_module

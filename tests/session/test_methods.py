@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from napari_nst import arguments_from, transfer_style
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.histogram import match_histogram
-from napari_nst.images.range_correction import RangeCorrection, correct_range
-from napari_nst.images.spectrum import match_spectrum
+from napari_nst.imaging.histogram import match_histogram
+from napari_nst.imaging.range_correction import RangeCorrection, correct_range
+from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.session.methods import METHODS, enhance_patch
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nst import cone_mosaic
-from napari_nst.images.masks import black_border
+from napari_nst.imaging.masks import black_border
 from napari_nst.io.writing import write_image
 from napari_nst.session import planning, registration
 from napari_nst.session.folder import LoadedImage, SessionImage

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.writing import write_image
 from napari_nst.session.planning import plan_session
 from napari_nst.session.replanning import needs_reading, rejudge, style_candidates, with_pairs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_nst.errors import ImageError
-from napari_nst.images.masks import pack_mask
+from napari_nst.imaging.masks import pack_mask
 from napari_nst.viewer.assemble import BORDER, NO_MASK
 from napari_nst.viewer.assess_input import AS_RUN, Trio, assess_job, known_scale, trio_of, trio_selected
 from napari_nst.viewer.compare import remember

@@ -10,7 +10,7 @@ from napari.qt.threading import GeneratorWorker
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
 
 from napari_nst.errors import ParameterError, StyleTransferError
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.viewer import assess_worker, commands
 from napari_nst.viewer.assess_layers import ROLES
 from napari_nst.viewer.assess_words import LEVELS, written

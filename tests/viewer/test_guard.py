@@ -79,7 +79,7 @@ SESSION_OPENED = ONLY_OPENED.replace("open_widget(viewer)", "open_session(viewer
 WHOLE_SESSION = """
 from pathlib import Path
 import tifffile
-from napari_nst.images.mosaic import cone_mosaic
+from napari_nst.imaging.mosaic import cone_mosaic
 Path("images").mkdir()
 for number, poor in enumerate([{}, {"psf_fwhm": 0.9, "photons": 30.0}]):
     picture = cone_mosaic((100, 180), spacing=9.0, seed=number, **poor).image

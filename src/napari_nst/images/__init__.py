@@ -5,9 +5,9 @@ Nothing here knows a network, a session or a screen, and importing it loads neit
 
 from __future__ import annotations
 
-from napari_nst.images.masks import black_border, check_mask, pack_mask, unpack_mask
-from napari_nst.images.mosaic import Mosaic, MosaicPair, cone_mosaic, mosaic_pair
-from napari_nst.images.padding import MissingImageError, pad_to_square, reflect_to_multiple, unpad_from_square
+from napari_nst.imaging.masks import black_border, check_mask, pack_mask, unpack_mask
+from napari_nst.imaging.mosaic import Mosaic, MosaicPair, cone_mosaic, mosaic_pair
+from napari_nst.imaging.padding import MissingImageError, pad_to_square, reflect_to_multiple, unpad_from_square
 from napari_nst.io.atomic import free_stem, write_new
 from napari_nst.io.filenames import joined_stem, safe_stem
 from napari_nst.io.images import FileInfo, ImageFile, image_stem, read_image, write_image

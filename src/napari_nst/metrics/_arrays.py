@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.masks import check_mask
+from napari_nst.imaging.masks import check_mask
 
 __all__ = [
     "Floats",

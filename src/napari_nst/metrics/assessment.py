@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.images.masks import black_border
+from napari_nst.imaging.masks import black_border
 from napari_nst.metrics._arrays import Floats, picture_and_mask, pictures_and_mask
 from napari_nst.metrics.agreement import Agreement, agreement
 from napari_nst.metrics.assessment_words import limits_of, record_of, table_of

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.values import check_dtype
+from napari_nst.imaging.values import check_dtype
 from napari_nst.session.patches import Patch, check_picture_shape, patch_name, whole_number
 from napari_nst.session.stitching import stitch
 
@@ -176,7 +176,7 @@ class PatchCropper:
         image_name, first_id
             As in `plan`.
         valid : array of bool, (H, W), optional
-            True where the image is picture, as `napari_nst.images.masks.black_border` finds it; everywhere by
+            True where the image is picture, as `napari_nst.imaging.masks.black_border` finds it; everywhere by
             default.
 
         Returns

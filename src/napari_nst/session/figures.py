@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.planes import luminance
+from napari_nst.imaging.planes import luminance
 from napari_nst.session.score_figure import BLUE, GREY, VERMILION, histogram_bins, quality_figure
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _draw_histograms(axes: Axes, curves: Sequence[_Curve], row: ComparisonRow) -
 
 
 def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> None:
-    from napari_nst.images.spectrum import radial_power_spectrum
+    from napari_nst.imaging.spectrum import radial_power_spectrum
 
     largest = 0.0
     for curve in curves:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError, ImageError
-from napari_nst.images.masks import black_border
-from napari_nst.images.values import find_range
+from napari_nst.imaging.masks import black_border
+from napari_nst.imaging.values import find_range
 from napari_nst.io.aoslo import AosloName, NameTemplate
 from napari_nst.io.images import ImageFile, image_stem
 from napari_nst.io.reading import EXTENSION, SUPPORTED

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.images.histogram import match_histogram
-from napari_nst.images.masks import check_mask
-from napari_nst.images.spectrum import match_spectrum
-from napari_nst.images.values import ValueRange, apply_change, check_dtype, to_unit
+from napari_nst.imaging.histogram import match_histogram
+from napari_nst.imaging.masks import check_mask
+from napari_nst.imaging.spectrum import match_spectrum
+from napari_nst.imaging.values import ValueRange, apply_change, check_dtype, to_unit
 
 if TYPE_CHECKING:
     from napari_nst.transfer import Losses, TransferProgress

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.range_correction import RangeStatistics, correct_range
+from napari_nst.imaging.range_correction import RangeStatistics, correct_range
 from napari_nst.io.images import ImageFile
 from napari_nst.session.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.images.masks import pack_mask
-from napari_nst.images.range_correction import RangeStatistics
+from napari_nst.imaging.masks import pack_mask
+from napari_nst.imaging.range_correction import RangeStatistics
 from napari_nst.io.atomic import Publish, write_over
 from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ImageError, ParameterError
-from napari_nst.images.masks import fill_from_nearest
+from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.io.tables import KnownNames, read_table
 from napari_nst.session.markers import MarkerCounts, count_markers
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.images.masks import black_border
+from napari_nst.imaging.masks import black_border
 from napari_nst.session.folder import natural_order
 from napari_nst.session.overlap import cone_band
 

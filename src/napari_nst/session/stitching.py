@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
-from napari_nst.images.values import ValueRange, apply_change, check_dtype
+from napari_nst.imaging.values import ValueRange, apply_change, check_dtype
 from napari_nst.session.patches import Patch, check_picture_shape
 
 __all__ = ["stitch"]

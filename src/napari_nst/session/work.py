@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, SessionError, StyleTransferError, StyleTransferWarning
-from napari_nst.images.masks import unpack_mask
-from napari_nst.images.range_correction import KnownStatistics, RangeCorrection, correct_range
+from napari_nst.imaging.masks import unpack_mask
+from napari_nst.imaging.range_correction import KnownStatistics, RangeCorrection, correct_range
 from napari_nst.io.atomic import write_over
 from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem

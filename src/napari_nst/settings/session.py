@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.range_correction import RangeCorrection
+from napari_nst.imaging.range_correction import RangeCorrection
 from napari_nst.io.aoslo import NameTemplate
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import RECOMMENDED

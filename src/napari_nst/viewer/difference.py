@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
-from napari_nst.images.planes import luminance
+from napari_nst.imaging.planes import luminance
 from napari_nst.record import KEY
 from napari_nst.viewer.layers import plain
 

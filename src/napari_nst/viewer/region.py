@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.errors import ImageError
-from napari_nst.images.values import MINIMUM_SIDE
+from napari_nst.imaging.values import MINIMUM_SIDE
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Shapes

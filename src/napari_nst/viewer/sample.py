@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_nst.images.mosaic import mosaic_pair
+from napari_nst.imaging.mosaic import mosaic_pair
 
 __all__ = ["PIXEL_SIZE", "SAMPLES", "cone_mosaic_pair", "cone_mosaic_pair_16bit"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.images.mosaic import mosaic_pair
-from napari_nst.images.values import digest_of
+from napari_nst.imaging.mosaic import mosaic_pair
+from napari_nst.imaging.values import digest_of
 from napari_nst.io.reading import EXTENSION
 from napari_nst.record import KEY, arguments_from
 from napari_nst.settings.parameters import StyleTransferParameters
@@ -96,8 +96,8 @@ def python_script(metadata: Mapping[str, Any]) -> str:
         f"# Made by napari-nst {metadata[KEY]}; equal to the last bit at the device, precision and threads given below.",
         *(["import numpy as np", ""] if any(part.numpy for part in parts) else []),
         f"from napari_nst import {', '.join(sorted(imports, key=lambda name: (name.islower(), name)))}",
-        *(["from napari_nst.images.masks import unpack_mask"] if masked else []),
-        "from napari_nst.images.values import digest_of",
+        *(["from napari_nst.imaging.masks import unpack_mask"] if masked else []),
+        "from napari_nst.imaging.values import digest_of",
         "",
         *_CHECK.splitlines(),
         "",

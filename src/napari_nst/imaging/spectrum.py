@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.images.grey import check_grey
-from napari_nst.images.masks import fill_from_nearest
-from napari_nst.images.values import MINIMUM_SIDE
+from napari_nst.imaging.grey import check_grey
+from napari_nst.imaging.masks import fill_from_nearest
+from napari_nst.imaging.values import MINIMUM_SIDE
 
 __all__ = ["log_radial_power", "match_spectrum", "match_spectrum_denoised", "noise_power", "radial_power_spectrum"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
-from napari_nst.images.masks import check_mask
-from napari_nst.images.values import check_dtype
+from napari_nst.imaging.masks import check_mask
+from napari_nst.imaging.values import check_dtype
 
 __all__ = ["check_grey"]
 

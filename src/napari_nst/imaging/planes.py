@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_nst.errors import ImageError
-from napari_nst.images.values import MINIMUM_SIDE, check_dtype, digest_header, digest_of
+from napari_nst.imaging.values import MINIMUM_SIDE, check_dtype, digest_header, digest_of
 
 __all__ = ["Planes", "band_height", "luminance", "resample_plane"]
 
