@@ -28,7 +28,7 @@ pair = mosaic_pair((size, size))
 began = time.perf_counter()
 import napari_nst.engine._torch
 torch_done = time.perf_counter()
-from napari_nst.transfer import transfer_style
+from napari_nst.transfer.api import transfer_style
 imported = time.perf_counter()
 seen, modules, processor = [], len(sys.modules), time.process_time()
 def callback(progress):

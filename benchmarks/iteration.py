@@ -69,7 +69,7 @@ def plot(path: Path, times: dict[str, Timing], title: str) -> None:
     """Bars of the medians with their quartiles."""
     from matplotlib.figure import Figure
 
-    from napari_nst.outputs import save_figure
+    from napari_nst.transfer.files import save_figure
 
     names = sorted(times, key=lambda name: -times[name].median)
     medians = [times[name].median * 1e3 for name in names]

@@ -29,7 +29,7 @@ from napari_nst import ImageFile, StyleTransferParameters, transfer_style
 from napari_nst.benchmark import machine
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import has_bfloat16, resolve_device
-from napari_nst.transfer import StyleTransfer
+from napari_nst.transfer.api import StyleTransfer
 
 #: What must hold: RMS in grey levels of 255, losses relative, dice35 absolute.
 LIMITS = {"documented": 1.5, "texture": 3.5}

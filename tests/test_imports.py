@@ -38,7 +38,7 @@ def test_nothing_heavy_is_imported(code):
     [
         "import napari_nst.images",
         "import napari_nst; napari_nst.ImageFile, napari_nst.mosaic_pair, napari_nst.pad_to_square",
-        "import napari_nst.outputs, napari_nst.plots",
+        "import napari_nst.transfer.files, napari_nst.transfer.curves",
         "import napari_nst; napari_nst.enhance_session, napari_nst.plan_session, napari_nst.MDRNNPreProcessor",
         "import napari_nst.metrics, napari_nst.metrics.cones, napari_nst.metrics.ring",
     ],
@@ -57,7 +57,7 @@ def transfer():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name in ('torch', 'triton'): order.append(name)\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import napari_nst.transfer, napari_nst.pipeline\n"
+        "import napari_nst.transfer.api, napari_nst.pipeline\n"
         "modules = list(sys.modules)\n"
         "import napari_nst.engine.weights as w, napari_nst.engine.backbone as b\n"
         "models = [w._embedded.cache_info().currsize, b.shared_backbone.cache_info().currsize]\n"

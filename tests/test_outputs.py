@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from napari_nst import ImageFile, arguments_from, save_transfer, transfer_style
 from napari_nst.errors import FileError
-from napari_nst.outputs import output_names, read_record
+from napari_nst.transfer.files import output_names, read_record
 
 QUICK = {
     "preset": "texture", "content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1"), "epoch": 3,
@@ -37,7 +37,7 @@ def plain_plot(monkeypatch):
     """An empty plot: where names and places count, what is drawn does not, and drawing takes longest."""
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr("napari_nst.outputs.learning_curves", lambda losses: Figure((1, 1)))
+    monkeypatch.setattr("napari_nst.transfer.files.learning_curves", lambda losses: Figure((1, 1)))
 
 
 def names_in(folder):

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from napari_nst.outputs import save_figure
-from napari_nst.plots import comparison, learning_curves
+from napari_nst.transfer.curves import comparison, learning_curves
+from napari_nst.transfer.files import save_figure
 
 LOSSES = {"style": [4.0, 3.0, 2.0], "original": [0.0, 0.1, 0.2], "total": [4.0, 3.1, 2.2]}
 
@@ -61,7 +61,7 @@ def test_the_comparison_shows_every_result_beside_its_difference(pair, tmp_path)
 
 def test_no_global_state_of_matplotlib_is_used(tmp_path):
     code = (
-        "import sys\nfrom napari_nst.plots import learning_curves\nfrom napari_nst.outputs import save_figure\n"
+        "import sys\nfrom napari_nst.transfer.curves import learning_curves\nfrom napari_nst.transfer.files import save_figure\n"
         "from pathlib import Path\n"
         "save_figure(Path(sys.argv[1]) / 'a.png', learning_curves({k: [1.0, 2.0] for k in ('style', 'original', 'total')}))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"

@@ -10,7 +10,7 @@ from napari_nst import StyleTransferParameters
 from napari_nst.engine.running import Outcome
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.planes import Planes
-from napari_nst.preparation import Preparer, resampling
+from napari_nst.transfer.inputs import Preparer, resampling
 
 
 def preparer(target, style, **given_):

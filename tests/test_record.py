@@ -12,7 +12,7 @@ from napari_nst import StyleTransferParameters, arguments_from, transfer_style
 from napari_nst.engine.devices import has_bfloat16
 from napari_nst.engine.weights import EMBEDDED_SHA256
 from napari_nst.errors import ParameterError
-from napari_nst.record import KEY, versions
+from napari_nst.transfer.record import KEY, versions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 
 import napari_nst
-from napari_nst.record import versions
+from napari_nst.transfer.record import versions
 
 
 def main() -> None:

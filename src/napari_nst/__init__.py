@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from napari_nst.io.aoslo import AosloName, NameTemplate
     from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment, assess
-    from napari_nst.outputs import save_transfer
     from napari_nst.pipeline import NST, NSTPipelineManager
-    from napari_nst.record import arguments_from
     from napari_nst.session.cropping import PatchCropper
     from napari_nst.session.pairing import CorrespondingPatchFinder
     from napari_nst.session.plan import SessionPlan
@@ -30,7 +28,9 @@ if TYPE_CHECKING:
     from napari_nst.session.stitching import stitch
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
-    from napari_nst.transfer import StyleTransfer, transfer_steps, transfer_style
+    from napari_nst.transfer.api import StyleTransfer, transfer_steps, transfer_style
+    from napari_nst.transfer.files import save_transfer
+    from napari_nst.transfer.record import arguments_from
 
 try:
     __version__ = version("napari-nst")
@@ -51,22 +51,22 @@ _WHERE = {
     "SessionProgress": "session.run",
     "SessionResult": "session.run",
     "SessionSettings": "settings.session",
-    "StyleTransfer": "transfer",
+    "StyleTransfer": "transfer.api",
     "StyleTransferError": "errors",
     "StyleTransferParameters": "settings.parameters",
     "StyleTransferWarning": "errors",
     "VGG": "engine.backbone",
-    "arguments_from": "record",
+    "arguments_from": "transfer.record",
     "assess": "metrics.assessment",
     "cone_mosaic": "imaging.mosaic",
     "enhance_session": "session.run",
     "mosaic_pair": "imaging.mosaic",
     "pad_to_square": "imaging.padding",
     "plan_session": "session.planning",
-    "save_transfer": "outputs",
+    "save_transfer": "transfer.files",
     "stitch": "session.stitching",
-    "transfer_steps": "transfer",
-    "transfer_style": "transfer",
+    "transfer_steps": "transfer.api",
+    "transfer_style": "transfer.api",
     "unpad_from_square": "imaging.padding",
 }
 

@@ -17,11 +17,11 @@ from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16
 from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
 from napari_nst.floor import Floor, waiting_for
 from napari_nst.imaging.mosaic import mosaic_pair
-from napari_nst.record import versions
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import PRESETS
 from napari_nst.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
-from napari_nst.transfer import transfer_steps
+from napari_nst.transfer.api import transfer_steps
+from napari_nst.transfer.record import versions
 
 __all__ = ["Benchmark", "Speed", "machine", "run_benchmark", "stepper"]
 

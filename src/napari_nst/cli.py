@@ -35,8 +35,8 @@ from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import RECOMMENDED
 
 if TYPE_CHECKING:
-    from napari_nst.outputs import SavedFiles
-    from napari_nst.transfer import StyleTransfer, TransferProgress
+    from napari_nst.transfer.api import StyleTransfer, TransferProgress
+    from napari_nst.transfer.files import SavedFiles
 
 __all__ = ["build_parser", "main"]
 
@@ -199,8 +199,8 @@ def _transfer(options: argparse.Namespace) -> int:
     for name in ("mask", "style_mask"):
         if isinstance(arguments.get(name), str) and arguments[name] != "border":
             arguments[name] = read_mask(arguments[name])
-    from napari_nst.outputs import save_transfer
-    from napari_nst.transfer import transfer_style
+    from napari_nst.transfer.api import transfer_style
+    from napari_nst.transfer.files import save_transfer
 
     with interruptible() as cancel, _Bars()(f"{target.file} ← {style.file}") as show:
         try:

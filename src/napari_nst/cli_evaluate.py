@@ -332,7 +332,7 @@ def _save(
     from napari_nst.io.atomic import free_stem, write_new
     from napari_nst.io.coordinates import write_coordinates
     from napari_nst.io.filenames import safe_stem
-    from napari_nst.outputs import save_figure
+    from napari_nst.transfer.files import save_figure
 
     folder = options.output
     if assessment is None:

@@ -15,11 +15,11 @@ import numpy as np
 from napari_nst.imaging.mosaic import MosaicPair, mosaic_pair
 from napari_nst.io.atomic import write_new
 from napari_nst.io.writing import write_image
-from napari_nst.outputs import save_figure, save_transfer
-from napari_nst.plots import comparison
+from napari_nst.transfer.curves import comparison
+from napari_nst.transfer.files import save_figure, save_transfer
 
 if TYPE_CHECKING:
-    from napari_nst.transfer import StyleTransfer, TransferProgress
+    from napari_nst.transfer.api import StyleTransfer, TransferProgress
 
 __all__ = ["DemoResults", "run_demo"]
 
@@ -73,7 +73,7 @@ def run_demo(output: Path | None, *, cancel: threading.Event, progress: Bars) ->
     write_new(folder / "target_cones.csv", lambda temporary: _write_points(temporary, pair.target_cones))
     demo = DemoResults(pair, {}, folder)
     from napari_nst.metrics import assess
-    from napari_nst.transfer import transfer_style
+    from napari_nst.transfer.api import transfer_style
 
     for preset in _PRESETS:
         if cancel.is_set():

@@ -9,7 +9,7 @@ import platform
 from typing import Any
 
 from napari_nst.errors import WeightsError
-from napari_nst.record import versions
+from napari_nst.transfer.record import versions
 
 __all__ = ["collect", "format_text"]
 

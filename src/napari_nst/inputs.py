@@ -75,8 +75,8 @@ def find_inputs(
             )
         target, style = ImageFile.read(paths[0]), ImageFile.read(paths[1])
         return Input(target), Input(style), {**_pixel_sizes(target, style), **given}
-    from napari_nst.outputs import read_record
-    from napari_nst.record import arguments_from
+    from napari_nst.transfer.files import read_record
+    from napari_nst.transfer.record import arguments_from
 
     record = read_record(record_path)
     arguments = arguments_from(record)

@@ -21,9 +21,9 @@ from napari_nst.engine.objective import Evaluation, Objective, network_for
 from napari_nst.errors import DivergenceError, ImageError, ParameterError
 from napari_nst.imaging.values import MINIMUM_SIDE, find_range, to_unit
 from napari_nst.io.images import ImageFile
-from napari_nst.outputs import output_names, save_figure, save_losses
-from napari_nst.plots import learning_curves
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.curves import learning_curves
+from napari_nst.transfer.files import output_names, save_figure, save_losses
 
 if TYPE_CHECKING:
     from PIL.Image import Image

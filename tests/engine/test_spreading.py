@@ -5,11 +5,12 @@ import threading
 import numpy as np
 import pytest
 
-from napari_nst import transfer_style, transferring
+from napari_nst import transfer_style
 from napari_nst.engine import spreading
 from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.errors import ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer import stack as transferring
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgba
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.outputs import save_figure
 from napari_nst.session.figures import MAXIMUM_ROWS, ComparisonRow, comparison_figure, quality_figure
+from napari_nst.transfer.files import save_figure
 
 LONG = "CROP_25_x535y535_CS_13213_20150302_confocal_OS_0075_ref_15_lps_8_lbss_8_ffr_n_50_cropped_5_extract_reg_avg.tif"
 TITLES = ["target", "style", "result", "result − target", "histograms", "radial power spectra", "cones on the result"]

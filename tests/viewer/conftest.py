@@ -35,7 +35,7 @@ def plain_plots(request, monkeypatch):
     if "drawn_plots" not in request.fixturenames:
         from matplotlib.figure import Figure
 
-        monkeypatch.setattr("napari_nst.outputs.learning_curves", lambda losses: Figure((1, 1)))
+        monkeypatch.setattr("napari_nst.transfer.files.learning_curves", lambda losses: Figure((1, 1)))
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def frozen_imports():
     import napari.qt  # noqa: F401 - most of what a viewer needs
     import pandas  # noqa: F401 - for the table of sessions
 
-    import napari_nst.transfer  # noqa: F401 - PyTorch
+    import napari_nst.transfer.api  # noqa: F401 - PyTorch
 
     gc.collect()
     gc.freeze()

@@ -328,7 +328,7 @@ class Big:
 
 def failing(error, alive, steps=0):
     """A transfer_steps that holds something big and fails, after so many steps of the real one."""
-    from napari_nst import transfer
+    from napari_nst.transfer import api as transfer
 
     real = transfer.transfer_steps
 
@@ -366,7 +366,7 @@ def test_errors_reach_the_user_and_free_the_memory(viewer, widget, runner, notif
     for steps in (2, 0):  # with a preview, and before there is one
         alive = []
         with monkeypatch.context() as patched:
-            patched.setattr("napari_nst.transfer.transfer_steps", failing(error, alive, steps))
+            patched.setattr("napari_nst.transfer.api.transfer_steps", failing(error, alive, steps))
             assert runner(widget) is None
         assert [(severity, told in message) for severity, message in notified] == [("error", True)]
         assert told in widget.panel.status.text().replace("\u200b", "")

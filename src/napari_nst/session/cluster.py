@@ -24,7 +24,7 @@ from napari_nst.settings.parameters import StyleTransferParameters
 if TYPE_CHECKING:
     from distributed import Client
 
-    from napari_nst.transfer import TransferProgress
+    from napari_nst.transfer.api import TransferProgress
 
 __all__ = ["check_not_starting", "choose_workers", "connect", "local_workers", "run_here", "run_on"]
 

@@ -19,7 +19,7 @@ from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.imaging.values import ValueRange, apply_change, check_dtype, to_unit
 
 if TYPE_CHECKING:
-    from napari_nst.transfer import Losses, TransferProgress
+    from napari_nst.transfer.api import Losses, TransferProgress
 
 __all__ = ["METHODS", "Enhanced", "Method", "enhance_patch"]
 
@@ -116,7 +116,7 @@ def enhance_patch(
     cancel : threading.Event or callable, optional
         Asked before every step; a method without steps asks once, and then gives the patch as it was.
     callback : callable, optional
-        Called with a :class:`napari_nst.transfer.TransferProgress` after every step.
+        Called with a :class:`napari_nst.transfer.api.TransferProgress` after every step.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def enhance_patch(
 
 def _transferred(request: _Request, **start: Any) -> Enhanced:
     from napari_nst.settings.parameters import StyleTransferParameters
-    from napari_nst.transfer import transfer_style
+    from napari_nst.transfer.api import transfer_style
 
     StyleTransferParameters(**request.parameters)  # other arguments of a transfer are not the caller's to give
     result = transfer_style(

@@ -18,7 +18,6 @@ from napari_nst.io.images import image_stem
 from napari_nst.io.reading import FileInfo, read_image
 from napari_nst.io.writing import write_image
 from napari_nst.metrics.cones import detect_cones
-from napari_nst.outputs import save_figure
 from napari_nst.session.effects import EFFECTS
 from napari_nst.session.folder import SessionImage
 from napari_nst.session.pairing import write_pairs
@@ -26,6 +25,7 @@ from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.stitching import stitch
 from napari_nst.session.store import PAIRS, STATE, TABLE, SessionStore, file_digest
 from napari_nst.session.work import PatchTask, changed, read_comparison
+from napari_nst.transfer.files import save_figure
 
 if TYPE_CHECKING:
     import pandas as pd

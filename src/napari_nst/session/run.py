@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.record import versions
 from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on
 from napari_nst.session.continuing import continued_plan
 from napari_nst.session.effects import verdict_lines
@@ -24,13 +23,14 @@ from napari_nst.session.products import Products
 from napari_nst.session.store import KEY, SessionStore
 from napari_nst.session.work import PatchTask
 from napari_nst.settings.session import split_settings
+from napari_nst.transfer.record import versions
 
 if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client
 
     from napari_nst.session.planning import Pairs
-    from napari_nst.transfer import TransferProgress
+    from napari_nst.transfer.api import TransferProgress
 
 __all__ = ["SessionProgress", "SessionResult", "enhance_session"]
 

@@ -34,16 +34,16 @@ from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem
 from napari_nst.io.reading import FileInfo, read_image
 from napari_nst.io.writing import write_image
-from napari_nst.outputs import output_names, save_figure, save_losses
 from napari_nst.session.effects import Effects, assess_patch, caption, compare_cones, effect_row
 from napari_nst.session.methods import Enhanced, enhance_patch
 from napari_nst.session.quality import PatchMeasures
 from napari_nst.session.store import SessionStore
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.files import output_names, save_figure, save_losses
 
 if TYPE_CHECKING:
     from napari_nst.session.figures import ComparisonRow
-    from napari_nst.transfer import TransferProgress
+    from napari_nst.transfer.api import TransferProgress
 
 __all__ = ["Cancelled", "PatchTask", "changed", "keep_original", "read_comparison", "run_task"]
 
@@ -285,7 +285,7 @@ class _Work:
         if not task.figures or self.style is None:
             return files
         if losses is not None:
-            from napari_nst.plots import learning_curves
+            from napari_nst.transfer.curves import learning_curves
 
             curves = learning_curves(losses._asdict())
             files.append(save_figure(store.plots / f"{plot_stem}.png", curves, publish=write_over))

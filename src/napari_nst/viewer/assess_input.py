@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import unpack_mask
-from napari_nst.record import KEY
+from napari_nst.transfer.record import KEY
 from napari_nst.viewer.assemble import BORDER, NO_MASK, micrometres
 from napari_nst.viewer.compare import partners
 from napari_nst.viewer.difference import TRANSFORMS

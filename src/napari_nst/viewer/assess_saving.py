@@ -55,7 +55,7 @@ def save_assessment(assessment: Assessment, path: str | Path, about: dict[str, A
         with temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("row", "column", "cone", *_FLAGS), *_cones(assessment)])
 
-    from napari_nst.outputs import save_figure
+    from napari_nst.transfer.files import save_figure
 
     return [
         write_new(path.with_name(f"{free}.json"), write_json),

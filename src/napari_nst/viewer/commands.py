@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import napari
 
 from napari_nst.errors import StyleTransferError
-from napari_nst.record import KEY
+from napari_nst.transfer.record import KEY
 from napari_nst.viewer.compare import add_checkerboard, add_difference, comparison_of, partners
 from napari_nst.viewer.layers import made_by_us, plain
 

@@ -11,7 +11,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_nst.errors import StyleTransferError
-from napari_nst.record import KEY
+from napari_nst.transfer.record import KEY
 from napari_nst.viewer.difference import add_checkerboard, add_difference, checkerboard
 from napari_nst.viewer.layers import plain
 

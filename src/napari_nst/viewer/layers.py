@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.record import KEY
+from napari_nst.transfer.record import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer

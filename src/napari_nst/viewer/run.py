@@ -13,7 +13,7 @@ from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 
 from napari_nst.errors import DivergenceError
-from napari_nst.record import KEY
+from napari_nst.transfer.record import KEY
 from napari_nst.viewer import listening
 from napari_nst.viewer.layers import add_above, is_in, plain
 from napari_nst.viewer.worker import Begun, Control, Done, Job, Snapshot, TransferWorker, neural_style_transfer

@@ -11,7 +11,7 @@ from napari_nst.errors import FileError, StyleTransferError
 from napari_nst.io.reading import FileInfo, read_image
 
 if TYPE_CHECKING:
-    from napari_nst.transfer import StyleTransfer
+    from napari_nst.transfer.api import StyleTransfer
     from napari_nst.viewer.worker import Job
 
 __all__ = ["save"]
@@ -31,7 +31,7 @@ def save(job: Job, result: StyleTransfer) -> tuple[dict[str, str], str]:
     """
     if job.folder is None:
         return {}, ""
-    from napari_nst.outputs import save_transfer
+    from napari_nst.transfer.files import save_transfer
 
     try:
         saved = save_transfer(

@@ -13,8 +13,8 @@ from napari.utils.theme import get_theme
 from psygnal import Signal
 
 from napari_nst.errors import ImageError, StyleTransferError
-from napari_nst.record import KEY
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.record import KEY
 from napari_nst.viewer import commands
 from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
 from napari_nst.viewer.choices import ExtraFields

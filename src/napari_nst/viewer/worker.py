@@ -23,7 +23,7 @@ from napari_nst.viewer.region import Cut
 from napari_nst.viewer.saving import save
 
 if TYPE_CHECKING:
-    from napari_nst.transfer import StyleTransfer, TransferProgress
+    from napari_nst.transfer.api import StyleTransfer, TransferProgress
 
 __all__ = ["Begun", "Control", "Done", "Job", "Snapshot", "TransferWorker", "neural_style_transfer"]
 
@@ -41,7 +41,7 @@ class Job:
     target_cut, style_cut : Cut
         What of them takes part.
     parameters, options : dict
-        For :func:`napari_nst.transfer.transfer_steps`.
+        For :func:`napari_nst.transfer.api.transfer_steps`.
     target_name, style_name : str
         Names for the files.
     inputs : dict
@@ -271,7 +271,7 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
     from napari_nst.engine.devices import describe_device, free_memory, resolve_device
     from napari_nst.engine.tiled_running import planned_memory
     from napari_nst.settings.parameters import StyleTransferParameters
-    from napari_nst.transfer import transfer_steps
+    from napari_nst.transfer.api import transfer_steps
 
     parameters = StyleTransferParameters(**job.parameters)
     if parameters.threads == 0:

@@ -8,8 +8,8 @@ from typing import Any
 
 from napari_nst.engine.optimization import Cancel
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.results import Losses, StyleTransfer, TransferProgress
-from napari_nst.transferring import Transfer, steps_of_all
+from napari_nst.transfer.result import Losses, StyleTransfer, TransferProgress
+from napari_nst.transfer.stack import Transfer, steps_of_all
 
 __all__ = ["Losses", "StyleTransfer", "TransferProgress", "transfer_steps", "transfer_style"]
 

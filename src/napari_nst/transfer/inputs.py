@@ -23,9 +23,9 @@ from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, fi
 from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.relative_spacing import relative_spacing
 from napari_nst.metrics.ring import ring_prominence
-from napari_nst.pieces import PlaneSource, unit_of
 from napari_nst.settings.layers import pools_before
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.pieces import PlaneSource, unit_of
 
 __all__ = ["Prepared", "Preparer", "resampling"]
 

@@ -14,12 +14,12 @@ from napari_nst.io.atomic import Publish, free_stem, write_new
 from napari_nst.io.filenames import joined_stem
 from napari_nst.io.reading import FileInfo
 from napari_nst.io.writing import write_image
-from napari_nst.plots import learning_curves
+from napari_nst.transfer.curves import learning_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from napari_nst.transfer import StyleTransfer
+    from napari_nst.transfer.api import StyleTransfer
 
 __all__ = ["SavedFiles", "output_names", "read_record", "save_figure", "save_losses", "save_transfer"]
 

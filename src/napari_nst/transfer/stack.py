@@ -22,10 +22,10 @@ from napari_nst.engine.tiling import TileProgress
 from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
 from napari_nst.imaging.masks import check_mask, pack_mask
 from napari_nst.imaging.planes import Planes, band_height
-from napari_nst.preparation import Prepared, Preparer, resampling
-from napari_nst.record import KEY, versions
-from napari_nst.results import Losses, StyleTransfer, TransferProgress
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.inputs import Prepared, Preparer, resampling
+from napari_nst.transfer.record import KEY, versions
+from napari_nst.transfer.result import Losses, StyleTransfer, TransferProgress
 
 __all__ = ["Transfer", "steps_of_all"]
 
