@@ -38,8 +38,8 @@ import numpy as np
 import napari_nst
 from napari_nst import ImageFile, StyleTransferParameters
 from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.methods.enhance import enhance_patch
 from napari_nst.metrics import density_sweep, phantom_test, repeat_consistency, style_swap
-from napari_nst.session.methods import enhance_patch
 
 CHEAP = ("raw", "histogram", "spectrum")
 METHODS = (*CHEAP, "spectrum+nst", *StyleTransferParameters.PRESETS)

@@ -16,7 +16,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.histogram import match_histogram
 from napari_nst.imaging.range_correction import RangeCorrection, correct_range
 from napari_nst.imaging.spectrum import match_spectrum
-from napari_nst.session.methods import METHODS, enhance_patch
+from napari_nst.methods.enhance import METHODS, enhance_patch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -315,7 +315,7 @@ def test_a_patch_without_structure_is_told(method, small):
 def test_torch_is_imported_by_a_transfer_only():
     code = (
         "import sys, numpy as np\n"
-        "from napari_nst.session.methods import enhance_patch\n"
+        "from napari_nst.methods.enhance import enhance_patch\n"
         "rng = np.random.default_rng(0)\n"
         "pair = rng.normal(size=(2, 20, 20))\n"
         "for method in ('none', 'histogram', 'spectrum'):\n"

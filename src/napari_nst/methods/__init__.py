@@ -1,0 +1,1 @@
+"""The ways to enhance an image, behind one interface."""
