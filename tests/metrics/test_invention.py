@@ -24,7 +24,7 @@ from napari_nst.metrics import (
     ring_prominence,
     style_swap,
 )
-from napari_nst.metrics.sweeping import rescale_style
+from napari_nst.metrics.audits.density import rescale_style
 
 EVALUATION = Path(__file__).resolve().parents[3] / "shared" / "evaluation" / "cones.py"
 
@@ -374,7 +374,7 @@ def test_styles_are_as_dense_as_asked_and_who_paints_them_follows(mosaic, others
 
 
 def test_slope_and_spread_by_their_formulas(monkeypatch, mosaic, others):
-    from napari_nst.metrics import sweeping
+    from napari_nst.metrics.audits import density as sweeping
 
     # Target, style; then for each factor the resampled style and the result.
     given = iter([0.02, 0.02, 0.01, 0.018, 0.02, 0.02, 0.04, 0.025])

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from napari_nst.metrics.agreement import Agreement, agreement, blind_lattice, invented, points_inside
 from napari_nst.metrics.assessment import Assessment, Comparison, MosaicMeasures, assess
-from napari_nst.metrics.changes import ConeChanges, Place, cone_changes
-from napari_nst.metrics.cones import Cones, detect_cones
-from napari_nst.metrics.displacement import Displacement, local_displacement
-from napari_nst.metrics.invention import (
+from napari_nst.metrics.audits.audits import (
     DensitySweep,
     Erased,
     PhantomTest,
@@ -23,6 +20,9 @@ from napari_nst.metrics.invention import (
     repeat_consistency,
     style_swap,
 )
+from napari_nst.metrics.changes import ConeChanges, Place, cone_changes
+from napari_nst.metrics.cones import Cones, detect_cones
+from napari_nst.metrics.displacement import Displacement, local_displacement
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import Voronoi, cone_density, nearest_neighbour_spacing, voronoi_regularity
 from napari_nst.metrics.noise import signal_to_noise

@@ -199,7 +199,7 @@ class Assessment:
         matplotlib Figure
             Belongs to no screen; ``savefig`` it.
         """
-        from napari_nst.metrics.assessment_figure import assessment_figure
+        from napari_nst.metrics.figure import assessment_figure
 
         return assessment_figure(self)
 

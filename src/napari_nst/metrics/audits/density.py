@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.metrics._arrays import picture_and_mask
-from napari_nst.metrics._auditing import Enhancer, Record, density, enhanced, number
 from napari_nst.metrics._bands import spacing_or_default
+from napari_nst.metrics.audits.common import Enhancer, Record, density, enhanced, number
 
 __all__ = ["DensitySweep", "density_sweep", "rescale_style"]
 

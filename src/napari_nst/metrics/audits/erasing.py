@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
 from napari_nst.metrics._arrays import Floats, check_length, fill_smoothly, picture_and_mask
-from napari_nst.metrics._auditing import check_marks
 from napari_nst.metrics._bands import spacing_or_default
+from napari_nst.metrics.audits.common import check_marks
 from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
