@@ -156,8 +156,8 @@ def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
 
 
 def test_a_worker_that_does_not_see_the_folder(folder, tmp_path, monkeypatch):
+    from napari_nst.session.patch_task import run_task
     from napari_nst.session.store import SessionStore
-    from napari_nst.session.work import run_task
 
     seen = []
     monkeypatch.setattr("napari_nst.session.run.run_here", lambda tasks, *rest: iter(seen.extend(tasks) or ()))
@@ -206,7 +206,7 @@ def test_how_many_processes_help(folder, tmp_path, monkeypatch):
 def test_each_worker_takes_a_gpu_of_its_own(tmp_path, monkeypatch):
     import tempfile
 
-    from napari_nst.session import work
+    from napari_nst.session import patch_task as work
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(work, "_TAKEN", [])

@@ -15,7 +15,7 @@ from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.writing import write_image
-from napari_nst.session.products import COLUMNS
+from napari_nst.session.report import COLUMNS
 from napari_nst.session.store import file_digest
 
 
@@ -363,7 +363,7 @@ def test_half_written_files_are_not_taken_for_finished(quick, done, same_tables)
 
 
 def test_a_patch_that_fails_keeps_its_original_and_is_tried_again(quick, done, same_tables, monkeypatch):
-    from napari_nst.session import work
+    from napari_nst.session import patch_task as work
 
     real = work.enhance_patch
     victim = done.table[done.table["treat"]]["patch"].iloc[2]

@@ -15,7 +15,7 @@ from napari_nst import cone_mosaic
 from napari_nst.imaging.masks import black_border
 from napari_nst.io.writing import write_image
 from napari_nst.session import planning, registration
-from napari_nst.session.folder import LoadedImage, SessionImage
+from napari_nst.session.images import LoadedImage, SessionImage
 from napari_nst.session.pairing import CorrespondingPatchFinder, PatchFacts
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.planning import plan_session

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ParameterError, SessionError, StyleTransferError, StyleTransferWarning
-from napari_nst.session.work import Cancelled, PatchTask, keep_original, run_task
+from napari_nst.session.patch_task import Cancelled, PatchTask, keep_original, run_task
 from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:

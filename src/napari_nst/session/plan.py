@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.errors import FileError
 from napari_nst.io.aoslo import AosloName
 from napari_nst.session.cropping import PatchImage, cut_patch
-from napari_nst.session.folder import LoadedImage, SessionImage, load_image
+from napari_nst.session.images import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
 from napari_nst.session.patches import Patch
 from napari_nst.session.quality import PatchMeasures, Split

@@ -16,7 +16,7 @@ from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.io.aoslo import AosloName
 from napari_nst.io.tables import KnownNames
 from napari_nst.session.cropping import PatchCropper, PatchImage
-from napari_nst.session.folder import LoadedImage, SessionImage, find_images, load_image
+from napari_nst.session.images import LoadedImage, SessionImage, find_images, load_image
 from napari_nst.session.pairing import SAME_CONES, CorrespondingPatchFinder, read_pairs, same_cones_score
 from napari_nst.session.patches import Patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.imaging.masks import black_border
-from napari_nst.session.folder import natural_order
+from napari_nst.session.images import natural_order
 from napari_nst.session.overlap import cone_band
 
 if TYPE_CHECKING:
-    from napari_nst.session.folder import LoadedImage, SessionImage
+    from napari_nst.session.images import LoadedImage, SessionImage
 
 __all__ = ["MOST_PAIRS", "Placed", "place_images"]
 
