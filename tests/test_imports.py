@@ -57,11 +57,11 @@ def transfer():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name in ('torch', 'triton'): order.append(name)\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import napari_nst.transfer.api, napari_nst.pipeline\n"
+        "import napari_nst.transfer.api, napari_nst.documented.nst\n"
         "modules = list(sys.modules)\n"
         "import napari_nst.engine.weights as w, napari_nst.engine.backbone as b\n"
         "models = [w._embedded.cache_info().currsize, b.shared_backbone.cache_info().currsize]\n"
-        "models += [vars(napari_nst.pipeline.NST)['model']._value]\n"
+        "models += [vars(napari_nst.documented.nst.NST)['model']._value]\n"
         "print(json.dumps({'order': order, 'modules': modules, 'models': models}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_nst.documented.mdrnn import MDRNNPreProcessor
+    from napari_nst.documented.nst import NST, NSTPipelineManager
     from napari_nst.engine.backbone import VGG
     from napari_nst.errors import StyleTransferError, StyleTransferWarning
     from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
@@ -18,12 +20,10 @@ if TYPE_CHECKING:
     from napari_nst.io.aoslo import AosloName, NameTemplate
     from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment, assess
-    from napari_nst.pipeline import NST, NSTPipelineManager
     from napari_nst.session.cropping import PatchCropper
     from napari_nst.session.pairing import CorrespondingPatchFinder
     from napari_nst.session.plan import SessionPlan
     from napari_nst.session.planning import plan_session
-    from napari_nst.session.preprocessor import MDRNNPreProcessor
     from napari_nst.session.run import SessionProgress, SessionResult, enhance_session
     from napari_nst.session.stitching import stitch
     from napari_nst.settings.parameters import StyleTransferParameters
@@ -42,9 +42,9 @@ _WHERE = {
     "Assessment": "metrics.assessment",
     "CorrespondingPatchFinder": "session.pairing",
     "ImageFile": "io.images",
-    "MDRNNPreProcessor": "session.preprocessor",
-    "NST": "pipeline",
-    "NSTPipelineManager": "pipeline",
+    "MDRNNPreProcessor": "documented.mdrnn",
+    "NST": "documented.nst",
+    "NSTPipelineManager": "documented.nst",
     "NameTemplate": "io.aoslo",
     "PatchCropper": "session.cropping",
     "SessionPlan": "session.plan",

@@ -1,0 +1,1 @@
+"""The documented classes (NST Pipeline Documentation), on top of the engine."""
