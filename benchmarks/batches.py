@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_nst import StyleTransferParameters, mosaic_pair, transfer_style
-from napari_nst.benchmark import machine
+from napari_nst.benchmark.report import machine
+from napari_nst.benchmark.roofline import Floor, waiting_for
+from napari_nst.benchmark.timing import OtherPrograms, Timing, ratio, take_turns
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import cpu_threads, resolve_device, resolve_dtypes
-from napari_nst.floor import Floor, waiting_for
-from napari_nst.timing import OtherPrograms, Timing, ratio, take_turns
 
 TOGETHER, APART, CHUNK, SINGLE = (
     "together",

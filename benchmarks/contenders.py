@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import oracle
 from napari_nst import StyleTransferParameters, mosaic_pair
-from napari_nst.benchmark import stepper
+from napari_nst.benchmark.report import stepper
+from napari_nst.benchmark.roofline import Floor
 from napari_nst.engine._torch import torch
-from napari_nst.floor import Floor
 from napari_nst.imaging.values import ValueRange, to_unit
 from napari_nst.io.writing import write_image
 from napari_nst.settings.layers import DOCUMENTED_LAYERS

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from napari_nst.timing import Timing
+from napari_nst.benchmark.timing import Timing
 
 CHILD = """
 import json, sys, time

@@ -19,10 +19,10 @@ from typing import Any
 
 import contenders
 
-from napari_nst.benchmark import machine
+from napari_nst.benchmark.report import machine
+from napari_nst.benchmark.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import has_bfloat16
-from napari_nst.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
 
 LITERAL, FROZEN, GREY, RGB = "literal transcription", "frozen, cached, autograd", "ours, grey", "ours, three channels"
 FLOOR, PACKED = "floor, plain PyTorch", "floor, packed weights"

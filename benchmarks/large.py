@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from napari_nst import StyleTransferParameters, transfer_style
-from napari_nst.benchmark import machine
+from napari_nst.benchmark.report import machine
 from napari_nst.engine._torch import torch  # PyTorch's own memory is not the run's
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from napari_nst import ImageFile, StyleTransferParameters, transfer_style
-from napari_nst.benchmark import machine
+from napari_nst.benchmark.report import machine
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import has_bfloat16, resolve_device
 from napari_nst.transfer.api import StyleTransfer

@@ -6,10 +6,10 @@ import threading
 import pytest
 import torch
 
-from napari_nst.benchmark import Benchmark, Speed, machine, run_benchmark, stepper
+from napari_nst.benchmark.report import Benchmark, Speed, machine, run_benchmark, stepper
+from napari_nst.benchmark.timing import OtherPrograms, Timing, ratio
 from napari_nst.engine.devices import has_bfloat16
 from napari_nst.errors import ParameterError
-from napari_nst.timing import OtherPrograms, Timing, ratio
 
 CPU = torch.device("cpu")
 MACHINE = {"device": "cpu (test)", "cores": 4, "threads": 4, "features": ["AMX"], "versions": {"torch": "2"}}
@@ -102,7 +102,7 @@ def test_threads_are_given_back_and_half_of_them_measured(one_thread):
 
 
 def test_busy_programs_and_wide_spreads_are_told(monkeypatch, one_thread):
-    monkeypatch.setattr("napari_nst.benchmark._WIDE", -1.0)
+    monkeypatch.setattr("napari_nst.benchmark.report._WIDE", -1.0)
     monkeypatch.setattr(OtherPrograms, "disturb", lambda self, threads, cores: True)
     result = run_benchmark(32, 1, device="cpu", precision="float32")
     assert result is not None

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_nst import StyleTransferParameters
-from napari_nst.floor import Floor, waiting_for
+from napari_nst.benchmark.roofline import Floor, waiting_for
 
 CPU = torch.device("cpu")
 #: Simonyan and Zisserman 2015, table 1, column E, up to conv5_1: channels in and out, and poolings before.
@@ -60,7 +60,7 @@ def test_packed_convolutions_go_both_ways_on_real_shapes(monkeypatch, one_thread
         def backward(self, gradient):
             seen.append(("back", gradient.dtype, *gradient.shape[1:], self.weight.shape[1]))
 
-    monkeypatch.setattr("napari_nst.floor.Convolution", Recorder)
+    monkeypatch.setattr("napari_nst.benchmark.roofline.Convolution", Recorder)
     Floor(StyleTransferParameters(), (32, 48), dtype, CPU, packed=True)()
     expected = []
     for into, out, pools in CONVOLUTIONS:

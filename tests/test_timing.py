@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_nst.benchmark.timing import OtherPrograms, Timing, ratio, take_turns
 from napari_nst.errors import ParameterError
-from napari_nst.timing import OtherPrograms, Timing, ratio, take_turns
 
 SECONDS = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=20)
 

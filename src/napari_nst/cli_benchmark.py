@@ -46,7 +46,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     StyleTransferParameters(**given)
     if options.json is not None and options.json.is_dir():
         raise ParameterError(f"--json: {options.json} is a folder; give the name of a file in it.")
-    from napari_nst.benchmark import run_benchmark
+    from napari_nst.benchmark.report import run_benchmark
     from napari_nst.io.atomic import write_new
 
     with interruptible() as cancel, _bar() as show:

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from napari_nst.benchmark.roofline import Floor, waiting_for
+from napari_nst.benchmark.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
 from napari_nst.engine._torch import torch
 from napari_nst.engine.cancel import Cancel
 from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16, resolve_device, resolve_dtypes
 from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
-from napari_nst.floor import Floor, waiting_for
 from napari_nst.imaging.mosaic import mosaic_pair
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import PRESETS
-from napari_nst.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
 from napari_nst.transfer.api import transfer_steps
 from napari_nst.transfer.record import versions
 
