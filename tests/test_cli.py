@@ -16,7 +16,7 @@ import pytest
 import tifffile
 
 from napari_nst import StyleTransferParameters, mosaic_pair, save_transfer, transfer_style
-from napari_nst.cli import build_parser, main
+from napari_nst.cli.main import build_parser, main
 
 QUICK = ["--preset", "texture", "--epoch", "3", "--threads", "1"]
 
@@ -149,7 +149,7 @@ def test_help_explains_every_parameter_with_its_default():
 
 
 def test_importing_the_command_loads_no_torch():
-    code = "import sys, napari_nst.cli as c; c.build_parser(); print([m for m in ('torch', 'cv2', 'matplotlib') if m in sys.modules])"
+    code = "import sys, napari_nst.cli.main as c; c.build_parser(); print([m for m in ('torch', 'cv2', 'matplotlib') if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"
 

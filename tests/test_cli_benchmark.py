@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from napari_nst.cli import main
+from napari_nst.cli.main import main
 
 QUICK = ["--size", "32", "--steps", "1", "--device", "cpu", "--precision", "float32", "--threads", "1"]
 
@@ -58,7 +58,7 @@ def stopped_after(monkeypatch):
     def after(turns):
         import contextlib
 
-        import napari_nst.cli_benchmark as command
+        import napari_nst.cli.benchmark as command
 
         cancel = threading.Event()
 
@@ -88,7 +88,7 @@ def test_stopped_later_reports_what_was_reached(stopped_after, tmp_path, capsys)
 
 def test_help_and_wrong_usage_import_no_torch():
     script = (
-        "import sys\nfrom napari_nst.cli import main\n"
+        "import sys\nfrom napari_nst.cli.main import main\n"
         "status = main(['benchmark', '--device', 'abacus'])\nprint(status, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

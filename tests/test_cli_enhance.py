@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from napari_nst import cone_mosaic
-from napari_nst.cli import build_parser, main
+from napari_nst.cli.main import build_parser, main
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 

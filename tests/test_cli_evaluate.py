@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from napari_nst.cli import build_parser, main
+from napari_nst.cli.main import build_parser, main
 from napari_nst.imaging.mosaic import cone_mosaic
 
 SHAPE = (128, 136)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_nst import cli_marks
-from napari_nst.cli import main
+from napari_nst.cli import annotations as cli_marks
+from napari_nst.cli.main import main
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import Cones
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_nst.cli_options import DONE, INTERRUPTED, add_parameter, interruptible
+from napari_nst.cli.options import DONE, INTERRUPTED, add_parameter, interruptible
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.cli_options import DONE, FAILED, typed
+from napari_nst.cli.options import DONE, FAILED, typed
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
-    from napari_nst.cli_marks import Marks, Scores
+    from napari_nst.cli.annotations import Marks, Scores
     from napari_nst.io.images import ImageFile
     from napari_nst.metrics.assessment import Assessment
 
@@ -167,7 +167,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         document["assessment"] = assessment.to_dict()
         lines += [f"{'Scale:':8} {said}", "", str(assessment)]
     if marks is not None:
-        from napari_nst.cli_marks import score_lines
+        from napari_nst.cli.annotations import score_lines
 
         lines += ["", *score_lines(marks, tuple(scored.items()))]
     text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
@@ -254,7 +254,7 @@ def _mask(given: str | None, role: str, pictures: Mapping[str, NDArray[Any]]) ->
 
     if given == "border":
         return black_border(pictures[role])
-    from napari_nst.inputs import read_mask
+    from napari_nst.cli.inputs import read_mask
 
     return check_mask(read_mask(given), pictures[role].shape)
 
@@ -293,7 +293,7 @@ def _against_marks(
     mask: NDArray[np.bool_] | None,
     pictures: Mapping[str, NDArray[Any]],
 ) -> tuple[Marks, dict[str, tuple[Scores, ...]]]:
-    from napari_nst.cli_marks import BORDER, read_marks, score
+    from napari_nst.cli.annotations import BORDER, read_marks, score
 
     marks = read_marks(
         options.marks,
@@ -314,7 +314,7 @@ def _against_marks(
 
 
 def _marks_document(marks: Marks, scored: Mapping[str, tuple[Scores, ...]]) -> dict[str, Any]:
-    from napari_nst.cli_marks import differences
+    from napari_nst.cli.annotations import differences
 
     document = {
         **marks.to_dict(),

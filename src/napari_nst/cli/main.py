@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst import __version__
-from napari_nst.cli_benchmark import add_benchmark
-from napari_nst.cli_enhance import add_enhance
-from napari_nst.cli_evaluate import add_evaluate
-from napari_nst.cli_options import (
+from napari_nst.cli.benchmark import add_benchmark
+from napari_nst.cli.enhance import add_enhance
+from napari_nst.cli.evaluate import add_evaluate
+from napari_nst.cli.options import (
     DONE,
     FAILED,
     INTERRUPTED,
@@ -193,7 +193,7 @@ def _transfer(options: argparse.Namespace) -> int:
         given.setdefault("preset", RECOMMENDED)
     # Checked before torch is loaded: a wrong value should be told at once.
     StyleTransferParameters(**{name: value for name, value in given.items() if name not in pictures})
-    from napari_nst.inputs import find_inputs, read_mask
+    from napari_nst.cli.inputs import find_inputs, read_mask
 
     target, style, arguments = find_inputs((options.target, options.style), options.record, given)
     for name in ("mask", "style_mask"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.cli_options import DONE, FAILED, INTERRUPTED, NOTE, PRESETS_TOLD, add_parameter, interruptible
+from napari_nst.cli.options import DONE, FAILED, INTERRUPTED, NOTE, PRESETS_TOLD, add_parameter, interruptible
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings
 

@@ -1,0 +1,1 @@
+"""The command ``napari-nst``: one module for each subcommand."""
