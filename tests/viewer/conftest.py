@@ -78,7 +78,7 @@ def open_widget(viewer):
     """Docks one more widget with a quick setting: shallow layers, four steps."""
 
     def dock(name="Style Transfer"):
-        from napari_nst.viewer.widget import StyleTransferWidget
+        from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
         widget = StyleTransferWidget(viewer)
         viewer.window.add_dock_widget(widget, name=name)

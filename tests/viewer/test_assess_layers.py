@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_nst.viewer.assess_input import Trio, assess_job
-from napari_nst.viewer.assess_layers import ROLES, assessment_layers, is_ours, look_at, show_assessment
+from napari_nst.viewer.assessment.input import Trio, assess_job
+from napari_nst.viewer.assessment.layers import ROLES, assessment_layers, is_ours, look_at, show_assessment
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 

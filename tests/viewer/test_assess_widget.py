@@ -11,11 +11,12 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
 
 from napari_nst.errors import ParameterError, StyleTransferError
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.viewer import assess_worker, commands
-from napari_nst.viewer.assess_layers import ROLES
-from napari_nst.viewer.assess_words import LEVELS, written
-from napari_nst.viewer.compare import remember
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer import commands
+from napari_nst.viewer.assessment import worker as assess_worker
+from napari_nst.viewer.assessment.layers import ROLES
+from napari_nst.viewer.assessment.words import LEVELS, written
+from napari_nst.viewer.common.compare import remember
+from napari_nst.viewer.common.layers import plain
 
 TIMEOUT = 120_000
 RECORD = {"napari_nst": "0", "parameters": {"preset": "texture"}}
@@ -209,7 +210,7 @@ def test_closing_the_dock_ends_it_without_layers(viewer, planted, monkeypatch):
 
 
 def test_the_scale_is_a_number_or_unknown(viewer, planted, qtbot):
-    from napari_nst.viewer.assess_widget import AssessmentWidget
+    from napari_nst.viewer.assessment.widget import AssessmentWidget
 
     viewer.add_image(planted[0], name="before", scale=(0.4, 0.4), units=("um", "um"))
     viewer.add_image(planted[0], name="after")

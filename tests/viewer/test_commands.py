@@ -8,7 +8,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_nst.viewer import commands
-from napari_nst.viewer.compare import comparison_of, remember
+from napari_nst.viewer.common.compare import comparison_of, remember
 
 RECORD = {
     "napari_nst": "0",
@@ -89,7 +89,7 @@ def test_transfer_fills_the_widget_in_the_order_of_clicks(viewer):
 
 
 def test_the_widget_of_the_menu_is_found(viewer):
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
     widget = StyleTransferWidget(viewer)
     dock = viewer.window.add_dock_widget(widget, name="Style Transfer (Neural Style Transfer)")

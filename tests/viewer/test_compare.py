@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
-from napari_nst.viewer.compare import (
+from napari_nst.viewer.common.compare import (
     Comparison,
     add_checkerboard,
     add_difference,

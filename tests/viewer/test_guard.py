@@ -24,7 +24,7 @@ def drawn():
     return viewer
 
 def open_widget(viewer):
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
     from napari.utils._proxies import PublicOnlyProxy
     widget = StyleTransferWidget(PublicOnlyProxy(viewer))
     viewer.window.add_dock_widget(widget)

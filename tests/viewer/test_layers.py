@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_nst.viewer.layers import add_above, carried_over, default_folder, made_by_us, result_name
-from napari_nst.viewer.region import WHOLE, cut_layer
+from napari_nst.viewer.common.layers import add_above, carried_over, default_folder, made_by_us, result_name
+from napari_nst.viewer.common.region import WHOLE, cut_layer
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from npe2 import PluginManifest
 
 from napari_nst import StyleTransferParameters
 from napari_nst.settings.presets import PRESETS, RECOMMENDED
+from napari_nst.viewer.preferences import KEYS
 from napari_nst.viewer.sample import SAMPLES
-from napari_nst.viewer.settings import KEYS
 
 PACKAGED = files("napari_nst") / "napari.yaml"
 MANIFEST = PluginManifest.from_file(Path(str(PACKAGED)))

@@ -8,7 +8,7 @@ from napari.utils.theme import get_theme
 
 @pytest.fixture
 def plot(qtbot):
-    from napari_nst.viewer.plot import LossPlot
+    from napari_nst.viewer.transfer.plot import LossPlot
 
     plot = LossPlot(get_theme("dark"))
     qtbot.addWidget(plot)
@@ -74,7 +74,7 @@ def test_colours_follow_the_theme(plot):
 
 def test_no_global_setting_is_touched(qtbot):
     before = dict(mpl.rcParams)
-    from napari_nst.viewer.plot import LossPlot
+    from napari_nst.viewer.transfer.plot import LossPlot
 
     plot = LossPlot(get_theme("dark"))
     qtbot.addWidget(plot)

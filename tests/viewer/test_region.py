@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from napari_nst.errors import ImageError
-from napari_nst.viewer.layers import carried_over, plain
-from napari_nst.viewer.region import (
+from napari_nst.viewer.common.layers import carried_over, plain
+from napari_nst.viewer.common.region import (
     ALL,
     PLANE,
     WHOLE,

@@ -13,7 +13,7 @@ from napari.utils.progress import progress
 from qtpy.QtCore import Qt
 
 from napari_nst.errors import DivergenceError, StyleTransferWarning
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.layers import plain
 
 KEY = "napari_nst"
 
@@ -270,7 +270,7 @@ def test_a_deleted_preview_stops_the_run_and_stays_away(viewer, widget, runner, 
 def test_closing_the_viewer_ends_the_run(qtbot, make_napari_viewer_proxy, pair, runner):
     from napari.qt.threading import GeneratorWorker
 
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
     viewer = make_napari_viewer_proxy()
     viewer.add_image(pair.target)
@@ -427,7 +427,7 @@ def test_warnings_of_the_engine_are_seen_every_time(viewer, widget, runner, noti
 
 def test_other_warnings_are_left_alone():
     """What is not ours goes where it went before, and so does ours from a thread without a run."""
-    from napari_nst.viewer import listening
+    from napari_nst.viewer.common import listening
 
     heard = []
     with warnings.catch_warnings(record=True) as others:

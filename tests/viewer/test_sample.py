@@ -60,7 +60,7 @@ manager.discover()
 manager.activate("napari-nst")
 layers = manager.commands.execute("napari-nst.cone_mosaic_pair")
 assert len(layers) == 3
-import napari_nst.viewer.commands, napari_nst.viewer.settings, napari_nst.viewer.script
+import napari_nst.viewer.commands, napari_nst.viewer.preferences, napari_nst.viewer.transfer.script
 print(json.dumps(sorted({"torch", "torchvision", "cv2", "matplotlib"} & set(sys.modules))))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ def plan(scores, threshold, kind="ring"):
 
 @pytest.fixture
 def plot(qtbot):
-    from napari_nst.viewer.session_plot import ScorePlot
+    from napari_nst.viewer.session.plot import ScorePlot
 
     plot = ScorePlot(get_theme("dark"))
     qtbot.addWidget(plot)

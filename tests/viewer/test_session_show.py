@@ -11,9 +11,9 @@ from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.writing import write_image
 from napari_nst.metrics.cones import detect_cones
 from napari_nst.session.effects import compare_cones
-from napari_nst.viewer.assess_input import Trio, assess_job, trio_of
-from napari_nst.viewer.layers import plain
-from napari_nst.viewer.session_show import SessionShow
+from napari_nst.viewer.assessment.input import Trio, assess_job, trio_of
+from napari_nst.viewer.common.layers import plain
+from napari_nst.viewer.session.show import SessionShow
 
 ROLES = ["target", "style", "result", "kept", "lost", "new", "captions"]
 

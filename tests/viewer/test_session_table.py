@@ -7,8 +7,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
-from napari_nst.viewer.session_table import COLUMNS, STYLE, PatchModel, short_names
-from napari_nst.viewer.session_view import PatchTable
+from napari_nst.viewer.session.table import COLUMNS, STYLE, PatchModel, short_names
+from napari_nst.viewer.session.view import PatchTable
 
 NUMBER = {column.key: number for number, column in enumerate(COLUMNS)}
 NAMES = [f"CROP_{n}_x0y0_eye_{n % 2}_confocal.tif" for n in range(1, 6)]

@@ -34,7 +34,7 @@ def folder(tmp_path, pictures):
 @pytest.fixture
 def widget(viewer, folder):
     """Docked, with settings that take a second."""
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     widget = EnhanceSessionWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Enhance Session")
@@ -84,7 +84,7 @@ def status(widget):
 
 
 def test_every_setting_has_its_field(viewer):
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     widget = EnhanceSessionWidget(viewer)
     viewer.window.add_dock_widget(widget)
@@ -135,7 +135,7 @@ def test_values_reach_the_settings(widget):
 
 
 def test_before_anything_it_says_what_to_do(viewer):
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     widget = EnhanceSessionWidget(viewer)
     viewer.window.add_dock_widget(widget)
@@ -305,7 +305,7 @@ def test_a_run_from_the_folder_to_the_pictures(widget, folder, do, viewer):
 
 
 def test_results_of_before_are_seen_at_once(widget, folder, do, viewer):
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     do(widget, widget.run)
     again = EnhanceSessionWidget(viewer)
@@ -439,7 +439,7 @@ def test_scripts_without_a_guard_get_no_workers(text, spec, bare, tmp_path, monk
     import sys
     from types import SimpleNamespace
 
-    from napari_nst.viewer.session_worker import _started_by_a_bare_script
+    from napari_nst.viewer.session.worker import _started_by_a_bare_script
 
     main = SimpleNamespace(__spec__=spec)
     if text is not None:
@@ -453,7 +453,7 @@ def test_scripts_without_a_guard_get_no_workers(text, spec, bare, tmp_path, monk
 
 
 def test_a_folder_is_dropped(viewer, folder):
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     widget = EnhanceSessionWidget(viewer)
     viewer.window.add_dock_widget(widget)
@@ -524,7 +524,7 @@ def test_closing_the_dock_stops_the_run(widget, viewer, do):
 def test_closing_the_viewer_ends_everything(make_napari_viewer_proxy, folder, do, action):
     from napari.qt.threading import FunctionWorker
 
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
     viewer = make_napari_viewer_proxy()
     widget = EnhanceSessionWidget(viewer)

@@ -10,7 +10,7 @@ import pytest
 from npe2 import PluginManifest
 
 import napari_nst
-from napari_nst.viewer.settings import defaults
+from napari_nst.viewer.preferences import defaults
 
 STANDARD = {"preset": "microscopy", "device": "auto", "weights": "embedded", "output_folder": ""}
 

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QCom
 from napari_nst import StyleTransferParameters
 from napari_nst.errors import ParameterError
 from napari_nst.settings.presets import PRESETS, RECOMMENDED
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.layers import plain
 
 KEY = "napari_nst"
 
@@ -16,7 +16,7 @@ KEY = "napari_nst"
 @pytest.fixture
 def fresh(images, viewer):
     """A docked widget as it opens."""
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
     widget = StyleTransferWidget(viewer)
     viewer.window.add_dock_widget(widget)
@@ -118,7 +118,7 @@ def test_an_optimiser_brings_its_learning_rate(fresh):
 
 
 def test_preferences_are_taken_over(viewer, images, monkeypatch, tmp_path):
-    from napari_nst.viewer import widget as module
+    from napari_nst.viewer.transfer import widget as module
 
     chosen = {"preset": "texture", "device": "cpu", "weights": "torchvision", "output_folder": str(tmp_path)}
     monkeypatch.setattr(module, "defaults", lambda: chosen)
@@ -201,7 +201,7 @@ def test_the_border_mask_is_handed_on(widget, runner, images):
 
 
 def test_opened_by_its_name(viewer, images):
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
     _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Style Transfer")
     assert isinstance(widget, StyleTransferWidget)

@@ -9,8 +9,8 @@ import napari
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.compare import add_checkerboard, add_difference, comparison_of, partners
-from napari_nst.viewer.layers import made_by_us, plain
+from napari_nst.viewer.common.compare import add_checkerboard, add_difference, comparison_of, partners
+from napari_nst.viewer.common.layers import made_by_us, plain
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -81,7 +81,7 @@ def target_result_checkerboard(viewer: napari.viewer.Viewer) -> None:
 
 def copy_as_python(viewer: napari.viewer.Viewer) -> None:
     """Put a script that repeats the selected result's run on the clipboard."""
-    from napari_nst.viewer.script import python_script
+    from napari_nst.viewer.transfer.script import python_script
 
     result = _result(viewer)
     if result is None:
@@ -98,8 +98,8 @@ def copy_as_python(viewer: napari.viewer.Viewer) -> None:
 def assess_selected(viewer: napari.viewer.Viewer) -> None:
     """Assess the selected result against its target, or the upper of two selected images against the lower one."""
     # Not with the others: it brings what sessions need.
-    from napari_nst.viewer.assess_input import trio_selected
-    from napari_nst.viewer.assess_layers import is_ours
+    from napari_nst.viewer.assessment.input import trio_selected
+    from napari_nst.viewer.assessment.layers import is_ours
 
     viewer = plain(viewer)
     images = [plain(layer) for layer in viewer.layers if _is_image(layer) and not is_ours(layer)]
@@ -119,7 +119,7 @@ def assess_layer(viewer: Any, result: Any) -> None:
     StyleTransferError
         There is no such result, or it cannot be assessed.
     """
-    from napari_nst.viewer.assess_input import trio_of
+    from napari_nst.viewer.assessment.input import trio_of
 
     trio = None if result is None else trio_of(plain(viewer), result)
     if trio is None:
@@ -135,14 +135,14 @@ def _assess(viewer: Any, trio: Any) -> None:
 
 def open_widget(viewer: napari.viewer.Viewer) -> Any:
     """The viewer's Style Transfer widget in front of others, opened if it is not there yet."""
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
     return _opened(viewer, StyleTransferWidget, WIDGET)
 
 
 def open_assessment(viewer: napari.viewer.Viewer) -> Any:
     """The viewer's Assessment widget in front of others, opened if it is not there yet."""
-    from napari_nst.viewer.assess_widget import AssessmentWidget
+    from napari_nst.viewer.assessment.widget import AssessmentWidget
 
     return _opened(viewer, AssessmentWidget, ASSESSMENT, tabify=True)
 

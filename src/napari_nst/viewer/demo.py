@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_nst.demo import DemoResults
-    from napari_nst.viewer.widget import StyleTransferWidget
+    from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
 __all__ = ["add_demo", "show_demo"]
 

@@ -12,7 +12,7 @@ from magicgui.widgets.bases import BaseValueWidget
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
-from napari_nst.viewer.controls import OpenChoice, ParameterFields, described, field_for, shrinkable
+from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, described, field_for, shrinkable
 
 __all__ = [
     "FRONT",

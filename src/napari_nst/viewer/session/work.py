@@ -8,9 +8,9 @@ from napari.qt.threading import create_worker
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_nst.viewer import listening
-from napari_nst.viewer.listening_worker import ListeningWorker
-from napari_nst.viewer.session_worker import Control, Ended, Job, Judged, Progress, enhance_session_work
+from napari_nst.viewer.common import listening
+from napari_nst.viewer.common.worker import ListeningWorker
+from napari_nst.viewer.session.worker import Control, Ended, Job, Judged, Progress, enhance_session_work
 
 __all__ = ["SessionWork"]
 

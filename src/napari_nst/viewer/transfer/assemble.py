@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.settings.parameters import StyleTransferParameters
-from napari_nst.viewer.layers import carried_over, default_folder, result_name, source_path
-from napari_nst.viewer.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels, pixel_sizes
-from napari_nst.viewer.script import source_of
-from napari_nst.viewer.worker import Job
+from napari_nst.viewer.common.layers import carried_over, default_folder, result_name, source_path
+from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels, pixel_sizes
+from napari_nst.viewer.transfer.script import source_of
+from napari_nst.viewer.transfer.worker import Job
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
@@ -33,7 +33,7 @@ class Choices:
     parameters : dict
         Fields of StyleTransferParameters; ``value_range`` may also be "contrast limits".
     region : str or Shapes
-        See :func:`napari_nst.viewer.region.cut_layer`.
+        See :func:`napari_nst.viewer.common.region.cut_layer`.
     mask, style_mask : str or Labels
         "none", "black border", or a Labels layer whose painted pixels are used.
     interval : float

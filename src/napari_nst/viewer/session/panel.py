@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_nst.viewer.panel import _button, _row, _text, breakable
+from napari_nst.viewer.common.panel import _button, _row, _text, breakable
 
 __all__ = ["SessionPanel"]
 

@@ -14,23 +14,23 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.io.filenames import joined_stem
-from napari_nst.viewer.assemble import BORDER, NO_MASK
-from napari_nst.viewer.assess_input import AS_RUN, Trio, assess_job, known_scale, trio_of
-from napari_nst.viewer.assess_layers import assessment_layers, is_ours, look_at, show_assessment
-from napari_nst.viewer.assess_panel import AssessPanel
-from napari_nst.viewer.assess_saving import save_assessment
-from napari_nst.viewer.assess_words import HEADINGS, comparison_rows, measure_rows, place_texts
-from napari_nst.viewer.assess_worker import AssessRun, Outcome
+from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_job, known_scale, trio_of
+from napari_nst.viewer.assessment.layers import assessment_layers, is_ours, look_at, show_assessment
+from napari_nst.viewer.assessment.panel import AssessPanel
+from napari_nst.viewer.assessment.saving import save_assessment
+from napari_nst.viewer.assessment.words import HEADINGS, comparison_rows, measure_rows, place_texts
+from napari_nst.viewer.assessment.worker import AssessRun, Outcome
 from napari_nst.viewer.commands import copy_text
-from napari_nst.viewer.controls import LayerChoice, shrinkable
-from napari_nst.viewer.layers import default_folder, made_by_us, plain, source_path
-from napari_nst.viewer.script import source_of
+from napari_nst.viewer.common.fields import LayerChoice, shrinkable
+from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_path
+from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK
+from napari_nst.viewer.transfer.script import source_of
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assess_input import AssessJob, Place
+    from napari_nst.viewer.assessment.input import AssessJob, Place
 
 __all__ = ["AssessmentWidget", "ScaleField"]
 

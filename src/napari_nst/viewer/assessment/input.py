@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import unpack_mask
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.assemble import BORDER, NO_MASK, micrometres
-from napari_nst.viewer.compare import partners
-from napari_nst.viewer.difference import TRANSFORMS
-from napari_nst.viewer.layers import made_by_us, moved, plain
-from napari_nst.viewer.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels
-from napari_nst.viewer.session_show import KEY as SESSION
+from napari_nst.viewer.common.compare import partners
+from napari_nst.viewer.common.difference import TRANSFORMS
+from napari_nst.viewer.common.layers import made_by_us, moved, plain
+from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels
+from napari_nst.viewer.session.show import KEY as SESSION
+from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK, micrometres
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels

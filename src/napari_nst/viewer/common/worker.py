@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from napari.qt.threading import FunctionWorker
 
-from napari_nst.viewer.listening import listen, unlisten
+from napari_nst.viewer.common.listening import listen, unlisten
 
 __all__ = ["ListeningWorker"]
 

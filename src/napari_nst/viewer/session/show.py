@@ -16,8 +16,8 @@ from napari_nst.io.reading import read_image
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
-from napari_nst.viewer.compare import fit_layers
-from napari_nst.viewer.layers import is_in, plain
+from napari_nst.viewer.common.compare import fit_layers
+from napari_nst.viewer.common.layers import is_in, plain
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nst.viewer.assess_words import LEVELS, Row
-from napari_nst.viewer.panel import Scrolled, _button, _row, _text, breakable
+from napari_nst.viewer.assessment.words import LEVELS, Row
+from napari_nst.viewer.common.panel import Scrolled, _button, _row, _text, breakable
 
 __all__ = ["AssessPanel"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.imaging.planes import luminance
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.layers import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

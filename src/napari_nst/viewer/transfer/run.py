@@ -14,14 +14,14 @@ from psygnal import Signal
 
 from napari_nst.errors import DivergenceError
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer import listening
-from napari_nst.viewer.layers import add_above, is_in, plain
-from napari_nst.viewer.worker import Begun, Control, Done, Job, Snapshot, TransferWorker, neural_style_transfer
+from napari_nst.viewer.common import listening
+from napari_nst.viewer.common.layers import add_above, is_in, plain
+from napari_nst.viewer.transfer.worker import Begun, Control, Done, Job, Snapshot, TransferWorker, neural_style_transfer
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_nst.viewer.assemble import Placement
+    from napari_nst.viewer.transfer.assemble import Placement
 
 __all__ = ["TransferRun"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_nst.errors import OutOfMemoryError, SessionError, StyleTransferError
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
-from napari_nst.viewer.worker import without_frames
+from napari_nst.viewer.transfer.worker import without_frames
 
 if TYPE_CHECKING:
     from napari_nst.session.run import SessionProgress, SessionResult

@@ -10,10 +10,10 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import StyleTransferError
-from napari_nst.viewer.session_fields import chosen_folder
+from napari_nst.viewer.session.fields import chosen_folder
 
 if TYPE_CHECKING:
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
 __all__ = ["SessionActions"]
 

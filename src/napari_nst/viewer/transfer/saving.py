@@ -12,7 +12,7 @@ from napari_nst.io.reading import FileInfo, read_image
 
 if TYPE_CHECKING:
     from napari_nst.transfer.api import StyleTransfer
-    from napari_nst.viewer.worker import Job
+    from napari_nst.viewer.transfer.worker import Job
 
 __all__ = ["save"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-    from napari_nst.viewer.region import Cut
+    from napari_nst.viewer.common.region import Cut
 
 __all__ = ["add_above", "carried_over", "default_folder", "is_in", "made_by_us", "plain", "result_name", "source_path"]
 

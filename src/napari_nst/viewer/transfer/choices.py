@@ -9,7 +9,7 @@ from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, FileEdit, FloatSpinBox
 from magicgui.widgets.bases import BaseValueWidget
 
-from napari_nst.viewer.controls import LayerChoice, shrinkable
+from napari_nst.viewer.common.fields import LayerChoice, shrinkable
 
 __all__ = ["ExtraFields"]
 

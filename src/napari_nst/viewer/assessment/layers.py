@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.viewer.difference import symmetric_limit
-from napari_nst.viewer.layers import is_in, plain
+from napari_nst.viewer.common.difference import symmetric_limit
+from napari_nst.viewer.common.layers import is_in, plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assess_input import Place
+    from napari_nst.viewer.assessment.input import Place
 
 __all__ = ["KEY", "ROLES", "UNSUPPORTED", "assessment_layers", "is_ours", "look_at", "show_assessment"]
 

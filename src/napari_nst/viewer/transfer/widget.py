@@ -16,16 +16,16 @@ from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer import commands
-from napari_nst.viewer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
-from napari_nst.viewer.choices import ExtraFields
-from napari_nst.viewer.compare import comparison_of, remember
-from napari_nst.viewer.controls import LayerChoice, ParameterFields, in_order, shrinkable
-from napari_nst.viewer.layers import made_by_us, plain
-from napari_nst.viewer.panel import Panel, short_text, size_text, time_text
-from napari_nst.viewer.region import WHOLE, region_choices
-from napari_nst.viewer.run import TransferRun
-from napari_nst.viewer.settings import defaults
-from napari_nst.viewer.worker import Begun, Snapshot
+from napari_nst.viewer.common.compare import comparison_of, remember
+from napari_nst.viewer.common.fields import LayerChoice, ParameterFields, in_order, shrinkable
+from napari_nst.viewer.common.layers import made_by_us, plain
+from napari_nst.viewer.common.panel import Panel, short_text, size_text, time_text
+from napari_nst.viewer.common.region import WHOLE, region_choices
+from napari_nst.viewer.preferences import defaults
+from napari_nst.viewer.transfer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
+from napari_nst.viewer.transfer.choices import ExtraFields
+from napari_nst.viewer.transfer.run import TransferRun
+from napari_nst.viewer.transfer.worker import Begun, Snapshot
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -352,7 +352,7 @@ class StyleTransferWidget(Container):
     def _show_plot(self) -> None:
         """The curves come with the first run: matplotlib takes a while to import."""
         if self._plot is None:
-            from napari_nst.viewer.plot import LossPlot
+            from napari_nst.viewer.transfer.plot import LossPlot
 
             self._plot = LossPlot(get_theme(self._viewer.theme))
             self.panel.add_plot(self._plot)

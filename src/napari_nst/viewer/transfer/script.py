@@ -14,7 +14,7 @@ from napari_nst.imaging.values import digest_of
 from napari_nst.io.reading import EXTENSION
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY, arguments_from
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.layers import plain
 from napari_nst.viewer.sample import SAMPLES
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import numpy as np
 from napari.qt.threading import GeneratorWorker
 
 from napari_nst.errors import EngineError, OutOfMemoryError, StyleTransferError
-from napari_nst.viewer.listening import listen, unlisten
-from napari_nst.viewer.region import Cut
-from napari_nst.viewer.saving import save
+from napari_nst.viewer.common.listening import listen, unlisten
+from napari_nst.viewer.common.region import Cut
+from napari_nst.viewer.transfer.saving import save
 
 if TYPE_CHECKING:
     from napari_nst.transfer.api import StyleTransfer, TransferProgress

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.score_figure import histogram_bins
-from napari_nst.viewer.plot import rgb
+from napari_nst.viewer.transfer.plot import rgb
 
 __all__ = ["ScorePlot"]
 

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nst.viewer.session_table import COLUMNS, STYLE, PatchModel, SortedPatches
-from napari_nst.viewer.session_worker import THUMBNAIL
+from napari_nst.viewer.session.table import COLUMNS, STYLE, PatchModel, SortedPatches
+from napari_nst.viewer.session.worker import THUMBNAIL
 
 __all__ = ["PatchTable", "StyleDelegate"]
 

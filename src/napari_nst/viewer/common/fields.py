@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
 from napari_nst.settings.presets import PRESETS
-from napari_nst.viewer.assemble import CONTRAST
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.layers import plain
+from napari_nst.viewer.transfer.assemble import CONTRAST
 
 __all__ = [
     "LayerChoice",

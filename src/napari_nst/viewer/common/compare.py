@@ -12,8 +12,8 @@ from psygnal import Signal
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.difference import add_checkerboard, add_difference, checkerboard
-from napari_nst.viewer.layers import plain
+from napari_nst.viewer.common.difference import add_checkerboard, add_difference, checkerboard
+from napari_nst.viewer.common.layers import plain
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

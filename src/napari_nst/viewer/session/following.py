@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 
 from napari_nst.errors import StyleTransferError
-from napari_nst.viewer.session_worker import Job, automatic_output
+from napari_nst.viewer.session.worker import Job, automatic_output
 
 if TYPE_CHECKING:
-    from napari_nst.viewer.session_widget import EnhanceSessionWidget
+    from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
 __all__ = ["Following"]
 

@@ -14,9 +14,9 @@ from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.viewer import commands
-from napari_nst.viewer.panel import time_text
-from napari_nst.viewer.session_actions import SessionActions
-from napari_nst.viewer.session_fields import (
+from napari_nst.viewer.common.panel import time_text
+from napari_nst.viewer.session.actions import SessionActions
+from napari_nst.viewer.session.fields import (
     SettingFields,
     chosen_folder,
     input_field,
@@ -25,15 +25,15 @@ from napari_nst.viewer.session_fields import (
     show_automatic,
     workers_field,
 )
-from napari_nst.viewer.session_following import Following
-from napari_nst.viewer.session_pairs import PairsByHand
-from napari_nst.viewer.session_panel import SessionPanel
-from napari_nst.viewer.session_show import SessionShow, own_copy
-from napari_nst.viewer.session_table import PatchModel
-from napari_nst.viewer.session_view import PatchTable
-from napari_nst.viewer.session_words import style_choices, summary
-from napari_nst.viewer.session_work import SessionWork
-from napari_nst.viewer.session_worker import Ended, Job, Judged, Progress
+from napari_nst.viewer.session.following import Following
+from napari_nst.viewer.session.pairs import PairsByHand
+from napari_nst.viewer.session.panel import SessionPanel
+from napari_nst.viewer.session.show import SessionShow, own_copy
+from napari_nst.viewer.session.table import PatchModel
+from napari_nst.viewer.session.view import PatchTable
+from napari_nst.viewer.session.words import style_choices, summary
+from napari_nst.viewer.session.work import SessionWork
+from napari_nst.viewer.session.worker import Ended, Job, Judged, Progress
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -281,7 +281,7 @@ class EnhanceSessionWidget(PairsByHand, Container):
         self.model.set_rows(rows, self._thumbnails)
         self.panel.show_patches(True)
         if self._plot is None:
-            from napari_nst.viewer.session_plot import ScorePlot
+            from napari_nst.viewer.session.plot import ScorePlot
 
             self._plot = ScorePlot(get_theme(self._viewer.theme))
             self._plot.threshold_chosen.connect(self._on_threshold)
