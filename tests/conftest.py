@@ -10,6 +10,8 @@ from hypothesis import settings
 settings.register_profile("napari-nst", deadline=None)
 settings.load_profile("napari-nst")
 
+pytest_plugins = ("sessions", "cones")
+
 #: Real pictures lie beside the checkout, where there are any; they are not part of the repository.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "aoslo"
 

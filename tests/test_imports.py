@@ -36,7 +36,7 @@ def test_nothing_heavy_is_imported(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "import napari_nst.images",
+        "import napari_nst.imaging, napari_nst.io",
         "import napari_nst; napari_nst.ImageFile, napari_nst.mosaic_pair, napari_nst.pad_to_square",
         "import napari_nst.transfer.files, napari_nst.transfer.curves",
         "import napari_nst; napari_nst.enhance_session, napari_nst.plan_session, napari_nst.MDRNNPreProcessor",

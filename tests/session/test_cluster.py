@@ -12,11 +12,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from conftest import QUICK
 from napari_nst.errors import ParameterError, SessionError
 from napari_nst.session import cluster
 from napari_nst.session.run import enhance_session
 from napari_nst.session.store import file_digest
+from sessions import QUICK
 
 #: Slow enough that there is something to interrupt: some seconds in all.
 SLOW = {**QUICK, "method": "nst", "epoch": 8}

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import tifffile
 
-from conftest import name
 from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.writing import write_image
 from napari_nst.session.report import COLUMNS
 from napari_nst.session.store import file_digest
+from sessions import name
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 import tifffile
 from skimage.exposure import match_histograms
 
-from conftest import name
 from napari_nst import ImageFile, MDRNNPreProcessor
 from napari_nst.errors import ParameterError
+from sessions import name
 
 SETTINGS = {"size": 96, "figures": False}
 RULE = {"method": "std", "replace": "border", "range_method": "lower", "correct": "global"}

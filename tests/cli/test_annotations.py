@@ -13,7 +13,7 @@ from napari_nst.cli.main import main
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import Cones
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 SIDE = 120
 
 

@@ -26,7 +26,7 @@ from napari_nst.metrics import (
 )
 from napari_nst.metrics.audits.density import rescale_style
 
-EVALUATION = Path(__file__).resolve().parents[3] / "shared" / "evaluation" / "cones.py"
+EVALUATION = Path(__file__).resolve().parents[4] / "shared" / "evaluation" / "cones.py"
 
 
 def raw(target, style):

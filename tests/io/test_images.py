@@ -578,7 +578,7 @@ def test_a_boolean_picture_is_black_and_white():
 
 def test_importing_images_loads_no_heavy_library():
     code = (
-        "import sys, napari_nst.images\n"
+        "import sys, napari_nst.io.images\n"
         "print([m for m in ('torch', 'cv2', 'matplotlib', 'skimage', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-CONES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cones"
+CONES = Path(__file__).resolve().parents[2] / "shared" / "data" / "cones"
 
 
 @pytest.fixture(scope="session")
