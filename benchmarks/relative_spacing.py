@@ -18,7 +18,8 @@ import numpy as np
 from marks import CONDITIONS, EVALUATION, load
 from scipy import ndimage
 
-from napari_nst.metrics import relative_spacing, ring_prominence
+from napari_nst.imaging import relative_spacing
+from napari_nst.metrics import ring_prominence
 
 
 def by_rings(target: np.ndarray, style: np.ndarray) -> float:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import FileError, ParameterError
+from napari_nst.imaging.cones import DEFAULT_CONFIDENCE, detect_cones
 from napari_nst.io.coordinates import read_coordinates, read_header
 from napari_nst.metrics.agreement import Agreement, agreement, invented, points_inside
-from napari_nst.metrics.cones import DEFAULT_CONFIDENCE, detect_cones
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
 __all__ = ["BORDER", "ORDERS", "Marks", "Scores", "differences", "read_marks", "score", "score_lines"]

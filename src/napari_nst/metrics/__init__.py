@@ -5,6 +5,9 @@ Nothing here knows a network, a file or a screen. Importing it loads NumPy only.
 
 from __future__ import annotations
 
+from napari_nst.imaging.cones import Cones, detect_cones
+from napari_nst.imaging.relative_spacing import relative_spacing
+from napari_nst.imaging.ring import Ring, ring_prominence
 from napari_nst.metrics.agreement import Agreement, agreement, blind_lattice, invented, points_inside
 from napari_nst.metrics.assessment import Assessment, Comparison, MosaicMeasures, assess
 from napari_nst.metrics.audits.audits import (
@@ -21,14 +24,11 @@ from napari_nst.metrics.audits.audits import (
     style_swap,
 )
 from napari_nst.metrics.changes import ConeChanges, Place, cone_changes
-from napari_nst.metrics.cones import Cones, detect_cones
 from napari_nst.metrics.displacement import Displacement, local_displacement
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import Voronoi, cone_density, nearest_neighbour_spacing, voronoi_regularity
 from napari_nst.metrics.noise import signal_to_noise
 from napari_nst.metrics.quality import aiq
-from napari_nst.metrics.relative_spacing import relative_spacing
-from napari_nst.metrics.ring import Ring, ring_prominence
 from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
 from napari_nst.metrics.spectra import SpectrumChange, radial_power_spectrum, spectrum_change
 from napari_nst.metrics.verdict import Verdict

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
+from napari_nst.imaging._arrays import Floats, picture_and_mask, pictures_and_mask
+from napari_nst.imaging.cones import Cones, detect_cones
 from napari_nst.imaging.masks import black_border
-from napari_nst.metrics._arrays import Floats, picture_and_mask, pictures_and_mask
+from napari_nst.imaging.ring import ring_prominence
 from napari_nst.metrics.agreement import Agreement, agreement
 from napari_nst.metrics.assessment_words import limits_of, record_of, table_of
 from napari_nst.metrics.changes import ConeChanges, cone_changes, shared_spacing
-from napari_nst.metrics.cones import Cones, detect_cones
 from napari_nst.metrics.displacement import local_displacement
 from napari_nst.metrics.mosaic import cone_density, nearest_neighbour_spacing, voronoi_regularity
 from napari_nst.metrics.noise import signal_to_noise
 from napari_nst.metrics.quality import aiq
-from napari_nst.metrics.ring import ring_prominence
 from napari_nst.metrics.similarity import intensity_monotonicity, structural_similarity, structure_correlation
 from napari_nst.metrics.spectra import spectrum_change
 from napari_nst.metrics.verdict import Verdict, judge

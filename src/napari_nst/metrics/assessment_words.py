@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.metrics._arrays import Floats
-from napari_nst.metrics.cones import DEFAULT_CONFIDENCE
+from napari_nst.imaging._arrays import Floats
+from napari_nst.imaging.cones import DEFAULT_CONFIDENCE
 
 if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment, Comparison, MosaicMeasures

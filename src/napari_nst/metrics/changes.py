@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_nst.metrics._arrays import Floats, check_length, is_flat, pictures_and_mask
-from napari_nst.metrics.cones import DEFAULT_CONFIDENCE, DEFAULT_SPACING, Cones, detect_cones
+from napari_nst.imaging._arrays import Floats, check_length, is_flat, pictures_and_mask
+from napari_nst.imaging.cones import DEFAULT_CONFIDENCE, DEFAULT_SPACING, Cones, detect_cones
+from napari_nst.imaging.ring import ring_prominence
 from napari_nst.metrics.matching import Matching, match_cones
-from napari_nst.metrics.ring import ring_prominence
 from napari_nst.metrics.support import SHADOW, Support, find_support
 
 __all__ = ["ConeChanges", "Place", "cone_changes", "shared_spacing"]

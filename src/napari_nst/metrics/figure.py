@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nst.imaging._arrays import Floats, picture_and_mask
 from napari_nst.imaging.values import MINIMUM_SIDE
-from napari_nst.metrics._arrays import Floats, picture_and_mask
 from napari_nst.metrics.spectra import radial_power_spectrum
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
+from napari_nst.imaging._arrays import Floats, to_points
 from napari_nst.imaging.masks import check_mask
-from napari_nst.metrics._arrays import Floats, to_points
 
 __all__ = ["Voronoi", "cone_density", "nearest_neighbour_spacing", "voronoi_regularity"]
 

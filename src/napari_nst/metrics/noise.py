@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.metrics._arrays import (
+from napari_nst.imaging._arrays import (
     check_length,
     fill_smoothly,
     is_flat,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.metrics._arrays import Floats, is_flat, picture_and_mask, to_unit_range
+from napari_nst.imaging._arrays import Floats, is_flat, picture_and_mask, to_unit_range
 
 __all__ = ["aiq"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import check_length, fill_smoothly, is_flat, pictures_and_mask, to_unit_range
+from napari_nst.imaging._arrays import check_length, fill_smoothly, is_flat, pictures_and_mask, to_unit_range
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 
 __all__ = ["intensity_monotonicity", "structural_similarity", "structure_correlation"]

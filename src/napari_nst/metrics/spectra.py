@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_nst.imaging._arrays import Floats, check_length, pictures_and_mask
 from napari_nst.imaging.spectrum import radial_power_spectrum
 from napari_nst.imaging.values import MINIMUM_SIDE
-from napari_nst.metrics._arrays import Floats, check_length, pictures_and_mask
 from napari_nst.metrics._bands import spacing_or_default
 
 __all__ = ["SpectrumChange", "radial_power_spectrum", "spectrum_change"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nst.imaging.cones import DEFAULT_SPACING, Cones, detect_cones
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.metrics.assessment import assess
 from napari_nst.metrics.changes import ConeChanges, cone_changes
-from napari_nst.metrics.cones import DEFAULT_SPACING, Cones, detect_cones
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import cone_density, voronoi_regularity
 from napari_nst.metrics.quality import aiq

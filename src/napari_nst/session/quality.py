@@ -133,9 +133,9 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
     ImageError
         `array` is not one grey picture, or `valid` does not fit it.
     """
-    from napari_nst.metrics.cones import detect_cones
+    from napari_nst.imaging.cones import detect_cones
+    from napari_nst.imaging.ring import ring_prominence
     from napari_nst.metrics.quality import aiq
-    from napari_nst.metrics.ring import ring_prominence
 
     picture = np.asarray(array)
     if picture.ndim != 2 or picture.size == 0 or picture.dtype.kind not in "buif":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nst.imaging.cones import detect_cones
 from napari_nst.imaging.masks import pack_mask
 from napari_nst.imaging.range_correction import RangeStatistics
 from napari_nst.io.atomic import Publish, write_over
@@ -17,7 +18,6 @@ from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem
 from napari_nst.io.reading import FileInfo, read_image
 from napari_nst.io.writing import write_image
-from napari_nst.metrics.cones import detect_cones
 from napari_nst.session.effects import EFFECTS
 from napari_nst.session.images import SessionImage
 from napari_nst.session.pairing import write_pairs

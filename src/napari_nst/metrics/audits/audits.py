@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import Floats, fill_smoothly, picture_and_mask
+from napari_nst.imaging._arrays import Floats, fill_smoothly, picture_and_mask
+from napari_nst.imaging.cones import detect_cones
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 from napari_nst.metrics.agreement import STRICT, Agreement, agreement, points_inside
 from napari_nst.metrics.audits.common import BORDER, Enhancer, Record, enhanced, number
 from napari_nst.metrics.audits.density import DensitySweep, density_sweep
 from napari_nst.metrics.audits.erasing import Erased, erase_cones
 from napari_nst.metrics.audits.phantoms import PhantomTest, phantom_ratio, phantom_test
-from napari_nst.metrics.cones import detect_cones
 from napari_nst.metrics.similarity import structure_correlation
 
 __all__ = [

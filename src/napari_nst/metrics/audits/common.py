@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.metrics._arrays import Floats, picture_and_mask, to_points
+from napari_nst.imaging._arrays import Floats, picture_and_mask, to_points
+from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.agreement import points_inside
-from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 
 __all__ = ["BORDER", "Enhancer", "Record", "check_marks", "density", "enhanced", "number"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.metrics._arrays import picture_and_mask
+from napari_nst.imaging._arrays import picture_and_mask
 from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import Enhancer, Record, density, enhanced, number
 

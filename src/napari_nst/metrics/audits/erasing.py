@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import Floats, check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging._arrays import Floats, check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import check_marks
-from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
 __all__ = ["Erased", "away", "core_radius", "disc_radius", "erase_cones"]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging._arrays import check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.audits.common import Enhancer, Record, check_marks, enhanced, number
 from napari_nst.metrics.audits.erasing import away, core_radius, disc_radius, erase_cones
-from napari_nst.metrics.cones import DEFAULT_SPACING, detect_cones
 
 __all__ = ["PhantomTest", "phantom_ratio", "phantom_test"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.metrics._arrays import (
+from napari_nst.imaging._arrays import (
     Floats,
     check_length,
     fill_smoothly,
@@ -18,7 +18,7 @@ from napari_nst.metrics._arrays import (
     picture_and_mask,
     to_unit_range,
 )
-from napari_nst.metrics.ring import ring_prominence
+from napari_nst.imaging.ring import ring_prominence
 
 __all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "LOG_SIGMA", "Cones", "blobs", "detect_cones", "region_strength"]
 

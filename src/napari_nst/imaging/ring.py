@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.metrics._arrays import Floats, fill_smoothly, is_flat, picture_and_mask, to_unit_range
+from napari_nst.imaging._arrays import Floats, fill_smoothly, is_flat, picture_and_mask, to_unit_range
 
 __all__ = ["Ring", "ring_prominence"]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_nst.imaging import relative_spacing
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.metrics import nearest_neighbour_spacing, relative_spacing, ring_prominence
+from napari_nst.metrics import nearest_neighbour_spacing, ring_prominence
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_nst.imaging._arrays import Floats, is_flat, picture_and_mask, to_unit_range
+from napari_nst.imaging.ring import ring_prominence
 from napari_nst.imaging.spectrum import log_radial_power, noise_power
-from napari_nst.metrics._arrays import Floats, is_flat, picture_and_mask, to_unit_range
-from napari_nst.metrics.ring import ring_prominence
 
 __all__ = ["relative_spacing"]
 
