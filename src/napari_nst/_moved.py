@@ -18,7 +18,7 @@ MOVED = {
     "engine.presets": "settings.presets",
     "engine.layers": "settings.layers",
     "session.settings": "settings.session",
-    "images": "imaging",
+    "images": "io.images",
     "images.aoslo": "io.aoslo",
     "images.atomic": "io.atomic",
     "images.coordinates": "io.coordinates",
