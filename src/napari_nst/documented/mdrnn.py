@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.range_correction import RangeStatistics, correct_range
+from napari_nst.imaging.range_correction import RangeCorrection, RangeStatistics, correct_range
 from napari_nst.io.images import ImageFile
 from napari_nst.methods.enhance import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
@@ -132,9 +132,9 @@ class MDRNNPreProcessor:
             In their order and under their names; without a correction the patches themselves.
         """
         given = list(self.crop_images_to_patches() if patches is None else patches)
-        correction = self.settings.range_correction
-        if correction is None:
+        if not self.settings.correction:
             return given
+        correction = RangeCorrection.parse(self.settings.correction)
         entries = [self._entry(file) for file in given]
         statistics: dict[str, RangeStatistics] = {}
         if correction.correct == "global":

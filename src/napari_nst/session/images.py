@@ -157,9 +157,9 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
                 f"{other.name} and {path.name} are two images of one name: their results could not be told apart. "
                 "Rename one of them, or move it out of the folder."
             )
+    template = NameTemplate(settings.template) if settings.template else None
     if not settings.modality:
         return paths, []
-    template = NameTemplate(settings.template) if settings.template else None
     wanted, left_out = [], []
     for path in paths:
         modality = AosloName.parse(path.name, template=template).modality

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.imaging.masks import pack_mask
-from napari_nst.imaging.range_correction import RangeStatistics
+from napari_nst.imaging.range_correction import RangeCorrection, RangeStatistics
 from napari_nst.io.atomic import Publish, write_over
 from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem
@@ -225,8 +225,8 @@ class Products:
 
     def _global_statistics(self, dtype: str) -> dict[str, Any] | None:
         """Of all patches of one type as they were, for a range correction over the whole session."""
-        correction = self.plan.settings.range_correction
-        if correction is None or correction.correct != "global":
+        correction = self.plan.settings.correction
+        if not correction or RangeCorrection.parse(correction).correct != "global":
             return None
         if not self._statistics:
             made: dict[str, RangeStatistics] = {}

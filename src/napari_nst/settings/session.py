@@ -6,13 +6,12 @@ style transfer itself are those of :class:`napari_nst.settings.parameters.StyleT
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.range_correction import RangeCorrection
-from napari_nst.io.aoslo import NameTemplate
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.presets import RECOMMENDED
 from napari_nst.settings.specs import Described, check_value, setting
@@ -22,6 +21,12 @@ __all__ = ["SessionSettings", "split_settings"]
 #: A worker computes with one thread unless told otherwise: several of them use the cores better than one with many,
 #: and the pictures are then equal to the last bit however many workers there are.
 THREADS = 1
+
+# What can be seen of these values without arrays or files; RangeCorrection.parse and NameTemplate read them.
+_CORRECTION = re.compile(
+    r"(zero_((lower|both)_)?|(std|var)_(lower|both)_)(median|border)_(local|global)(_k(?=\S*[1-9])[0-9.]+(e[+-]?[0-9]+)?)?"
+)
+_TEMPLATE = re.compile(r"[^{}]*(\{[^{}]+\}[^{}]*)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +173,15 @@ class SessionSettings(Described):
                 f"markers: {self.markers!r} is not used with quality={self.quality!r}; choose quality='markers', or leave "
                 "it out."
             )
-        if self.correction:
-            RangeCorrection.parse(self.correction)
-        if self.template:
-            NameTemplate(self.template)
-
-    @property
-    def range_correction(self) -> RangeCorrection | None:
-        """The range correction that is asked for."""
-        return RangeCorrection.parse(self.correction) if self.correction else None
+        if self.correction and not _CORRECTION.fullmatch(self.correction):
+            raise ParameterError(
+                f"correction: {self.correction!r} is not the name of a range correction; give method_range_replace_correct, such "
+                "as 'std_both_border_global', or leave it out."
+            )
+        if self.template and not _TEMPLATE.fullmatch(self.template):
+            raise ParameterError(
+                f"template: {self.template!r} must hold fields in pairs of braces, such as '{{IDnum}}_{{Eye}}_{{rest}}'."
+            )
 
     @property
     def folder_name(self) -> str:
