@@ -7,12 +7,11 @@ from .imaging.padding import pad_to_square, unpad_from_square
 from .io.aoslo import AosloName, NameTemplate
 from .io.images import ImageFile
 from .metrics.assessment import Assessment, assess
-from .session.cropping import PatchCropper
+from .session.cropping import PatchCropper, stitch
 from .session.pairing import CorrespondingPatchFinder
 from .session.plan import SessionPlan
 from .session.planning import plan_session
 from .session.run import SessionProgress, SessionResult, enhance_session
-from .session.stitching import stitch
 from .settings.parameters import StyleTransferParameters
 from .settings.session import SessionSettings
 from .transfer.api import StyleTransfer, transfer_steps, transfer_style

@@ -469,13 +469,13 @@ def test_results_beside_the_images(quick, folder):
 def test_folders_that_hold_nothing(quick, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(FileError, match=r"holds no picture.*empty"):
+    with pytest.raises(FileError, match=r"holds no image.*empty"):
         quick(folder=empty)
     (empty / "notes.txt").write_text("no picture", encoding="utf-8")
     with pytest.raises(FileError, match="its 1 files are of other kinds"):
         quick(folder=empty)
     (empty / "broken.tif").write_bytes(b"II*\0\x08\0\0\0")
-    with pytest.raises(FileError, match=r"None of the 1 pictures.*broken\.tif"):
+    with pytest.raises(FileError, match=r"None of the 1 images.*broken\.tif"):
         quick(folder=empty)
     with pytest.raises(FileError, match="not a folder"):
         quick(folder=tmp_path / "nowhere")
@@ -497,7 +497,7 @@ def test_images_that_cannot_be_used_are_named_and_cost_no_other(quick, folder):
     }
     assert (done.table["status"] == "enhanced").sum() == 6
     assert not done.ok
-    for words in ("truncated.tif", "colour picture", "is a stack of shape", "black.tif is black"):
+    for words in ("truncated.tif", "color image", "is a stack of shape", "black.tif is black"):
         assert words in done.summary()
 
 

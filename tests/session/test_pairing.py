@@ -11,17 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_nst import cone_mosaic
-from napari_nst.errors import FileError, ImageError, ParameterError
-from napari_nst.session.pairing import (
-    SAME_CONES,
-    CorrespondingPatchFinder,
-    PatchFacts,
-    find_overlap,
-    read_pairs,
-    same_cones_score,
-    write_pairs,
-)
+from napari_nst.errors import FileError, ParameterError
+from napari_nst.session.pairing import CorrespondingPatchFinder, PatchFacts, read_pairs, write_pairs
 
 AOSLO = "CROP_430_x267y452_Subject34_Session274_OS_(9,0)_1.5x1.5_4495_Confocal_extract_reg_avg.tif"
 OTHER = "CROP_431_x267y535_Subject34_Session274_OS_(9,0)_1.5x1.5_4495_Confocal_extract_reg_avg.tif"
@@ -40,18 +31,18 @@ def pairs(*patches, **options):
     return frame.set_index("patch")
 
 
-# --- who is treated -------------------------------------------------------------------------------------------------
+# --- who is enhanced -------------------------------------------------------------------------------------------------
 
 
-def test_only_poor_patches_are_treated_by_default():
-    """The documented system computed its threshold, and treated every patch (bug a)."""
+def test_only_poor_patches_are_enhanced_by_default():
+    """The documented system computed its threshold, and enhanced every patch (bug a)."""
     frame = pairs(facts("poor"), facts("good", x=300, score=9, good=True), facts("unknown", x=600, good=None))
     assert frame["style"].to_dict() == {"poor": "good", "good": "", "unknown": ""}
     assert frame.reason["good"] == "good, kept"
     assert frame.reason["unknown"] == "quality unknown, kept"
 
 
-def test_all_treats_what_has_a_better_good_patch():
+def test_all_enhances_what_has_a_better_good_patch():
     frame = pairs(
         facts("poor"), facts("good", x=300, score=9, good=True), facts("best", x=600, score=10, good=True), treat="all"
     )
@@ -59,7 +50,7 @@ def test_all_treats_what_has_a_better_good_patch():
     assert "1 not better" in frame.reason["best"]
 
 
-def test_all_works_where_no_patch_could_be_judged():
+def test_all_works_where_no_quality_is_known():
     frame = pairs(facts("low", good=None), facts("high", x=300, score=9, good=None), treat="all")
     assert frame["style"].to_dict() == {"low": "high", "high": ""}
 
@@ -95,7 +86,7 @@ def test_a_style_is_described_in_words():
         ({}, {"spacing": 11.6}, {}, "1 of another spacing"),
         ({}, {"spacing": 8.4}, {}, "1 of another spacing"),
         ({}, {"spacing": math.nan}, {}, "1 of unknown spacing"),
-        ({}, {"valid_fraction": 0.4}, {}, "1 with too little picture"),
+        ({}, {"valid_fraction": 0.4}, {}, "1 with too few valid pixels"),
         ({}, {}, {"max_distance": 299}, "1 too far away"),
         ({}, {"image": "b.tif"}, {"max_distance": 999}, "1 at unknown distance"),
         (
@@ -249,7 +240,7 @@ def test_the_documented_score_is_cones_times_nearness():
         assert frame.pair_score[p.patch] == pytest.approx(scores[best])
 
 
-def test_the_documented_score_knows_no_other_rule_but_treats_the_poor_only():
+def test_the_documented_score_knows_no_other_rule_but_enhances_the_poor_only():
     worse = facts("worse", x=1, score=1, good=False, cones=50, spacing=50, valid_fraction=0)
     frame = pairs(TARGET, worse, facts("good", x=500, good=True, cones=60), score="documented")
     assert frame["style"].to_dict() == {"target": "worse", "worse": "target", "good": ""}
@@ -281,10 +272,10 @@ def test_no_patch_gives_an_empty_table():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score": "upstream"}, "score='upstream' is unknown; use 'retina' or 'documented'"),
-        ({"treat": "good"}, "treat='good' is unknown"),
-        ({"max_distance": -1}, "max_distance=-1"),
-        ({"max_distance": math.nan}, "max_distance=nan"),
+        ({"score": "upstream"}, "score must be 'retina' or 'documented', got 'upstream'"),
+        ({"treat": "good"}, "treat must be 'poor' or 'all', got 'good'"),
+        ({"max_distance": -1}, "max_distance must be at least 0, got -1"),
+        ({"max_distance": math.nan}, "max_distance must be at least 0, got nan"),
         ({"spacing_tolerance": -0.1}, "spacing_tolerance"),
         ({"minimum_valid": 1.1}, "at most 1"),
     ],
@@ -297,118 +288,6 @@ def test_wrong_options(options, message):
 def test_two_patches_of_one_name():
     with pytest.raises(ParameterError, match="Two patches are called 'style'"):
         CorrespondingPatchFinder([STYLE, TARGET, STYLE])
-
-
-# --- the same cones -------------------------------------------------------------------------------------------------
-
-
-def brute_force(a, b, used_a, used_b, least):
-    """Pearson's correlation at every shift whose overlap is large enough; the largest, and where."""
-    best = (-2.0, None)
-    counts = {}
-    for dy, dx in itertools.product(range(-b.shape[0] + 1, a.shape[0]), range(-b.shape[1] + 1, a.shape[1])):
-        ya, xa = (
-            slice(max(0, dy), min(a.shape[0], b.shape[0] + dy)),
-            slice(max(0, dx), min(a.shape[1], b.shape[1] + dx)),
-        )
-        yb, xb = slice(ya.start - dy, ya.stop - dy), slice(xa.start - dx, xa.stop - dx)
-        both = used_a[ya, xa] & used_b[yb, xb]
-        counts[dy, dx] = (both.sum(), a[ya, xa][both], b[yb, xb][both])
-    most = max(count for count, _, _ in counts.values())
-    for shift, (count, p, q) in counts.items():
-        if count >= least * most and p.std() and q.std():
-            best = max(best, (np.corrcoef(p, q)[0, 1], shift))
-    return best
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_overlap_is_the_maximum_over_all_shifts(masked):
-    from napari_nst.session.overlap import cone_band
-
-    scene = cone_mosaic((60, 70), spacing=6, seed=3, vessel=False).image
-    a, b = scene[:40, :44], scene[9:45, 17:57]
-    masks = [np.ones(a.shape, bool), np.ones(b.shape, bool)]
-    if masked:
-        masks[0][:12, :30] = False
-        masks[1][:, 35:] = False
-    found = find_overlap(a, b, *masks)
-    prepared = [cone_band(picture, mask, "") for picture, mask in zip((a, b), masks, strict=True)]
-    score, shift = brute_force(*(p for p, _ in prepared), *(used for _, used in prepared), 0.3)
-    assert found.shift == shift == (9, 17)
-    assert found.score == pytest.approx(score, abs=1e-9)
-    assert found.score > 0.9
-
-
-def test_pixels_outside_of_the_masks_do_not_matter(rng):
-    scene = cone_mosaic((120, 150), spacing=7, seed=1).image.astype(float)
-    a, b = scene[:100, :100], scene[20:, 30:130]
-    used = np.ones((100, 100), bool)
-    used[:, :15] = False
-    clean = find_overlap(a, b, used, used)
-    spoilt = [np.where(used, picture, value) for picture, value in ((a, np.nan), (b, 1e9))]
-    found = find_overlap(*spoilt, used, used)
-    assert found.score == pytest.approx(clean.score)
-    assert found.shift == clean.shift == (20, 30)
-
-
-@settings(max_examples=10)
-@given(st.floats(1e-3, 1e3), st.floats(-1e4, 1e4))
-def test_overlap_does_not_depend_on_brightness_or_contrast(gain, offset):
-    scene = cone_mosaic((90, 90), spacing=7, seed=1).image.astype(float)
-    a, b = scene[:70, :70], scene[10:80, 20:90]
-    assert same_cones_score(a, gain * b + offset) == pytest.approx(same_cones_score(a, b), abs=1e-6)
-
-
-def test_other_places_of_one_mosaic_do_not_correlate():
-    one, two = (cone_mosaic((185, 185), spacing=8, seed=seed) for seed in (1, 2))
-    assert same_cones_score(one.image, two.image) < SAME_CONES
-    shading = np.linspace(0, 200, 185)  # common to both, and larger than any cone
-    assert same_cones_score(one.image + shading, two.image + shading) < SAME_CONES
-
-
-@pytest.mark.parametrize(
-    "picture",
-    [np.zeros((50, 50)), np.full((50, 50), 7, np.uint16), np.full((50, 50), np.nan), np.ones((2, 2)), np.eye(7)],
-)
-def test_nothing_to_compare_gives_zero(picture):
-    other = cone_mosaic((50, 50), spacing=6).image
-    assert find_overlap(picture, other) == (0.0, (0, 0))
-    assert find_overlap(other, picture).score == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ((np.ones((4, 4, 3)), np.ones((4, 4))), ImageError, "grey picture"),
-        ((np.ones((4, 4)), np.ones((4, 4)), np.ones((3, 4), bool)), ImageError, "mask of the target"),
-        ((np.ones((4, 4)), np.ones((4, 4), complex)), ImageError, "complex"),
-    ],
-)
-def test_what_cannot_be_compared(arguments, error, message):
-    with pytest.raises(error, match=message):
-        find_overlap(*arguments)
-    with pytest.raises(ParameterError, match="least"):
-        find_overlap(np.ones((4, 4)), np.ones((4, 4)), least=0)
-
-
-def test_overlapping_real_images_are_noticed(aoslo):
-    from napari_nst.session.cropping import PatchCropper
-
-    first, second, distant = (np.asarray(aoslo(f"confocal_OS_{n}").data) for n in ("0070", "0071", "0075"))
-    split = np.asarray(aoslo("split_det_OS_0070").data)
-    # 0071 lies 427 px to the right of 0070 and 100 px above.
-    a, b = first[50:235, 500:685], second[170:355, 90:275]
-    found = find_overlap(a, b)
-    assert found.score > 0.6
-    assert np.abs(np.subtract(found.shift, (170 - 100 - 50, 90 + 427 - 500))).max() <= 5
-    assert same_cones_score(a, second[:185, 500:685]) < SAME_CONES
-    assert same_cones_score(a, distant[:185, :185]) < SAME_CONES
-    # Another modality of the same place, pixel on pixel.
-    scores = [
-        same_cones_score(one.array, two.array)
-        for one, two in zip(PatchCropper().crop(first, "a.tif"), PatchCropper().crop(split, "b.tif"), strict=True)
-    ]
-    assert np.mean(np.array(scores) > SAME_CONES) > 0.8
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nst import cone_mosaic
+from napari_nst.errors import ImageError
 from napari_nst.imaging.masks import black_border
 from napari_nst.io.writing import write_image
 from napari_nst.session import planning, registration
@@ -19,7 +20,7 @@ from napari_nst.session.images import LoadedImage, SessionImage
 from napari_nst.session.pairing import CorrespondingPatchFinder, PatchFacts
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.planning import plan_session
-from napari_nst.session.registration import SIGNIFICANT, Placed, place_images
+from napari_nst.session.registration import SAME_CONES, SIGNIFICANT, PlacedImage, find_overlap, place_images
 from napari_nst.session.run import enhance_session
 from napari_nst.settings.session import split_settings
 
@@ -30,7 +31,7 @@ def retina(seed=0, spacing=8.0, shape=(552, 640)):
 
 
 def window(y, x, height=280, width=320, *, seed=0, noise=12.0, spacing=8.0):
-    """A picture of a part of a retina, with noise of its own."""
+    """An image of a part of a retina, with noise of its own."""
     part = retina(seed, spacing)[y : y + height, x : x + width].astype(np.float64)
     part += np.random.default_rng((y, x, seed)).normal(0, noise, part.shape)
     return np.clip(part, 1, 255).astype(np.uint8)
@@ -49,7 +50,7 @@ def load(array, name, **known):
 def place(*loaded, **options):
     found = {one.image.name: one for one in loaded}
     placed = place_images(lambda name: found[name], [one.image for one in loaded], **options)
-    assert all(isinstance(entry, Placed) and np.isfinite(entry[1:]).all() for entry in placed.values())
+    assert all(isinstance(entry, PlacedImage) and np.isfinite(entry[1:]).all() for entry in placed.values())
     return placed
 
 
@@ -58,6 +59,114 @@ def origin(placed, loaded):
     height, width = loaded.image.shape
     entry = placed[loaded.image.name]
     return np.array([entry.y - height / 2, entry.x - width / 2])
+
+
+# --- the same cones -------------------------------------------------------------------------------------------------
+
+
+def brute_force(a, b, used_a, used_b, least):
+    """Pearson's correlation at every shift whose overlap is large enough; the largest, and where."""
+    best = (-2.0, None)
+    counts = {}
+    for dy, dx in itertools.product(range(-b.shape[0] + 1, a.shape[0]), range(-b.shape[1] + 1, a.shape[1])):
+        ya, xa = (
+            slice(max(0, dy), min(a.shape[0], b.shape[0] + dy)),
+            slice(max(0, dx), min(a.shape[1], b.shape[1] + dx)),
+        )
+        yb, xb = slice(ya.start - dy, ya.stop - dy), slice(xa.start - dx, xa.stop - dx)
+        both = used_a[ya, xa] & used_b[yb, xb]
+        counts[dy, dx] = (both.sum(), a[ya, xa][both], b[yb, xb][both])
+    most = max(count for count, _, _ in counts.values())
+    for shift, (count, p, q) in counts.items():
+        if count >= least * most and p.std() and q.std():
+            best = max(best, (np.corrcoef(p, q)[0, 1], shift))
+    return best
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_overlap_is_the_maximum_over_all_shifts(masked):
+    scene = cone_mosaic((60, 70), spacing=6, seed=3, vessel=False).image
+    a, b = scene[:40, :44], scene[9:45, 17:57]
+    masks = [np.ones(a.shape, bool), np.ones(b.shape, bool)]
+    if masked:
+        masks[0][:12, :30] = False
+        masks[1][:, 35:] = False
+    found = find_overlap(a, b, *masks)
+    prepared = [registration._band_pass(image, mask, "") for image, mask in zip((a, b), masks, strict=True)]
+    score, shift = brute_force(*(p for p, _ in prepared), *(used for _, used in prepared), 0.3)
+    assert found.shift == shift == (9, 17)
+    assert found.score == pytest.approx(score, abs=1e-9)
+    assert found.score > 0.9
+
+
+def test_pixels_outside_of_the_masks_do_not_matter(rng):
+    scene = cone_mosaic((120, 150), spacing=7, seed=1).image.astype(float)
+    a, b = scene[:100, :100], scene[20:, 30:130]
+    used = np.ones((100, 100), bool)
+    used[:, :15] = False
+    clean = find_overlap(a, b, used, used)
+    spoilt = [np.where(used, image, value) for image, value in ((a, np.nan), (b, 1e9))]
+    found = find_overlap(*spoilt, used, used)
+    assert found.score == pytest.approx(clean.score)
+    assert found.shift == clean.shift == (20, 30)
+
+
+@settings(max_examples=10)
+@given(st.floats(1e-3, 1e3), st.floats(-1e4, 1e4))
+def test_overlap_does_not_depend_on_brightness_or_contrast(gain, offset):
+    scene = cone_mosaic((90, 90), spacing=7, seed=1).image.astype(float)
+    a, b = scene[:70, :70], scene[10:80, 20:90]
+    assert find_overlap(a, gain * b + offset).score == pytest.approx(find_overlap(a, b).score, abs=1e-6)
+
+
+def test_other_places_of_one_mosaic_do_not_correlate():
+    one, two = (cone_mosaic((185, 185), spacing=8, seed=seed) for seed in (1, 2))
+    assert find_overlap(one.image, two.image).score < SAME_CONES
+    shading = np.linspace(0, 200, 185)  # common to both, and larger than any cone
+    assert find_overlap(one.image + shading, two.image + shading).score < SAME_CONES
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((50, 50)), np.full((50, 50), 7, np.uint16), np.full((50, 50), np.nan), np.ones((2, 2)), np.eye(7)],
+)
+def test_nothing_to_compare_gives_zero(image):
+    other = cone_mosaic((50, 50), spacing=6).image
+    assert find_overlap(image, other) == (0.0, (0, 0))
+    assert find_overlap(other, image).score == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.ones((4, 4, 3)), np.ones((4, 4))), ImageError, r"target has shape \(4, 4, 3\)"),
+        ((np.ones((4, 4)), np.ones((4, 4)), np.ones((3, 4), bool)), ImageError, r"mask has shape \(3, 4\)"),
+        ((np.ones((4, 4)), np.ones((4, 4), complex)), ImageError, "complex"),
+    ],
+)
+def test_what_cannot_be_compared(arguments, error, message):
+    with pytest.raises(error, match=message):
+        find_overlap(*arguments)
+
+
+def test_overlapping_real_images_are_noticed(aoslo):
+    from napari_nst.session.cropping import PatchCropper
+
+    first, second, distant = (np.asarray(aoslo(f"confocal_OS_{n}").data) for n in ("0070", "0071", "0075"))
+    split = np.asarray(aoslo("split_det_OS_0070").data)
+    # 0071 lies 427 px to the right of 0070 and 100 px above.
+    a, b = first[50:235, 500:685], second[170:355, 90:275]
+    found = find_overlap(a, b)
+    assert found.score > 0.6
+    assert np.abs(np.subtract(found.shift, (170 - 100 - 50, 90 + 427 - 500))).max() <= 5
+    assert find_overlap(a, second[:185, 500:685]).score < SAME_CONES
+    assert find_overlap(a, distant[:185, :185]).score < SAME_CONES
+    # Another modality of the same place, pixel on pixel.
+    scores = [
+        find_overlap(one.array, two.array).score
+        for one, two in zip(PatchCropper().crop(first, "a.tif"), PatchCropper().crop(split, "b.tif"), strict=True)
+    ]
+    assert np.mean(np.array(scores) > SAME_CONES) > 0.8
 
 
 # --- what overlaps --------------------------------------------------------------------------------------------------
@@ -109,21 +218,21 @@ def test_any_kind_of_pixels(kind):
     np.testing.assert_allclose(origin(placed, images[1]) - origin(placed, images[0]), (120, 150), atol=1.0)
 
 
-def test_a_black_border_that_the_session_counts_as_picture_does_not_fit():
-    pictures = [window(0, 0, seed=seed) for seed in (0, 1)]
+def test_a_black_border_that_the_session_counts_as_image_does_not_fit():
+    arrays = [window(0, 0, seed=seed) for seed in (0, 1)]
     images = []
-    for name, array in zip("ab", pictures, strict=True):
+    for name, array in zip("ab", arrays, strict=True):
         array[:40], array[:, :40] = 0, 0
         images.append(load(array, name))
         images[-1].valid[:] = True
     assert {entry.frame for entry in place(*images).values()} == {"a", "b"}
 
 
-def test_text_in_the_pictures_does_not_fit():
-    pictures = [window(0, 0, seed=seed) for seed in (0, 1)]
-    for array in pictures:
+def test_text_in_the_images_does_not_fit():
+    images = [window(0, 0, seed=seed) for seed in (0, 1)]
+    for array in images:
         array[8:20, 8:90][np.random.default_rng(0).random((12, 82)) > 0.5] = 255
-    assert {entry.frame for entry in place(*map(load, pictures, "ab")).values()} == {"a", "b"}
+    assert {entry.frame for entry in place(*map(load, images, "ab")).values()} == {"a", "b"}
 
 
 @pytest.mark.parametrize("spacing", [5.0, 8.0, 14.0])
@@ -136,23 +245,23 @@ def test_other_cones_of_equal_spacing_lie_apart(spacing):
 def test_the_same_cones_turned_or_at_another_scale_lie_apart(change):
     from skimage.transform import rescale
 
-    picture = window(0, 0)
+    image = window(0, 0)
     other = {
-        "quarter turn": lambda: np.rot90(picture),
-        "half turn": lambda: picture[::-1, ::-1],
-        "mirror": lambda: picture[:, ::-1],
-        "larger": lambda: (255 * rescale(picture, 1.3)).astype(np.uint8),
-        "smaller": lambda: (255 * rescale(picture, 0.75, anti_aliasing=True)).astype(np.uint8),
+        "quarter turn": lambda: np.rot90(image),
+        "half turn": lambda: image[::-1, ::-1],
+        "mirror": lambda: image[:, ::-1],
+        "larger": lambda: (255 * rescale(image, 1.3)).astype(np.uint8),
+        "smaller": lambda: (255 * rescale(image, 0.75, anti_aliasing=True)).astype(np.uint8),
     }[change]()
-    assert {entry.frame for entry in place(load(picture, "a"), load(other, "b")).values()} == {"a", "b"}
+    assert {entry.frame for entry in place(load(image, "a"), load(other, "b")).values()} == {"a", "b"}
 
 
 @pytest.mark.parametrize(
     "array", [np.full((200, 200), 7, np.uint8), np.zeros((200, 200), np.uint8), np.ones((1, 1), np.uint8), np.eye(3)]
 )
-def test_pictures_without_cones_lie_apart(array):
+def test_images_without_cones_lie_apart(array):
     placed = place(load(array, "a"), load(array, "b"), load(window(0, 0), "c"))
-    assert placed == {name: Placed(name, 0.0, 0.0) for name in "abc"}
+    assert placed == {name: PlacedImage(name, 0.0, 0.0) for name in "abc"}
 
 
 def test_the_correlation_is_that_of_the_overlap():
@@ -175,10 +284,10 @@ def test_transforms_that_do_not_fit_into_memory_are_made_again(monkeypatch):
 
 
 def test_images_of_two_retinas_are_not_compared():
-    picture = window(0, 0)
-    left, right = load(picture, "a", retina=("3", "OS")), load(picture, "b", retina=("3", "OD"))
+    image = window(0, 0)
+    left, right = load(image, "a", retina=("3", "OS")), load(image, "b", retina=("3", "OD"))
     assert {entry.frame for entry in place(left, right).values()} == {"a", "b"}
-    unknown = load(picture, "c")
+    unknown = load(image, "c")
     assert {entry.frame for entry in place(left, unknown).values()} == {"a"}
 
 
@@ -189,7 +298,9 @@ def test_another_modality_of_a_place_lies_there():
 
 def test_places_by_degrees_stay_and_patches_are_left_out():
     assert place(load(window(0, 0), "a", place=(3.0, 4.0)), load(window(0, 0), "b", cropped=True)) == {}
-    assert place(load(window(0, 0), "a", place=(3.0, 4.0)), load(window(0, 0), "b")) == {"b": Placed("b", 0.0, 0.0)}
+    assert place(load(window(0, 0), "a", place=(3.0, 4.0)), load(window(0, 0), "b")) == {
+        "b": PlacedImage("b", 0.0, 0.0)
+    }
 
 
 def test_of_too_many_pairs_the_nearest_by_name_are_compared(monkeypatch):
@@ -233,8 +344,8 @@ def test_the_order_of_overlaps_does_not_matter():
     fits = [fit("e", "f", (9, 1), 20.0), fit("a", "c", (5, 60), 12.0), fit("c", "f", (0, 7), 11.0)]
     answers = [registration._joined(images, list(order), print) for order in itertools.permutations(fits)]
     assert all(answer == answers[0] for answer in answers)
-    assert answers[0]["e"] == Placed("a", 60 + 7 - 1, 5 - 9)
-    assert answers[0]["b"] == Placed("b", 0, 0)
+    assert answers[0]["e"] == PlacedImage("a", 60 + 7 - 1, 5 - 9)
+    assert answers[0]["b"] == PlacedImage("b", 0, 0)
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0.1, 100), st.integers(0, 6))
@@ -249,7 +360,7 @@ def test_the_summit_of_a_parabola(offset, steepness, k):
 
 def test_progress_counts_images_and_pairs():
     seen = []
-    place(*(load(window(0, 0, 64, 64), name) for name in "abcd"), progress=lambda *told: seen.append(told))
+    place(*(load(window(0, 0, 64, 64), name) for name in "abcd"), progress=lambda *reported: seen.append(reported))
     assert seen == [("finding overlaps", done, 10) for done in range(10)]
 
 
@@ -299,7 +410,7 @@ def test_no_overlap_in_a_frame_however_small(x, allowed):
     assert asked == []
 
 
-def test_the_pictures_are_asked_where_no_common_frame_is_known():
+def test_the_images_are_asked_where_no_common_frame_is_known():
     asked = []
     styles = [facts(name, name, (0.0, 0.0), frame, score=9.0, good=True) for name, frame in (("o", "o"), ("d", None))]
 
@@ -372,7 +483,7 @@ def test_a_session_that_goes_on_keeps_its_places(folder, tmp_path, monkeypatch):
     arguments = {"method": "none", "size": 150, "workers": 1, "figures": False}
     cancel = threading.Event()
     first = enhance_session(
-        folder, tmp_path / "out", cancel=cancel, callback=lambda told: told.row is not None and cancel.set(), **arguments
+        folder, tmp_path / "out", cancel=cancel, callback=lambda reported: reported.row is not None and cancel.set(), **arguments
     )  # fmt: skip
     assert first.state == "cancelled"
 

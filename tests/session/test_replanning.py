@@ -9,8 +9,7 @@ import pytest
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.writing import write_image
-from napari_nst.session.planning import plan_session
-from napari_nst.session.replanning import needs_reading, rejudge, style_candidates, with_pairs
+from napari_nst.session.planning import needs_reading, plan_session, replan, style_candidates, with_pairs
 from napari_nst.settings.session import split_settings
 
 
@@ -18,8 +17,8 @@ from napari_nst.settings.session import split_settings
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     for number, poor in enumerate([{}, {"psf_fwhm": 0.9, "photons": 30.0}]):
-        picture = cone_mosaic((130, 220), spacing=9.0, seed=number, **poor).image
-        write_image(folder / f"Subject3_Session2_OS_({number},0)_1.0x1.0_{number}_Confocal.tif", picture)
+        image = cone_mosaic((130, 220), spacing=9.0, seed=number, **poor).image
+        write_image(folder / f"Subject3_Session2_OS_({number},0)_1.0x1.0_{number}_Confocal.tif", image)
     return folder
 
 
@@ -52,10 +51,10 @@ def test_the_same_as_a_new_plan(folder, plan, changed):
     settings, parameters = split_settings({"method": "spectrum", "size": 100, **changed})
     before = plan.table
     assert needs_reading(plan, settings, parameters) == []
-    again = rejudge(plan, settings, parameters)
+    again = replan(plan, settings, parameters)
     assert same(again, plan_with(folder, **changed))
     assert plan.table.equals(before)
-    assert same(rejudge(again, plan.settings, plan.parameters), plan)
+    assert same(replan(again, plan.settings, plan.parameters), plan)
 
 
 @pytest.mark.parametrize("changed", [{"size": 150}, {"border": False}, {"value_range": "percentiles"}])
@@ -63,17 +62,17 @@ def test_what_needs_the_images_is_refused(plan, changed):
     settings, parameters = split_settings({"method": "spectrum", "size": 100, **changed})
     assert needs_reading(plan, settings, parameters) == list(changed)
     with pytest.raises(ParameterError, match=next(iter(changed))):
-        rejudge(plan, settings, parameters)
+        replan(plan, settings, parameters)
 
 
 def test_a_score_table_is_read_again(folder, plan, tmp_path):
     names = [planned.patch.name for planned in plan.patches]
     table = tmp_path / "scores.csv"
     table.write_text("patch,score\n" + "".join(f'"{name}",{n}\n' for n, name in enumerate(names)))
-    again = rejudge(plan, dataclasses.replace(plan.settings, quality="table", quality_table=str(table), threshold=1.5))
+    again = replan(plan, dataclasses.replace(plan.settings, quality="table", quality_table=str(table), threshold=1.5))
     assert [planned.score for planned in again.patches] == list(range(len(names)))
     assert "quality table scores.csv" in again.inputs
-    assert "quality table scores.csv" not in rejudge(again, plan.settings).inputs
+    assert "quality table scores.csv" not in replan(again, plan.settings).inputs
 
 
 def test_pairs_by_hand(plan):
@@ -97,7 +96,7 @@ def test_pairs_by_hand(plan):
     assert whole.table[columns].equals(changed.table[columns])
     assert whole.fingerprint == changed.fingerprint
     assert with_pairs(plan, {}) is plan
-    assert same(rejudge(changed, plan.settings), plan)
+    assert same(replan(changed, plan.settings), plan)
 
 
 @pytest.mark.parametrize(("pair", "words"), [(("x", ""), "no patch 'x'"), ((0, "y"), "no patch 'y'"), ((0, 0), "own")])

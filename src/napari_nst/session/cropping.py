@@ -1,10 +1,10 @@
-"""Images cut into patches."""
+"""Images cut into patches, where a patch lies and what its file is called, and patches back into their image."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -12,14 +12,164 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.imaging.values import check_dtype
-from napari_nst.session.patches import Patch, check_picture_shape, patch_name, whole_number
-from napari_nst.session.stitching import stitch
+from napari_nst.imaging.values import ValueRange, apply_change, check_dtype
+from napari_nst.io.filenames import safe_stem, split_extension
 
-__all__ = ["MINIMUM_PATCH", "Patch", "PatchCropper", "PatchImage", "patch_name", "stitch"]
+__all__ = ["MINIMUM_PATCH", "Patch", "PatchCropper", "PatchImage", "cut_patch", "patch_name", "stitch"]
 
 #: Smallest patch in pixels: below, there are too few cones for a spacing, and four poolings leave one position.
 MINIMUM_PATCH = 32
+
+_LONGEST_NAME = 240  # characters of a stem: names are shortened only where a file system would refuse them
+_GRAY_LEVELS = ValueRange(0.0, 1.0)  # changes are in gray levels already
+
+Sides = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Where a patch lies in its image.
+
+    Attributes
+    ----------
+    name : str
+        File name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``.
+    image : str
+        File name of the image, without folders.
+    crop_id : int
+        Number of the patch, unique in a session.
+    x, y : int
+        Column and row, in the image, of the first pixel that the patch shows of it; never negative, since
+        padding is not counted.
+    shape : (int, int)
+        Height and width of the patch's array in pixels, padding included.
+    padding : (int, int, int, int)
+        Pixels added by reflection at the top, the bottom, the left and the right.
+    overlaps : (int, int, int, int)
+        Pixels shared with the neighbor above, below, to the left and to the right; 0 where there is none.
+    fades : (int, int, int, int)
+        So many pixels in the middle of each overlap, over which stitching goes over to that neighbor; those
+        beyond belong to one of the two alone.
+
+    Raises
+    ------
+    ParameterError
+        A number is not whole, is negative, or leaves nothing of the image.
+    """
+
+    name: str
+    image: str
+    crop_id: int
+    x: int
+    y: int
+    shape: tuple[int, int]
+    padding: Sides = (0, 0, 0, 0)
+    overlaps: Sides = (0, 0, 0, 0)
+    fades: Sides = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        for name in ("crop_id", "x", "y"):
+            object.__setattr__(self, name, _whole_number(f"{name} of patch {self.name}", getattr(self, name), 0))
+        for name, count, least in (("shape", 2, 1), ("padding", 4, 0), ("overlaps", 4, 0), ("fades", 4, 0)):
+            given = getattr(self, name)
+            if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != count:
+                raise ParameterError(f"{name} of patch {self.name} must be {count} whole numbers, not {given!r}.")
+            values = tuple(_whole_number(f"{name} of patch {self.name}", value, least) for value in given)
+            object.__setattr__(self, name, values)
+        height, width = self._covered
+        if min(height, width) < 1:
+            raise ParameterError(
+                f"Patch {self.name} of shape {self.shape} with padding {self.padding} shows nothing of its image."
+            )
+        if max(self.overlaps[:2]) >= height or max(self.overlaps[2:]) >= width:
+            raise ParameterError(
+                f"Patch {self.name} shows {height} x {width} pixels, fewer than its overlaps {self.overlaps} need."
+            )
+        if any(fade > overlap for fade, overlap in zip(self.fades, self.overlaps, strict=True)):
+            raise ParameterError(f"Patch {self.name} fades over {self.fades} pixels of overlaps {self.overlaps}.")
+
+    @property
+    def _covered(self) -> tuple[int, int]:
+        top, bottom, left, right = self.padding
+        return self.shape[0] - top - bottom, self.shape[1] - left - right
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the patch shows."""
+        height, width = self._covered
+        return slice(self.y, self.y + height), slice(self.x, self.x + width)
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Rows and columns of the patch's array that show the image: all but the padding."""
+        top, bottom, left, right = self.padding
+        return slice(top, self.shape[0] - bottom), slice(left, self.shape[1] - right)
+
+    def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Move points from the patch to its image.
+
+        Parameters
+        ----------
+        points : array, (n, 2)
+            Row and column in the patch's array, in pixels.
+
+        Returns
+        -------
+        array of float64, (n, 2)
+            Row and column in the image. Points in the padding come to lie outside of it.
+        """
+        array = np.asarray(points, dtype=np.float64)
+        if array.ndim != 2 or array.shape[1] != 2:
+            raise ImageError(f"Points must be rows and columns of shape (n, 2), got {array.shape}.")
+        return array + np.array([self.y - self.padding[0], self.x - self.padding[2]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON can hold them."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Patch:
+        """Make the patch that `to_dict` described.
+
+        Raises
+        ------
+        ParameterError
+            A field is missing or damaged.
+        """
+        try:
+            return cls(
+                name=str(record["name"]),
+                image=str(record["image"]),
+                crop_id=record["crop_id"],
+                x=record["x"],
+                y=record["y"],
+                shape=record["shape"],
+                padding=record["padding"],
+                overlaps=record["overlaps"],
+                fades=record["fades"],
+            )
+        except KeyError as error:
+            raise ParameterError(f"The record of a patch lacks {error}; crop the session again.") from error
+
+
+def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:
+    """Name the file of a patch.
+
+    Parameters
+    ----------
+    crop_id, x, y : int
+        As the attributes of `Patch`.
+    image_name : str
+        File name of the image.
+
+    Returns
+    -------
+    str
+        ``CROP_{crop_id}_x{x}y{y}_{image_name}`` with the extension ``.tif``, whatever the image's is. Characters
+        that some system refuses are replaced, and names that are too long for a file system are shortened.
+    """
+    stem = split_extension(image_name)[0]
+    return safe_stem(f"CROP_{crop_id}_x{x}y{y}_{stem}", limit=_LONGEST_NAME) + ".tif"
 
 
 class PatchImage(NamedTuple):
@@ -32,29 +182,24 @@ class PatchImage(NamedTuple):
     array : array, (size, size) or (size, size, channels)
         Its pixels, a contiguous copy in the image's dtype.
     valid : array of bool, (size, size)
-        True where it shows the picture: False for padding, and for what the caller declared to be no picture.
+        False for padding, and for what the caller declared to be no tissue, such as a black border.
     """
 
     patch: Patch
     array: NDArray[Any]
     valid: NDArray[np.bool_]
 
-    @property
-    def valid_share(self) -> float:
-        """Share of the patch that is picture, 0 to 1."""
-        return float(self.valid.mean())
-
 
 @dataclass(frozen=True)
 class PatchCropper:
-    """Cuts images of any height and width into overlapping square patches.
+    """Cut images of any height and width into overlapping square patches.
 
     Parameters
     ----------
     size : int
         Side of a patch in pixels, at least 32.
     overlap : int
-        Pixels that neighbours share at least, below `size`. The default is twice the border of 7 pixels in
+        Pixels that neighbors share at least, below `size`. The default is twice the border of 7 pixels in
         which the MDRNN cone detector finds nothing.
 
     Raises
@@ -73,15 +218,15 @@ class PatchCropper:
     overlap: int = 14
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", whole_number("size", self.size, MINIMUM_PATCH))
-        object.__setattr__(self, "overlap", whole_number("overlap", self.overlap, 0))
+        object.__setattr__(self, "size", _whole_number("size", self.size, MINIMUM_PATCH))
+        object.__setattr__(self, "overlap", _whole_number("overlap", self.overlap, 0))
         if self.overlap >= self.size:
             raise ParameterError(
-                f"overlap={self.overlap} must be smaller than size={self.size}, or neighbouring patches would coincide."
+                f"overlap={self.overlap} must be smaller than size={self.size}, or neighboring patches would coincide."
             )
 
     def positions(self, length: int) -> list[int]:
-        """First pixels of the patches along one side of an image.
+        """Return the first pixels of the patches along one side of an image.
 
         Parameters
         ----------
@@ -103,7 +248,7 @@ class PatchCropper:
         -----
         The exact step is at most ``size - overlap``, a whole number, so a step between floors is, too.
         """
-        free = whole_number("length", length, 1) - self.size
+        free = _whole_number("length", length, 1) - self.size
         if free <= 0:
             return [0]
         steps = max(1, -(-free // (self.size - self.overlap)))
@@ -132,31 +277,27 @@ class PatchCropper:
         ParameterError
             `image_name` or `first_id` cannot be used.
         ImageError
-            `shape` is not that of a picture.
+            `shape` is not that of an image.
         """
-        check_picture_shape(tuple(shape), image_name)
+        _check_image_shape(tuple(shape), image_name)
         if not image_name or PurePath(image_name).name != image_name:
-            raise ParameterError(f"image_name must be a file name without folders, not {image_name!r}.")
-        number = whole_number("first_id", first_id, 0)
+            raise ParameterError(f"image_name must be a file name without folders, got {image_name!r}.")
+        number = _whole_number("first_id", first_id, 0)
         rows, columns = (self._along(int(side)) for side in shape[:2])
-        patches = []
-        for column in columns:
-            for row in rows:
-                patches.append(
-                    Patch(
-                        name=patch_name(number, column.start, row.start, image_name),
-                        image=image_name,
-                        crop_id=number,
-                        x=column.start,
-                        y=row.start,
-                        shape=(self.size, self.size),
-                        padding=(*row.padding, *column.padding),
-                        overlaps=(*row.overlaps, *column.overlaps),
-                        fades=(*row.fades, *column.fades),
-                    )
-                )
-                number += 1
-        return patches
+        return [
+            Patch(
+                name=patch_name(crop_id, column.start, row.start, image_name),
+                image=image_name,
+                crop_id=crop_id,
+                x=column.start,
+                y=row.start,
+                shape=(self.size, self.size),
+                padding=(*row.padding, *column.padding),
+                overlaps=(*row.overlaps, *column.overlaps),
+                fades=(*row.fades, *column.fades),
+            )
+            for crop_id, (column, row) in enumerate(itertools.product(columns, rows), start=number)
+        ]
 
     def crop(
         self,
@@ -176,7 +317,7 @@ class PatchCropper:
         image_name, first_id
             As in `plan`.
         valid : array of bool, (H, W), optional
-            True where the image is picture, as `napari_nst.imaging.masks.black_border` finds it; everywhere by
+            False in the black border, as `napari_nst.imaging.masks.black_border` finds it; True everywhere by
             default.
 
         Returns
@@ -189,7 +330,7 @@ class PatchCropper:
         ParameterError
             As `plan`.
         ImageError
-            `image` is not a picture, or `valid` does not fit it.
+            `image` is not one image, or `valid` does not fit it.
         """
         array = np.asarray(image)
         patches = self.plan(array.shape, image_name, first_id)
@@ -198,7 +339,7 @@ class PatchCropper:
             valid = np.ones(array.shape[:2], dtype=bool)
         elif np.shape(valid) != array.shape[:2] or np.asarray(valid).dtype != np.bool_:
             raise ImageError(
-                f"valid must be booleans of shape {array.shape[:2]} for image {image_name}, not "
+                f"valid must be booleans of shape {array.shape[:2]} for image {image_name}, got "
                 f"{np.asarray(valid).dtype} of shape {np.shape(valid)}."
             )
         return [cut_patch(array, patch, valid=valid) for patch in patches]
@@ -228,18 +369,14 @@ def cut_patch(image: NDArray[Any], patch: Patch, *, valid: NDArray[np.bool_]) ->
     patch : Patch
         Of this image.
     valid : array of bool, (H, W)
-        True where the image is picture.
+        False in the black border.
 
     Raises
     ------
     ImageError
-        The patch reaches beyond the image: it was cut from another one.
+        The patch lies outside of the image: it was cut from another one.
     """
-    rows, columns = patch.window
-    if rows.stop > image.shape[0] or columns.stop > image.shape[1]:
-        raise ImageError(
-            f"Patch {patch.name} reaches beyond its image of shape {image.shape[:2]}; it was cut from another one."
-        )
+    _check_inside(patch, image.shape)
     return PatchImage(patch, _cut(image, patch, "reflect"), _cut(valid, patch, "constant"))
 
 
@@ -260,3 +397,128 @@ def _cut(array: NDArray[Any], patch: Patch, mode: Any) -> NDArray[Any]:
         return inner.copy(order="C")
     margins = [(top, bottom), (left, right), (0, 0)][: array.ndim]
     return np.ascontiguousarray(np.pad(inner, margins, mode=mode))
+
+
+def stitch(image: ArrayLike, pieces: Iterable[tuple[Patch, ArrayLike]]) -> NDArray[Any]:
+    """Put patches back into their image.
+
+    Parameters
+    ----------
+    image : array, (H, W), (H, W, 3) or (H, W, 4)
+        The original, any real dtype.
+    pieces : iterable of (Patch, array)
+        Patches and what became of them, in the shape (padding included) and dtype that they were cut in. Any
+        order; taken one at a time. A patch that is missing counts as unchanged.
+
+    Returns
+    -------
+    array, shape and dtype of `image`
+        The original plus the changes of the patches, faded into each other (raised cosine) where neighbors
+        overlap. The weights of all patches of a plan add up to 1 everywhere, so a missing neighbor pulls
+        towards the original and leaves no seam. Where no patch changed anything, the value is the original's to
+        the last bit; where one patch alone counts, it is exactly that patch's. Integers are rounded and
+        saturate. Pixels that are not finite in the original stay as they are.
+
+    Raises
+    ------
+    ImageError
+        A piece has another shape or dtype than its patch, lies outside of the image, or is not finite.
+
+    Notes
+    -----
+    Two patches of different plans may overlap, too: where weights add up to more than 1, the changes are
+    averaged by them.
+    """
+    original = np.asarray(image)
+    _check_image_shape(original.shape, "to stitch")
+    check_dtype(original.dtype, "image to stitch")
+    result = original.copy(order="C")
+    change = np.zeros(original.shape)
+    weights = np.zeros(original.shape[:2])
+    alone = np.zeros(original.shape[:2], dtype=bool)
+    for patch, piece in pieces:
+        new, old = _checked_piece(patch, np.asarray(piece), original), original[patch.window]
+        height, width = old.shape[:2]
+        top, bottom, left, right = zip(patch.overlaps, patch.fades, strict=True)
+        weight = np.outer(_fade(height, top, bottom), _fade(width, left, right))
+        change[patch.window] += (weight if old.ndim == 2 else weight[..., np.newaxis]) * _difference(new, old)
+        # Not by adding the difference: in floating point, a + (b - a) is not always b.
+        first = (weight == 1) & (weights[patch.window] == 0)
+        whole = first if old.ndim == 2 else first[..., np.newaxis]
+        np.copyto(result[patch.window], new, where=whole & np.isfinite(old))
+        alone[patch.window] |= first
+        weights[patch.window] += weight
+    alone &= weights == 1
+    blended = (weights > 0) & ~alone
+    scale = np.maximum(weights[blended], 1)
+    faded = change[blended] / (scale if original.ndim == 2 else scale[:, np.newaxis])
+    result[blended] = apply_change(original[blended], faded, _GRAY_LEVELS)
+    return result
+
+
+def _checked_piece(patch: Patch, piece: NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
+    """Take the padding from a piece, or say why it cannot be put back."""
+    _check_inside(patch, image.shape)
+    expected = (*patch.shape, *image.shape[2:])
+    if piece.shape != expected:
+        raise ImageError(
+            f"Patch {patch.name} has shape {piece.shape} instead of {expected}; keep its size to stitch it."
+        )
+    if piece.dtype.newbyteorder("=") != image.dtype.newbyteorder("="):
+        raise ImageError(
+            f"Patch {patch.name} is of type {piece.dtype}, its image of type {image.dtype}; convert it back first."
+        )
+    inner: NDArray[Any] = piece[patch.inner]
+    if inner.dtype.kind == "f" and not np.isfinite(inner[np.isfinite(image[patch.window])]).all():
+        raise ImageError(f"Patch {patch.name} has NaN or infinite values where its image has none; leave it out.")
+    return inner
+
+
+def _fade(length: int, before: tuple[int, int], after: tuple[int, int]) -> NDArray[np.float64]:
+    """Weights of a patch along one side, given overlap and fade with the neighbors before and after."""
+    weights = np.ones(length)
+    for (shared, faded), ordered in ((before, weights), (after, weights[::-1])):
+        if faded:
+            share = (np.arange(length) + 0.5 - (shared - faded) / 2) / faded
+            ordered *= np.sin(np.pi / 2 * np.clip(share, 0, 1)) ** 2  # and the neighbor cos²: together 1
+    return weights
+
+
+def _difference(new: NDArray[Any], old: NDArray[Any]) -> NDArray[np.float64]:
+    """New - old in double precision, 0 where `old` is not finite."""
+    if old.dtype.kind == "f":
+        finite = np.isfinite(old)
+        return np.where(finite, new, 0).astype(np.float64) - np.where(finite, old, 0)
+    # As unsigned integers of the same width, or 64-bit values would be rounded before they are subtracted.
+    unsigned = np.dtype(f"u{old.dtype.itemsize}")
+    p, q = (part.astype(part.dtype.newbyteorder("="), copy=False).astype(unsigned) for part in (new, old))
+    up = new >= old
+    size = np.where(up, p - q, q - p).astype(np.float64)
+    signed: NDArray[np.float64] = np.where(up, size, -size)
+    return signed
+
+
+def _check_inside(patch: Patch, shape: tuple[int, ...]) -> None:
+    """Refuse a patch that was cut from a larger image than one of `shape`."""
+    rows, columns = patch.window
+    if rows.stop > shape[0] or columns.stop > shape[1]:
+        raise ImageError(
+            f"Patch {patch.name} ends at row {rows.stop}, column {columns.stop}, outside of the image of shape {shape}. "
+            f"Pass the image that it was cut from ({patch.image})."
+        )
+
+
+def _check_image_shape(shape: tuple[int, ...], what: str) -> None:
+    """Refuse what is not one image, with an `ImageError` about "the image `what`"."""
+    if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))) or 0 in shape:
+        raise ImageError(
+            f"The image {what} must have the shape (H, W), (H, W, 3) or (H, W, 4), got {shape}. Pass one plane of a stack "
+            "at a time."
+        )
+
+
+def _whole_number(name: str, value: Any, least: int) -> int:
+    """Take a whole number of at least `least`, NumPy's included, or raise `ParameterError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ParameterError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)

@@ -44,13 +44,13 @@ class SessionImage:
     dtype : str
         Of the pixels.
     value_range : (float, float)
-        The grey levels that count as black and white, of the whole image, so that all its patches agree.
+        The gray levels that count as black and white, of the whole image, so that all its patches agree.
     valid : float
         Share of pixels inside the black border.
     um_per_px : float or None
         Size of a pixel on the retina, micrometres.
     place : (float, float) or None
-        Centre of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
+        Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
         it is unknown.
     retina : list or None
         What tells one retina from another (subject and eye); None where the name says nothing.
@@ -100,7 +100,7 @@ class LoadedImage:
     ----------
     image : SessionImage
     array : array, (H, W)
-        Grey, in the dtype of the file.
+        Gray, in the dtype of the file.
     valid : array of bool, (H, W)
         False in the black border of registration.
     info : FileInfo
@@ -127,12 +127,12 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
     -------
     paths : list of Path
     left_out : list of dict
-        ``image`` and ``reason`` of pictures that are not of the wanted modality.
+        ``image`` and ``reason`` of images that are not of the wanted modality.
 
     Raises
     ------
     FileError
-        The folder is missing, no folder, unreadable, or holds no picture; or two of its images have one name.
+        The folder is missing, no folder, unreadable, or holds no image; or two of its images have one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -147,7 +147,7 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
     )
     if not paths:
         seen = f"its {len(found)} files are of other kinds" if found else "it is empty"
-        raise FileError(f"{folder} holds no picture ({SUPPORTED}): {seen}. Sub-folders are not looked into.")
+        raise FileError(f"{folder} holds no image ({SUPPORTED}): {seen}. Sub-folders are not looked into.")
     stems: dict[str, Path] = {}
     for path in paths:
         # Case too: results could not lie side by side on Windows and macOS.
@@ -181,10 +181,10 @@ def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[f
     FileError
         It cannot be read.
     ImageError
-        It is no single grey picture, is constant or black, or is a patch larger than the patch size.
+        It is no single gray image, is constant or black, or is a patch larger than the patch size.
     """
     file = ImageFile.read(path)
-    array, info = _grey(file), file.info
+    array, info = _gray(file), file.info
     if array.dtype.kind not in "uif":
         raise ImageError(f"{path.name} is of type {array.dtype}; convert it to 8 or 16 bit or float.")
     valid = black_border(array) if settings.border else np.ones(array.shape, dtype=bool)
@@ -222,18 +222,18 @@ def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[f
     return LoadedImage(image, array, valid, info)
 
 
-def _grey(file: ImageFile) -> NDArray[Any]:
+def _gray(file: ImageFile) -> NDArray[Any]:
     array = file.data
     if array.ndim == 3 and array.shape[-1] in (3, 4):
-        # The documented pipeline saved grey patches as RGB.
+        # The documented pipeline saved gray patches as RGB.
         if (array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all():
             return np.ascontiguousarray(array[..., 0])
-        raise ImageError(f"{file.name} is a colour picture; a session takes grey ones: convert it.")
+        raise ImageError(f"{file.name} is a color image; a session takes gray ones: convert it.")
     if array.ndim == 3 and array.shape[0] == 1:
         return np.ascontiguousarray(array[0])
     if array.ndim != 2:
         raise ImageError(
-            f"{file.name} is a stack of shape {array.shape}; save the plane to use as a picture of its own."
+            f"{file.name} is a stack of shape {array.shape}; save the plane to use as an image of its own."
         )
     return array
 
@@ -260,6 +260,6 @@ def _place(name: AosloName, shape: tuple[int, int], settings: SessionSettings) -
 
 
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts numbers by value, "2" before "10"; the name itself decides between "02" and "2"."""
+    """Return a key that sorts numbers by value, "2" before "10"; the name itself decides between "02" and "2"."""
     parts = re.split(r"(\d+)", name.casefold())
     return (*((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (2, 0, name))

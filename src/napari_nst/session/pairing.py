@@ -15,21 +15,11 @@ from numpy.typing import NDArray
 from napari_nst.errors import ParameterError
 from napari_nst.io.atomic import Publish, write_new
 from napari_nst.io.tables import KnownNames, read_table
-from napari_nst.session.overlap import SAME_CONES, Overlap, find_overlap, same_cones_score
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "SAME_CONES",
-    "CorrespondingPatchFinder",
-    "Overlap",
-    "PatchFacts",
-    "find_overlap",
-    "read_pairs",
-    "same_cones_score",
-    "write_pairs",
-]
+__all__ = ["CorrespondingPatchFinder", "PatchFacts", "read_pairs", "write_pairs"]
 
 #: Distance in pixels at which a style counts half: some four patches of 185 px on, where the spacing can differ.
 HALF_DISTANCE = 500.0
@@ -61,7 +51,7 @@ class PatchFacts:
     modality : str or None
         How the image was taken; None is unknown.
     place : (float, float) or None
-        Centre of the image on the retina, x and y in pixels; None is unknown.
+        Center of the image on the retina, x and y in pixels; None is unknown.
     score : float
         Quality, higher is better; NaN is unknown.
     good : bool or None
@@ -71,7 +61,7 @@ class PatchFacts:
     cones : float
         Number of cones, for the documented score; NaN is unknown.
     valid_fraction : float
-        Share of its pixels that are picture.
+        Share of its pixels that show tissue, not a border or padding.
     frame : hashable or None
         Within which `place` was found by the cones that images share; None is a place by other means. Only places in one
         frame are compared.
@@ -96,7 +86,7 @@ class PatchFacts:
 
 
 class CorrespondingPatchFinder:
-    """Finds the style of each patch that is to be treated.
+    """Find the style of each patch that is to be enhanced.
 
     Parameters
     ----------
@@ -111,7 +101,7 @@ class CorrespondingPatchFinder:
     spacing_tolerance : float
         Largest relative difference of the cone spacings of target and style.
     minimum_valid : float
-        Share of a style that must be picture, 0 to 1.
+        Share of a style that must show tissue, 0 to 1.
     same_cones : callable, optional
         Gets the names of target and style, and says whether they show the same cones. Asked last, and only about
         patches of different images that overlaps have not placed in one frame.
@@ -127,13 +117,13 @@ class CorrespondingPatchFinder:
     -----
     "retina": the style is good, scores strictly higher than the target, shows other cones (no overlap in the image, nor
     on the retina where both places are known in one frame), comes from the same retina and modality where both are
-    known, is picture enough, has a known spacing within the tolerance of the target's, if that is known, and lies
+    known, shows tissue enough, has a known spacing within the tolerance of the target's, if that is known, and lies
     within `max_distance`. Of these the one with the largest ``pair_score`` is taken,
 
         pair_score = (style - target) / (best good score - target) / (1 + distance / 500 px),
 
     the share of the possible gain in score, halved at 500 px: it does not depend on the unit of the score. Styles at an
-    unknown distance come after all others, by their score. Where no patch was judged (`good` is None everywhere), every
+    unknown distance come after all others, by their score. Where no quality is known (`good` is None everywhere), every
     one with a higher score may be a style of "all".
 
     "documented": the style has the largest ``cones x (1 - distance / 1000)`` above 0, among the other patches at a
@@ -163,7 +153,7 @@ class CorrespondingPatchFinder:
             ("minimum_valid", minimum_valid, 1.0),
         ):
             if not 0 <= value <= greatest:
-                raise ParameterError(f"{name}={value!r} must be at least 0{' and at most 1' * (greatest == 1)}.")
+                raise ParameterError(f"{name} must be at least 0{' and at most 1' * (greatest == 1)}, got {value!r}.")
         names = [patch.patch for patch in self.patches]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -214,7 +204,7 @@ class CorrespondingPatchFinder:
         left = facts.eligible.copy()
         left[i] = False
         total = int(left.sum())
-        what = "good patch" if facts.judged else "other patch"
+        what = "good patch" if facts.assessed else "other patch"
         if not total:
             return None, math.nan, math.nan, f"no {what}"
         refused: dict[str, int] = {}
@@ -224,7 +214,7 @@ class CorrespondingPatchFinder:
             ("of another retina", facts.differs(facts.retina, i)),
             ("of another modality", facts.differs(facts.modality, i)),
             ("overlap", facts.overlaps(i)),
-            ("with too little picture", ~(facts.valid >= self.minimum_valid)),
+            ("with too few valid pixels", ~(facts.valid >= self.minimum_valid)),
             ("of unknown spacing", ~np.isfinite(facts.spacing)),
             ("of another spacing", self._other_spacing(float(facts.spacing[i]))),
             ("at unknown distance", np.isnan(distance) & (self.max_distance is not None)),
@@ -300,9 +290,9 @@ class _Columns:
         self.retina = _codes(p.retina for p in patches)
         self.modality = _codes(p.modality for p in patches)
         self._frame = _codes(p.frame for p in patches)
-        self.judged = any(p.good is not None for p in patches)
+        self.assessed = any(p.good is not None for p in patches)
         # Not `is True`: the booleans of NumPy are not Python's.
-        good = np.fromiter((bool(p.good) or not self.judged for p in patches), bool, len(patches))
+        good = np.fromiter((bool(p.good) or not self.assessed for p in patches), bool, len(patches))
         self.eligible: Bools = good & np.isfinite(self.score)
         self._start = np.array([(p.x, p.y) for p in patches], dtype=np.float64).reshape(-1, 2)
         self._size = np.array([(p.width, p.height) for p in patches], dtype=np.float64).reshape(-1, 2)
@@ -310,8 +300,8 @@ class _Columns:
         self._on_retina = np.full(self._start.shape, np.nan)
         for i, p in enumerate(patches):
             if p.place is not None and p.image_shape is not None:
-                centre = (p.image_shape[1] / 2, p.image_shape[0] / 2)
-                self._on_retina[i] = self._start[i] - centre + p.place
+                center = (p.image_shape[1] / 2, p.image_shape[0] / 2)
+                self._on_retina[i] = self._start[i] - center + p.place
 
     def differs(self, codes: NDArray[np.intp], i: int) -> Bools:
         """Where something known of the patch is known to be different."""
@@ -352,7 +342,7 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: P
     path : path-like
         Wanted name. An existing file stays, and the new one gets a counter.
     frame : pandas.DataFrame
-        With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not treated. All other
+        With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not enhanced. All other
         columns are for the reader.
     publish : write_new or write_over
         Whether an existing file stays, or is the program's own and replaced.
@@ -393,7 +383,7 @@ def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.D
     -------
     pandas.DataFrame
         Columns ``patch``, ``treat`` (bool) and ``style``, with the full names, in the order of the table. An empty style
-        is "" and not treated, as are patches that the table does not name.
+        is "" and not enhanced, as are patches that the table does not name.
 
     Raises
     ------
@@ -428,7 +418,7 @@ def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.D
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ParameterError(f"{name}={value!r} is unknown; use {' or '.join(map(repr, choices))}.")
+        raise ParameterError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}.")
 
 
 def _codes(values: Iterable[Hashable]) -> NDArray[np.intp]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import FileError
 from napari_nst.io.aoslo import AosloName
-from napari_nst.session.cropping import PatchImage, cut_patch
+from napari_nst.session.cropping import Patch, PatchImage, cut_patch
 from napari_nst.session.images import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
-from napari_nst.session.patches import Patch
 from napari_nst.session.quality import PatchMeasures, Split
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
@@ -36,7 +34,7 @@ class PlannedPatch:
     patch : Patch
     measures : PatchMeasures
     score : float
-        What it was judged by; NaN where unknown.
+        Its quality; NaN where unknown.
     good : bool or None
         Whether the score is above the threshold; None where unknown.
     treat : bool
@@ -102,7 +100,7 @@ class SessionPlan:
     pairs_given : bool
         Whether the pairing was given and not found.
     placing_notes : list of str
-        Those of `notes` that are about overlaps of images; they stay when patches are judged again.
+        Those of `notes` that are about overlaps of images; they stay when a plan is changed.
     """
 
     folder: Path
@@ -118,7 +116,7 @@ class SessionPlan:
     inputs: dict[str, str] = field(default_factory=dict)
     pairs_given: bool = False
     placing_notes: list[str] = field(default_factory=list)
-    _loaded: OrderedDict[str, LoadedImage] = field(default_factory=OrderedDict, repr=False)
+    _loaded: dict[str, LoadedImage] = field(default_factory=dict, repr=False, init=False)
 
     def __getitem__(self, name: str) -> PlannedPatch:
         return next(planned for planned in self.patches if planned.patch.name == name)
@@ -133,17 +131,15 @@ class SessionPlan:
         Raises
         ------
         FileError
-            It has changed or vanished since it was judged.
+            It has changed or vanished since the plan was made.
         """
         if name not in self._loaded:
             loaded = load_image(self.folder / name, self.settings, self.parameters.value_range)
             if loaded.image.sha256 != self.inputs.get(name, loaded.image.sha256):
-                raise FileError(
-                    f"{name} is not the file any more that was judged; start again with another output folder."
-                )
+                raise FileError(f"{name} has changed since the plan was made; start again with another output folder.")
             self._loaded[name] = loaded
             while len(self._loaded) > 4:
-                self._loaded.popitem(last=False)
+                del self._loaded[next(iter(self._loaded))]
         return self._loaded[name]
 
     def crop(self, patch: Patch) -> PatchImage:

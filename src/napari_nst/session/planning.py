@@ -1,27 +1,27 @@
-"""Making the plan of a session: its images are cut into patches, each judged, and the poor ones paired with good ones."""
+"""Make the plan of a session, change it without measuring again, and find it again in an output folder."""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.io.aoslo import AosloName
 from napari_nst.io.tables import KnownNames
-from napari_nst.session.cropping import PatchCropper, PatchImage
+from napari_nst.session.cropping import Patch, PatchCropper, PatchImage
 from napari_nst.session.images import LoadedImage, SessionImage, find_images, load_image
-from napari_nst.session.pairing import SAME_CONES, CorrespondingPatchFinder, read_pairs, same_cones_score
-from napari_nst.session.patches import Patch
+from napari_nst.session.pairing import CorrespondingPatchFinder, read_pairs
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import PatchMeasures, count_markers, measure_patch, read_quality_table, split_scores
-from napari_nst.session.registration import place_images
+from napari_nst.session.registration import SAME_CONES, find_overlap, place_images
 from napari_nst.session.store import file_digest
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
@@ -29,16 +29,66 @@ from napari_nst.settings.session import SessionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Pairs", "PlanProgress", "input_digests", "plan_session", "read_given_pairs"]
+__all__ = [
+    "NEEDS_READING",
+    "Candidate",
+    "Pairs",
+    "PlanProgress",
+    "continued_plan",
+    "input_digests",
+    "needs_reading",
+    "plan_session",
+    "read_given_pairs",
+    "replan",
+    "style_candidates",
+    "with_pairs",
+]
 
 #: Called with the name of what is being looked at, how much is done, and how much there is.
 PlanProgress: TypeAlias = Callable[[str, int, int], object]
 
-_MARKER_FOLDERS = ("algorithmMarkers", "output_cone_detector/algorithmMarkers")
-_UNITS = {"ring": "dB", "aiq": "dB"}
-
 #: A file, a table with the columns patch and style, or patch to style.
 Pairs: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | Mapping[str, str]"
+
+#: Settings on which it depends what the patches are and what was measured in them, or where their files lie.
+NEEDS_READING = ("size", "overlap", "border", "modality", "template", "orientation", "scale", "axial_length")
+#: Settings on which the scores depend.
+_SCORING = ("quality", "quality_table", "markers")
+#: Settings on which the scores, the split, or the pairs depend.
+_ASSESSING = (
+    *(*_SCORING, "markers_base", "threshold"),
+    *("treat", "score", "max_distance", "spacing_tolerance"),
+)
+_MARKER_FOLDERS = ("algorithmMarkers", "output_cone_detector/algorithmMarkers")
+_MARKER_FILE, _QUALITY_TABLE = (
+    "marker file ",
+    "quality table ",
+)  # how the inputs of a plan that are no images are called
+_UNITS = {"ring": "dB", "aiq": "dB"}
+_SHOWN = 4  # differences in a message
+
+
+class Candidate(NamedTuple):
+    """A patch that can be the style of another one.
+
+    Attributes
+    ----------
+    name : str
+        Of the patch.
+    good : bool or None
+        None is unknown.
+    score : float
+    distance : float
+        From the target in pixels; NaN where unknown.
+    """
+
+    name: str
+    good: bool | None
+    score: float
+    distance: float
+
+
+# --- making a plan --------------------------------------------------------------------------------------------------
 
 
 def plan_session(
@@ -50,7 +100,7 @@ def plan_session(
     progress: PlanProgress | None = None,
     cancel: Cancel | None = None,
 ) -> SessionPlan:
-    """Read the images of a folder, cut them, judge every patch, and pair the poor ones; nothing is written.
+    """Read the images of a folder, cut them, assess every patch, and pair the poor ones; nothing is written.
 
     Parameters
     ----------
@@ -59,7 +109,7 @@ def plan_session(
     parameters : StyleTransferParameters
     pairs : path-like, DataFrame or mapping, optional
         The pairing, instead of looking for one: a table as `write_pairs` wrote it (columns ``patch`` and ``style``), or
-        patch to style. A patch that is not in it, or whose style is empty, is not treated.
+        patch to style. A patch that is not in it, or whose style is empty, is not enhanced.
     progress : callable, optional
         Called with a text, how much is done, and how much there is.
     cancel : callable or threading.Event, optional
@@ -77,17 +127,17 @@ def plan_session(
         The pairing names what is not there.
     """
     folder, cancelled = Path(folder), as_cancel(cancel)
-    told = progress or (lambda text, done, total: None)
+    report = progress or (lambda text, done, total: None)
     paths, left_out = find_images(folder, settings)
+    inputs = input_digests(folder, settings)
     images: list[SessionImage] = []
     found: list[tuple[Patch, PatchMeasures]] = []
     unreadable: list[dict[str, str]] = []
-    inputs = input_digests(folder, settings)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, path in enumerate(paths):
             if cancelled():
                 raise KeyboardInterrupt
-            told(path.name, number, len(paths))
+            report(path.name, number, len(paths))
             try:
                 loaded = load_image(path, settings, parameters.value_range)
             except StyleTransferError as error:
@@ -95,46 +145,36 @@ def plan_session(
                 continue
             images.append(loaded.image)
             cuts = _cut(loaded, settings, 1 + max((patch.crop_id for patch, _ in found), default=0))
-            found += zip((cut.patch for cut in cuts), pool.map(_measured, cuts), strict=True)
+            measures = pool.map(lambda cut: measure_patch(cut.array, cut.valid), cuts)
+            found += zip((cut.patch for cut in cuts), measures, strict=True)
     if not images:
         reasons = "; ".join(f"{entry['image']}: {entry['reason']}" for entry in unreadable[:3])
-        raise FileError(f"None of the {len(unreadable)} pictures in {folder} can be used. {reasons}")
-    told("judging and pairing", len(paths), len(paths))
-    patches = [patch for patch, _ in found]
-    _check_unique(patches)
-    notes: list[str] = []
-    kind, scores = score_patches(folder, settings, found, images, notes)
-    split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
-    planned = [
-        PlannedPatch(patch, measures, score, good)
-        for (patch, measures), score, good in zip(found, scores, split.good, strict=True)
-    ]
+        raise FileError(f"None of the {len(unreadable)} images in {folder} can be used. {reasons}")
+    report("assessing and pairing", len(paths), len(paths))
+    _check_unique([patch for patch, _ in found])
     plan = SessionPlan(
-        folder,
-        settings,
-        parameters,
-        images,
-        planned,
-        split,
-        kind,
-        left_out,
-        unreadable,
-        notes,
-        inputs,
-        pairs is not None,
+        folder=folder,
+        settings=settings,
+        parameters=parameters,
+        images=images,
+        left_out=left_out,
+        unreadable=unreadable,
+        inputs=inputs,
+        **_assessed(folder, settings, found, images),
     )
     if settings.register:
-        _place_images(plan, told, cancelled)
+        _place_images(plan, report, cancelled)
     if pairs is None:
-        find_pairs(plan, cancelled)
+        _find_pairs(plan, cancelled)
     else:
-        _take_pairs(plan, pairs)
-    describe(plan)
+        names = [planned.patch.name for planned in plan.patches]
+        plan = with_pairs(plan, dict.fromkeys(names, "") | read_given_pairs(pairs, names))
+    _add_notes(plan)
     return plan
 
 
 def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> dict[str, str]:
-    """SHA-256 of every file that the plan of a session is made from: images, markers, and the table of scores.
+    """Return the SHA-256 of every file that the plan of a session is made from: images, markers, table of scores.
 
     Raises
     ------
@@ -144,10 +184,10 @@ def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> 
     paths = {path.name: path for path in find_images(folder, settings)[0]}
     markers = _marker_folder(Path(folder), settings)
     if markers is not None and markers.is_dir():
-        paths |= {f"marker file {path.name}": path for path in sorted(markers.glob("*.csv"))}
+        paths |= {f"{_MARKER_FILE}{path.name}": path for path in sorted(markers.glob("*.csv"))}
     if settings.quality_table:
         table = Path(settings.quality_table)
-        paths[f"quality table {table.name}"] = table
+        paths[f"{_QUALITY_TABLE}{table.name}"] = table
     digests = {}
     for name, path in paths.items():
         try:
@@ -158,7 +198,7 @@ def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> 
 
 
 def read_given_pairs(pairs: Pairs, names: Sequence[str]) -> dict[str, str]:
-    """A pairing from a file, a table, or a mapping: patch to style, of the patches that are to be treated.
+    """Return a pairing from a file, a table, or a mapping: patch to style, of the patches that are to be enhanced.
 
     Raises
     ------
@@ -166,15 +206,19 @@ def read_given_pairs(pairs: Pairs, names: Sequence[str]) -> dict[str, str]:
         It names a patch that is not in the session, or is no pairing.
     """
     if isinstance(pairs, str | os.PathLike):
-        frame = read_pairs(pairs, names)
-        rows = list(zip(frame["patch"], frame["style"], strict=True))
-    elif isinstance(pairs, Mapping):
-        rows = list(pairs.items())
+        pairs = read_pairs(pairs, names)
+    if isinstance(pairs, Mapping):
+        rows: Iterable[tuple[Any, Any]] = pairs.items()
     else:
         missing = [column for column in ("patch", "style") if column not in pairs.columns]
         if missing:
             raise ParameterError(f"pairs: the table has no column {missing[0]!r}; it needs patch and style.")
-        rows = list(zip(pairs["patch"], pairs["style"].fillna(""), strict=True))
+        rows = zip(pairs["patch"], pairs["style"].fillna(""), strict=True)
+    return {patch: style for patch, style in _checked_pairs(rows, names).items() if style}
+
+
+def _checked_pairs(rows: Iterable[tuple[Any, Any]], names: Sequence[str]) -> dict[str, str]:
+    """Patch to style, by their full names; an empty style stays empty."""
     known, found = KnownNames(names), dict[str, str]()
     for given in rows:
         patch, style = (known.find(str(name)) if name else "" for name in given)
@@ -185,10 +229,10 @@ def read_given_pairs(pairs: Pairs, names: Sequence[str]) -> dict[str, str]:
             what = "is its own style" if patch == style else "has two styles"
             raise ParameterError(f"pairs: {patch!r} {what}; give it another patch of the session.")
         found[str(patch)] = str(style)
-    return {patch: style for patch, style in found.items() if style}
+    return found
 
 
-def pair_finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None = None) -> CorrespondingPatchFinder:
+def _pair_finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None = None) -> CorrespondingPatchFinder:
     limit = plan.settings.max_distance
     return CorrespondingPatchFinder(
         plan.facts(),
@@ -202,23 +246,9 @@ def pair_finder(plan: SessionPlan, same_cones: Callable[[str, str], bool] | None
     )
 
 
-def _take_pairs(plan: SessionPlan, pairs: Pairs) -> None:
-    wanted = read_given_pairs(pairs, [planned.patch.name for planned in plan.patches])
-    finder = pair_finder(plan)
-    for number, planned in enumerate(plan.patches):
-        style = wanted.get(planned.patch.name, "")
-        plan.patches[number] = replace(
-            planned,
-            treat=bool(style),
-            style=style,
-            distance=finder.distance(planned.patch.name, style) if style else math.nan,
-            reason="style: given" if style else "no style given, kept",
-        )
-
-
-def _place_images(plan: SessionPlan, told: PlanProgress, cancelled: Callable[[], bool]) -> None:
+def _place_images(plan: SessionPlan, report: PlanProgress, cancelled: Callable[[], bool]) -> None:
     """Give images whose names say nothing a place by their overlaps."""
-    placed = place_images(plan.load, plan.images, progress=told, cancel=cancelled, note=plan.placing_notes.append)
+    placed = place_images(plan.load, plan.images, progress=report, cancel=cancelled, note=plan.placing_notes.append)
     frames = Counter(place.frame for place in placed.values())
     if len(placed) > 1:
         joined = sum(count for count in frames.values() if count > 1)
@@ -231,23 +261,18 @@ def _place_images(plan: SessionPlan, told: PlanProgress, cancelled: Callable[[],
             plan.images[number] = replace(image, place=(place.x, place.y), frame=place.frame)
 
 
-def find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
-    cuts: OrderedDict[str, PatchImage] = OrderedDict()
-
+def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
+    @functools.lru_cache(maxsize=64)
     def cut(name: str) -> PatchImage:
-        if name not in cuts:
-            cuts[name] = plan.crop(plan[name].patch)
-            while len(cuts) > 64:
-                cuts.popitem(last=False)
-        return cuts[name]
+        return plan.crop(plan[name].patch)
 
     def shows_same(target: str, style: str) -> bool:
         if cancelled():
             raise KeyboardInterrupt
         one, two = cut(target), cut(style)
-        return same_cones_score(one.array, two.array, one.valid, two.valid) > SAME_CONES
+        return find_overlap(one.array, two.array, one.valid, two.valid).score > SAME_CONES
 
-    found = pair_finder(plan, shows_same).find()
+    found = _pair_finder(plan, shows_same).find()
     for number, row in enumerate(found.itertuples(index=False)):
         plan.patches[number] = replace(
             plan.patches[number],
@@ -259,14 +284,31 @@ def find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
         )
 
 
-def score_patches(
+def _assessed(
+    folder: Path,
+    settings: SessionSettings,
+    found: list[tuple[Patch, PatchMeasures]],
+    images: list[SessionImage],
+) -> dict[str, Any]:
+    """The fields of a plan that say how good its patches are."""
+    notes: list[str] = []
+    kind, scores = _scores(folder, settings, found, images, notes)
+    split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
+    patches = [
+        PlannedPatch(patch, measures, score, good)
+        for (patch, measures), score, good in zip(found, scores, split.good, strict=True)
+    ]
+    return {"patches": patches, "split": split, "score_kind": kind, "notes": notes}
+
+
+def _scores(
     folder: Path,
     settings: SessionSettings,
     found: list[tuple[Patch, PatchMeasures]],
     images: list[SessionImage],
     notes: list[str],
 ) -> tuple[str, list[float]]:
-    """What the patches are judged by, and a number for each."""
+    """What the quality of the patches is assessed by, and a number for each."""
     patches = [patch for patch, _ in found]
     markers = _marker_folder(folder, settings)
     if settings.quality == "table":
@@ -289,13 +331,13 @@ def _marker_folder(folder: Path, settings: SessionSettings) -> Path | None:
     found = [folder / name for name in _MARKER_FOLDERS if (folder / name).is_dir()]
     if not found and settings.quality == "markers":
         raise FileError(
-            f"{folder} has no {' or '.join(_MARKER_FOLDERS)}; give the folder of marker files with markers=, or judge by "
+            f"{folder} has no {' or '.join(_MARKER_FOLDERS)}; give the folder of marker files with markers=, or use "
             "quality='ring'."
         )
     return found[0] if found else None
 
 
-def describe(plan: SessionPlan) -> None:
+def _add_notes(plan: SessionPlan) -> None:
     """Say what a user would otherwise wonder about."""
     plan.notes += plan.placing_notes
     dtypes = sorted({image.dtype for image in plan.images})
@@ -310,7 +352,7 @@ def describe(plan: SessionPlan) -> None:
             "in no statistics and is cut off when images are stitched."
         )
     if not plan.pairs_given and plan.split.threshold is None and plan.settings.treat == "poor":
-        plan.notes.append(f"No patch is called poor, so none is treated: {plan.split.reason}.")
+        plan.notes.append(f"No patch is called poor, so none is enhanced: {plan.split.reason}.")
     if not any(image.um_per_px for image in plan.images):
         plan.notes.append("The scale is unknown: no lut.csv and no densities; give scale= in µm per pixel.")
 
@@ -331,10 +373,6 @@ def _cut(loaded: LoadedImage, settings: SessionSettings, first_id: int) -> list[
     return cropper.crop(loaded.array, loaded.image.name, first_id=first_id, valid=loaded.valid)
 
 
-def _measured(cut: PatchImage) -> PatchMeasures:
-    return measure_patch(cut.array, cut.valid)
-
-
 def _check_unique(patches: Sequence[Patch]) -> None:
     seen: dict[str, Patch] = {}
     for patch in patches:
@@ -343,3 +381,190 @@ def _check_unique(patches: Sequence[Patch]) -> None:
             raise FileError(
                 f"{other.image} and {patch.image} both give a patch {patch.name}; rename one of the images."
             )
+
+
+# --- changing a plan without measuring again ------------------------------------------------------------------------
+
+
+def needs_reading(plan: SessionPlan, settings: SessionSettings, parameters: StyleTransferParameters) -> list[str]:
+    """Return the settings that differ from those of a plan and for which its images must be read again."""
+    names = _differing(plan, settings, NEEDS_READING)
+    return names + ["value_range"] * (plan.parameters.value_range != parameters.value_range)
+
+
+def replan(
+    plan: SessionPlan,
+    settings: SessionSettings,
+    parameters: StyleTransferParameters | None = None,
+    *,
+    cancel: Cancel | None = None,
+) -> SessionPlan:
+    """Make a plan with other settings from the measures of one that is there.
+
+    Parameters
+    ----------
+    plan : SessionPlan
+        Is not changed.
+    settings : SessionSettings
+    parameters : StyleTransferParameters, optional
+        Those of the plan by default.
+    cancel : callable or threading.Event, optional
+        Ends the work: KeyboardInterrupt is raised.
+
+    Returns
+    -------
+    SessionPlan
+        With pairs that were looked for, again unless nothing that they depend on differs. Pairs that were given are gone.
+
+    Raises
+    ------
+    ParameterError
+        A setting differs for which the images must be read again, see `needs_reading`.
+    FileError
+        A table or marker file is wrong.
+    """
+    parameters = plan.parameters if parameters is None else parameters
+    again = needs_reading(plan, settings, parameters)
+    if again:
+        raise ParameterError(f"{again[0]}: another value needs the images again; make a new plan with plan_session.")
+    if not plan.pairs_given and not _differing(plan, settings, _ASSESSING):
+        return replace(plan, settings=settings, parameters=parameters)
+    found = [(planned.patch, planned.measures) for planned in plan.patches]
+    made = replace(
+        plan,
+        settings=settings,
+        parameters=parameters,
+        inputs=_inputs(plan, settings),
+        pairs_given=False,
+        **_assessed(plan.folder, settings, found, plan.images),
+    )
+    _find_pairs(made, as_cancel(cancel))
+    _add_notes(made)
+    return made
+
+
+def _differing(plan: SessionPlan, settings: SessionSettings, names: Iterable[str]) -> list[str]:
+    return [name for name in names if getattr(plan.settings, name) != getattr(settings, name)]
+
+
+def _inputs(plan: SessionPlan, settings: SessionSettings) -> dict[str, str]:
+    """The files that the plan is made from: images as they were when they were measured, tables as they are now."""
+    images = {k: v for k, v in plan.inputs.items() if not k.startswith((_MARKER_FILE, _QUALITY_TABLE))}
+    if len(images) == len(plan.inputs) and not _differing(plan, settings, _SCORING):
+        return plan.inputs
+    now = input_digests(plan.folder, settings)
+    return {name: images.get(name, digest) for name, digest in now.items()}
+
+
+def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
+    """Make a plan in which some patches have another style; it counts as one whose pairs were given.
+
+    Parameters
+    ----------
+    plan : SessionPlan
+        Is not changed.
+    changes : mapping
+        Patch to style; an empty style: the patch is not enhanced. Names may lack their extension.
+
+    Raises
+    ------
+    ParameterError
+        There is no such patch or style, or a patch shall be its own style.
+    """
+    wanted = _checked_pairs(changes.items(), [planned.patch.name for planned in plan.patches])
+    if not wanted:
+        return plan
+    finder = _pair_finder(plan)
+    patches = [
+        replace(
+            planned,
+            treat=bool(style),
+            style=style,
+            distance=finder.distance(planned.patch.name, style) if style else math.nan,
+            pair_score=math.nan,
+            reason="style: given" if style else "no style given, kept",
+        )
+        if (style := wanted.get(planned.patch.name)) is not None
+        else planned
+        for planned in plan.patches
+    ]
+    return replace(plan, patches=patches, pairs_given=True)
+
+
+def style_candidates(plan: SessionPlan, patch: str) -> list[Candidate]:
+    """Return all other patches: the good ones first, the near ones first among these."""
+    finder = _pair_finder(plan)
+    found = [
+        Candidate(other.patch.name, other.good, other.score, finder.distance(patch, other.patch.name))
+        for other in plan.patches
+        if other.patch.name != patch
+    ]
+    return sorted(found, key=lambda c: (not c.good, math.isnan(c.distance), c.distance if c.distance >= 0 else 0.0))
+
+
+# --- finding a plan again in an output folder -----------------------------------------------------------------------
+
+
+def continued_plan(
+    state: Mapping[str, Any],
+    output: Path,
+    folder: Path,
+    settings: SessionSettings,
+    parameters: StyleTransferParameters,
+    pairs: Pairs | None,
+) -> SessionPlan:
+    """Return the plan of the session in an output folder, if it is the one that is asked for.
+
+    Parameters
+    ----------
+    state : mapping
+        What session.json says.
+    output, folder : Path
+        Where the results and the images lie.
+    settings, parameters, pairs
+        What is asked for now.
+
+    Raises
+    ------
+    FileError
+        It is another session; the message says what differs.
+    """
+    try:
+        plan = SessionPlan.from_dict(state["plan"], folder)
+    except (KeyError, TypeError, ValueError, AttributeError, StyleTransferError) as error:
+        raise FileError(
+            f"{output} holds a session that this version cannot go on with ({error!r}). Choose another output folder; what "
+            "lies in this one stays as it is."
+        ) from error
+    differs = [
+        f"{name} was {before!r}, now {now!r}"
+        for old, new in ((plan.settings, settings), (plan.parameters, parameters))
+        for (name, before), now in zip(old.asdict().items(), new.asdict().values(), strict=True)
+        if before != now
+    ]
+    differs += _other_files(plan.inputs, input_digests(folder, settings))
+    differs += _other_pairs(plan, pairs)
+    if differs:
+        more = f", and {len(differs) - _SHOWN} more" if len(differs) > _SHOWN else ""
+        raise FileError(
+            f"{output} holds another session: {'; '.join(differs[:_SHOWN])}{more}. Choose another output folder, or ask for "
+            "the same again to go on with this one."
+        )
+    return plan
+
+
+def _other_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    gone = [f"{name} is missing" for name in before if name not in now]
+    new = [f"{name} is new" for name in now if name not in before]
+    return gone + new + [f"{name} has changed" for name in before if name in now and before[name] != now[name]]
+
+
+def _other_pairs(plan: SessionPlan, pairs: Pairs | None) -> list[str]:
+    if pairs is None:
+        return ["its pairs were given, now they are to be found"] if plan.pairs_given else []
+    if not plan.pairs_given:
+        return ["its pairs were found, now they are given"]
+    before = {planned.patch.name: planned.style for planned in plan.treated}
+    now = read_given_pairs(pairs, [planned.patch.name for planned in plan.patches])
+    other = [name for name in before | now if before.get(name) != now.get(name)]
+    return [f"the style of {name} was {before.get(name)!r}, now {now.get(name)!r}" for name in other]

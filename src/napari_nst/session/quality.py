@@ -1,4 +1,4 @@
-"""How good a patch is: measures, scores from markers and tables, and the threshold between poor and good."""
+"""The quality of patches: measures, counts of marker files, tables of scores, and the threshold between poor and good."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ImageError, ParameterError
+from napari_nst.imaging._arrays import picture_and_mask
 from napari_nst.imaging.masks import fill_from_nearest
+from napari_nst.io.coordinates import read_coordinates
+from napari_nst.io.filenames import split_extension
 from napari_nst.io.tables import KnownNames, read_table
-from napari_nst.session.markers import MarkerCounts, count_markers
+
+if TYPE_CHECKING:
+    from napari_nst.session.cropping import Patch
 
 __all__ = [
     "QUALITY_SCORES",
     "MarkerCounts",
     "PatchMeasures",
     "Split",
-    "check_quality",
     "count_markers",
     "measure_patch",
     "read_quality_table",
@@ -45,10 +50,11 @@ MINIMUM_SCORES = 4
 SIGNIFICANCE = 0.05
 
 _DECIMALS = 4  # scores recorded with more are taken for continuous
+_SHOWN = 3  # names in a message
 
 
 class PatchMeasures(NamedTuple):
-    """What was measured of a patch; NaN where it cannot be.
+    """What was measured in a patch; NaN where it cannot be.
 
     Attributes
     ----------
@@ -61,7 +67,7 @@ class PatchMeasures(NamedTuple):
     aiq : float
         Spectral signal-to-noise ratio (Brennan 2024), dB.
     valid_fraction : float
-        Share of pixels that are picture, 0 to 1.
+        Share of pixels that show tissue, not a border or padding; 0 to 1.
     """
 
     ring: float
@@ -96,22 +102,19 @@ class Split:
     good: tuple[bool | None, ...]
 
 
-def check_quality(kind: str) -> str:
-    """Take the kind of score that patches shall be judged by.
+class MarkerCounts(NamedTuple):
+    """Cones in marker files.
 
-    Raises
-    ------
-    ParameterError
-        `kind` is unknown, or "aiq", which is not to be used alone.
+    Attributes
+    ----------
+    counts : array of float64, (n,)
+        One for each patch; NaN where no file belongs to it.
+    summary : str
+        For the user.
     """
-    if kind not in QUALITY_SCORES:
-        raise ParameterError(f"quality={kind!r} is unknown; the kinds are {', '.join(QUALITY_SCORES)}.")
-    if kind == "aiq":
-        raise ParameterError(
-            "quality='aiq' cannot be judged by alone: it rises when a picture is blurred or defocused, and it does not "
-            "predict where cones are found. It is listed beside the score; judge by 'ring', 'cones', 'markers' or 'table'."
-        )
-    return kind
+
+    counts: NDArray[np.float64]
+    summary: str
 
 
 def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> PatchMeasures:
@@ -122,7 +125,7 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
     array : array, (H, W)
         Any real dtype.
     valid : array of bool, (H, W), optional
-        True where it is picture; everywhere by default. Pixels that are not finite never count.
+        False in a border or padding; True everywhere by default. Pixels that are not finite never count.
 
     Returns
     -------
@@ -131,26 +134,18 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
     Raises
     ------
     ImageError
-        `array` is not one grey picture, or `valid` does not fit it.
+        `array` is not one gray image, or `valid` does not fit it.
     """
     from napari_nst.imaging.cones import detect_cones
     from napari_nst.imaging.ring import ring_prominence
     from napari_nst.metrics.quality import aiq
 
-    picture = np.asarray(array)
-    if picture.ndim != 2 or picture.size == 0 or picture.dtype.kind not in "buif":
-        raise ImageError(
-            f"A patch of shape {picture.shape} and dtype {picture.dtype} cannot be measured; pass one grey picture (H, W)."
-        )
-    used = np.isfinite(picture)
-    if valid is not None:
-        if np.shape(valid) != picture.shape:
-            raise ImageError(f"valid has shape {np.shape(valid)}, the patch {picture.shape}; they must be equal.")
-        used = used & np.asarray(valid, dtype=bool)
+    image = np.asarray(array)
+    _, used = picture_and_mask(image, valid, "patch")
     fraction = float(used.mean())
-    if not used.any() or np.ptp(picture[used].astype(np.float64)) == 0:
+    if not used.any() or np.ptp(image[used].astype(np.float64)) == 0:
         return PatchMeasures(math.nan, math.nan, math.nan, math.nan, fraction)
-    filled = fill_from_nearest(picture, used)
+    filled = fill_from_nearest(image, used)
     ring = spacing = cones = signal = math.nan
     # A patch that is too small for one measure may do for another.
     with contextlib.suppress(ImageError):
@@ -169,7 +164,7 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
     Parameters
     ----------
     scores : array of numbers, (n,)
-        Higher is better; any unit. NaN and infinite ones are left out and judged unknown.
+        Higher is better; any unit. NaN and infinite ones are left out; their quality is unknown.
     threshold : float, optional
         Used as it is.
 
@@ -199,13 +194,13 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
         limit = _finite_number(threshold)
         good = int((finite > limit).sum())
         reason = f"given: {good} above {limit:g}, {len(finite) - good} not{unknown}"
-        return Split(limit, reason, _separability(finite, limit), None, _judged(values, limit))
+        return Split(limit, reason, _separability(finite, limit), None, _above(values, limit))
     nothing: tuple[bool | None, ...] = (None,) * len(values)
     if len(finite) < MINIMUM_SCORES:
-        reason = f"{len(finite)} scores cannot show two groups{unknown}; give a threshold or treat all"
+        reason = f"{len(finite)} scores cannot show two groups{unknown}; give a threshold or enhance all"
         return Split(None, reason, math.nan, None, nothing)
     if np.ptp(finite) == 0:
-        reason = f"the {len(finite)} scores are all {finite[0]:g}{unknown}; give a threshold or treat all"
+        reason = f"the {len(finite)} scores are all {finite[0]:g}{unknown}; give a threshold or enhance all"
         return Split(None, reason, math.nan, None, nothing)
     limit = _otsu(finite)
     eta = _separability(finite, limit)
@@ -213,26 +208,92 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
     share = "less than 0.1 %" if p < 0.001 else f"{100 * p:{'.0f' if p >= 0.1 else '.2g'}} %"
     compared = f"eta = {eta:.2f}, a uniform distribution reaches that in {share} of cases".replace("= 0.", "= .")
     if p >= SIGNIFICANCE:
-        reason = f"the {len(finite)} scores form one group: {compared}{unknown}; give a threshold or treat all"
+        reason = f"the {len(finite)} scores form one group: {compared}{unknown}; give a threshold or enhance all"
         return Split(None, reason, eta, p, nothing)
     good = int((finite > limit).sum())
     reason = f"two groups: {good} above {limit:g}, {len(finite) - good} below ({compared}){unknown}"
-    return Split(limit, reason, eta, p, _judged(values, limit))
+    return Split(limit, reason, eta, p, _above(values, limit))
 
 
-def read_quality_table(
-    path: str | os.PathLike[str], known_names: Mapping[str, str] | Iterable[str]
-) -> dict[str, float]:
-    """Read scores of a user's own.
+def count_markers(
+    folder: str | os.PathLike[str],
+    patches: Sequence[Patch],
+    *,
+    base: int = 0,
+    order: str = "xy",
+    image_shapes: Mapping[str, tuple[int, int]] | None = None,
+) -> MarkerCounts:
+    """Count the cones that marker files hold for each patch.
+
+    Parameters
+    ----------
+    folder : path-like
+        Its ``.csv`` files hold x,y without a header. A file belongs to a patch, or to a whole image, whose file name
+        or stem it has: ``{name}.csv``, ``{stem}.csv`` or ``{stem}_coords.csv``, the first that exists. A patch's own
+        file comes before that of its image, of which the points in the patch's window count.
+    patches : sequence of Patch
+    base, order
+        As in `napari_nst.io.coordinates.read_coordinates`.
+    image_shapes : mapping of str to (H, W), optional
+        By image name, to find markers that lie outside of their image.
+
+    Returns
+    -------
+    MarkerCounts
+
+    Raises
+    ------
+    FileError
+        The folder cannot be read, has no marker file of any patch or image, or a file has markers outside of its
+        image.
+
+    Notes
+    -----
+    Cones that a detector found in the padding of a patch are reflections, and not counted.
+    """
+    folder = Path(folder)
+    files = _marker_files(folder)
+    counts = np.full(len(patches), np.nan)
+    read: dict[str, NDArray[np.float64]] = {}
+    for i, patch in enumerate(patches):
+        own = _marker_file(files, patch.name)
+        if own is not None:
+            points = read_coordinates(own, base=base, order=order, shape=patch.shape)
+            window = patch.inner
+        else:
+            whole = _marker_file(files, patch.image)
+            if whole is None:
+                continue
+            if patch.image not in read:
+                shape = (image_shapes or {}).get(patch.image)
+                read[patch.image] = read_coordinates(whole, base=base, order=order, shape=shape)
+            points, window = read[patch.image], patch.window
+        counts[i] = _inside(points, window)
+    missing = [patch.name for patch, count in zip(patches, counts, strict=True) if math.isnan(count)]
+    if patches and len(missing) == len(patches):
+        raise FileError(
+            f"None of the {len(files)} marker files in {folder} belongs to a patch of the session. A marker file is called "
+            f"{min(path.name for path in files.values())!r}, for example; a patch {patches[0].name!r}, of image "
+            f"{patches[0].image!r}. Name marker files after the patch or the image, with .csv."
+        )
+    summary = f"{len(patches) - len(missing)} of {len(patches)} patches have markers, "
+    summary += f"{int(np.nansum(counts))} cones in all"
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        summary += f"; of unknown quality without a marker file: {shown}"
+    return MarkerCounts(counts, summary)
+
+
+def read_quality_table(path: str | os.PathLike[str], known_names: Mapping[str, str]) -> dict[str, float]:
+    """Read the scores of patches from a table that the user made.
 
     Parameters
     ----------
     path : path-like
         CSV with the columns ``patch`` (or ``image``) and ``score``; other columns are ignored. An empty score is
         unknown. Names may lack their extension.
-    known_names : mapping of str to str, or iterable of str
+    known_names : mapping of str to str
         The names of the patches, as keys, and of the image of each: the score of an image is that of all its patches.
-        Or just names, to which the column refers.
 
     Returns
     -------
@@ -245,7 +306,6 @@ def read_quality_table(
         The table cannot be read, lacks a column, names something unknown or something twice, or a score is no finite
         number. The message says in which line.
     """
-    images = dict(known_names) if isinstance(known_names, Mapping) else {name: name for name in known_names}
     table = read_table(path, ("score",))
     column = "patch" if "patch" in table.columns else "image"
     if column not in table.columns:
@@ -253,7 +313,7 @@ def read_quality_table(
             f"{table.path} has no column patch (or image): the first line has {', '.join(table.columns)}. Add it, with "
             "the file names."
         )
-    known = KnownNames(images if column == "patch" else dict.fromkeys(images.values()), column)
+    known = KnownNames(known_names if column == "patch" else dict.fromkeys(known_names.values()), column)
     found: dict[str, float] = {}
     lines: dict[str, int] = {}
     for row in table.rows:
@@ -269,17 +329,47 @@ def read_quality_table(
         except ValueError:
             score = math.inf
         if math.isinf(score):
-            raise table.error(row, f"the score {text!r} of {name!r} is not a number; correct it, or leave it empty.")
+            raise table.error(
+                row, f"the score of {name!r} must be a number, got {text!r}; correct it, or leave it empty."
+            )
         found[name], lines[name] = score, row.line
-    return {patch: found.get(patch if column == "patch" else image, math.nan) for patch, image in images.items()}
+    return {patch: found.get(patch if column == "patch" else image, math.nan) for patch, image in known_names.items()}
+
+
+def _marker_files(folder: Path) -> dict[str, Path]:
+    try:
+        found = {path.name: path for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.is_file()}
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FileError(
+            f"Cannot read the folder of markers {folder}: {reason}. Check the path and its permissions."
+        ) from error
+    if not found:
+        raise FileError(
+            f"The folder of markers {folder} has no .csv file. Choose the folder that holds a file x,y for each patch or "
+            "image, such as algorithmMarkers."
+        )
+    return found
+
+
+def _marker_file(files: Mapping[str, Path], name: str) -> Path | None:
+    stem = split_extension(name)[0]
+    candidates = (f"{name}.csv", f"{stem}.csv", f"{stem}_coords.csv")
+    return next((files[candidate] for candidate in candidates if candidate in files), None)
+
+
+def _inside(points: NDArray[np.float64], window: tuple[slice, slice]) -> int:
+    rows, columns = window
+    lower = np.array([rows.start, columns.start]) - 0.5  # a pixel reaches half a pixel around its center
+    upper = np.array([rows.stop, columns.stop]) - 0.5
+    inside = (points >= lower) & (points <= upper)
+    return int(np.count_nonzero(inside.all(axis=1)))
 
 
 def _row_of_numbers(scores: ArrayLike) -> NDArray[np.float64]:
     array: NDArray[Any] = np.asarray(scores)
     if array.ndim != 1 or array.dtype.kind not in "buif":
-        raise ParameterError(
-            f"Scores of shape {array.shape} and dtype {array.dtype} cannot be split; pass one row of numbers."
-        )
+        raise ParameterError(f"scores must be one row of numbers, got shape {array.shape} and dtype {array.dtype}.")
     return array.astype(np.float64)
 
 
@@ -289,11 +379,11 @@ def _finite_number(threshold: float) -> float:
     except (TypeError, ValueError):
         limit = math.nan
     if not math.isfinite(limit):
-        raise ParameterError(f"threshold={threshold!r} is not a finite number; give one in the unit of the scores.")
+        raise ParameterError(f"threshold must be a finite number in the unit of the scores, got {threshold!r}.")
     return limit
 
 
-def _judged(values: NDArray[np.float64], limit: float) -> tuple[bool | None, ...]:
+def _above(values: NDArray[np.float64], limit: float) -> tuple[bool | None, ...]:
     return tuple(bool(value > limit) if math.isfinite(value) else None for value in values.tolist())
 
 

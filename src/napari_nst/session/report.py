@@ -18,12 +18,12 @@ from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.images import image_stem
 from napari_nst.io.reading import FileInfo, read_image
 from napari_nst.io.writing import write_image
+from napari_nst.session.cropping import stitch
 from napari_nst.session.effects import EFFECTS
 from napari_nst.session.images import SessionImage
 from napari_nst.session.pairing import write_pairs
 from napari_nst.session.patch_task import PatchTask, changed, read_comparison
 from napari_nst.session.plan import PlannedPatch, SessionPlan
-from napari_nst.session.stitching import stitch
 from napari_nst.session.store import PAIRS, STATE, TABLE, SessionStore, file_digest
 from napari_nst.transfer.files import save_figure
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on
-from napari_nst.session.continuing import continued_plan
 from napari_nst.session.effects import verdict_lines
 from napari_nst.session.patch_task import PatchTask
 from napari_nst.session.plan import SessionPlan, plan_row
-from napari_nst.session.planning import plan_session
+from napari_nst.session.planning import continued_plan, plan_session
 from napari_nst.session.report import Products
 from napari_nst.session.store import KEY, SessionStore
 from napari_nst.settings.session import split_settings

@@ -382,7 +382,7 @@ def test_an_empty_folder(widget, tmp_path, do, notified):
     do(widget, widget.panel.run.click)
     assert isinstance(do.errors[0], FileError)
     assert do.results == [None]
-    assert "holds no picture" in status(widget)
+    assert "holds no image" in status(widget)
     assert notified[-1][0] == "error"
     assert widget.panel.run.isEnabled()
 

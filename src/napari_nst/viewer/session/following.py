@@ -59,7 +59,7 @@ class Following:
         widget, plan = self._widget, self._widget.plan
         if plan is None or widget.is_running:
             return
-        from napari_nst.session.replanning import needs_reading
+        from napari_nst.session.planning import needs_reading
 
         try:
             settings, parameters, output = widget.entered()

@@ -56,7 +56,7 @@ class PairsByHand:
 
     def set_pairs(self, changes: Mapping[str, str]) -> None:
         """Choose the styles of several patches by hand, as `set_pair` does: patch to style, "" for none."""
-        from napari_nst.session.replanning import with_pairs
+        from napari_nst.session.planning import with_pairs
 
         plan = self.judged_plan()
         self.check_idle()

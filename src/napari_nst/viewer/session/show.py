@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,4 +286,4 @@ def read_result(plan: SessionPlan, patch: str, output: Path | None) -> tuple[NDA
 
 def own_copy(plan: SessionPlan) -> SessionPlan:
     """A plan with a store of images of its own: that of a plan at work belongs to the worker's thread."""
-    return replace(plan, _loaded=OrderedDict())
+    return replace(plan)

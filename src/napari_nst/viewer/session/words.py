@@ -13,7 +13,7 @@ _QUALITY = {"good": True, "poor": False, "unknown": None}
 
 def style_choices(plan: SessionPlan, patch: str, short: Callable[[str], str]) -> list[tuple[str, str]]:
     """The styles that a patch can have, the best ones first: text and full name."""
-    from napari_nst.session.replanning import style_candidates
+    from napari_nst.session.planning import style_candidates
 
     words = {value: word for word, value in _QUALITY.items()}
     choices = [("(not treated)", "")]

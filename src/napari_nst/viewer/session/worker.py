@@ -217,8 +217,7 @@ def _work(job: Job, control: Control) -> Ended:
 
 
 def _judge(job: Job, control: Control) -> Judged:
-    from napari_nst.session.planning import plan_session
-    from napari_nst.session.replanning import needs_reading, rejudge, with_pairs
+    from napari_nst.session.planning import needs_reading, plan_session, replan, with_pairs
 
     def tell(text: str, done: int, total: int) -> None:
         control.progress = Progress(done / (total + 1), f"{text} ({min(done + 1, total)} of {total})")
@@ -229,7 +228,7 @@ def _judge(job: Job, control: Control) -> Judged:
         control.progress = Progress(1.0, "making thumbnails")
         thumbnails = {}
     elif plan.settings != job.settings or plan.parameters != job.parameters or (plan.pairs_given and not job.edits):
-        plan = rejudge(plan, job.settings, job.parameters, cancel=control.cancelled)
+        plan = replan(plan, job.settings, job.parameters, cancel=control.cancelled)
     names = {planned.patch.name for planned in plan.patches}
     edits = {patch: style for patch, style in job.edits.items() if patch in names and (not style or style in names)}
     if edits:
