@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_nst.imaging._arrays import Floats, picture_and_mask
 from napari_nst.imaging.values import MINIMUM_SIDE
 from napari_nst.metrics.spectra import radial_power_spectrum
+from napari_nst.palette import KEPT, LEVELS, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED, Mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["assessment_figure"]
 
-# After Okabe and Ito; the signs differ in shape too, so that the figure can be read without colours.
-_KEPT, _LOST, _NEW, _UNSUPPORTED = "#56B4E9", "#E69F00", "#F0E442", "#D55E00"
-_TARGET, _RESULT, _STYLE = "#0072B2", "#D55E00", "#999999"
-_LEVEL_COLOURS = {"unchanged": "#666666", "trusted": "#009E73", "look": "#B87A00", "distrust": "#D55E00"}
 #: Per cent of the pixels that may lie beyond the ends of a grey scale, so that one bright cone leaves the others visible.
 _OUTLIERS = 0.5
 _WIDTH, _HEIGHT, _CHARACTERS = 14.0, 10.6, 165
@@ -78,8 +75,15 @@ def _write(figure: Any, assessment: Assessment) -> None:
         lines += textwrap.wrap(reason, _CHARACTERS, initial_indent="– ", subsequent_indent="   ")
     if len(lines) > 6:
         lines = [*lines[:5], f"… {lines[5]}"[:_CHARACTERS] + " …"]
-    colour = _LEVEL_COLOURS[verdict.level]
-    figure.text(0.012, 0.93, verdict.level.capitalize(), color=colour, fontsize=17, fontweight="bold", va="top")
+        figure.text(
+            0.012,
+            0.93,
+            verdict.level.capitalize(),
+            color=LEVELS[verdict.level][0],
+            fontsize=17,
+            fontweight="bold",
+            va="top",
+        )
     figure.text(0.012, 0.70, "\n".join(lines), fontsize=10.5, va="top", linespacing=1.35, parse_math=False)
 
 
@@ -99,16 +103,16 @@ def _cones(axes: Axes, assessment: Assessment) -> None:
     area = float(np.clip(side**2, _SMALLEST, _LARGEST))
     unsupported = np.zeros(len(cones.new), dtype=bool)
     unsupported[cones.unsupported] = True
-    drawn: tuple[tuple[Floats, str, str, str, float], ...] = (
-        (cones.kept, "o", _KEPT, "kept", 0.7),
-        (cones.lost, "s", _LOST, "lost", 1.1),
-        (cones.new[~unsupported], "D", _NEW, "new", 1.1),
-        (cones.new[unsupported], "o", _UNSUPPORTED, "new, unsupported by the target", 2.2),
+    drawn: tuple[tuple[Floats, Mark, str, float], ...] = (
+        (cones.kept, KEPT, "kept", 0.7),
+        (cones.lost, LOST, "lost", 1.1),
+        (cones.new[~unsupported], NEW, "new", 1.1),
+        (cones.new[unsupported], UNSUPPORTED, "new, unsupported by the target", 2.2),
     )
-    for points, marker, colour, label, width in drawn:
-        bold = 1.7 if colour == _UNSUPPORTED else 1.0
+    for points, mark, label, width in drawn:
+        bold = 1.7 if mark == UNSUPPORTED else 1.0
         axes.scatter(
-            points[:, 1], points[:, 0], s=area * bold, marker=marker, facecolors="none", edgecolors=colour,
+            points[:, 1], points[:, 0], s=area * bold, marker=mark.marker, facecolors="none", edgecolors=mark.color,
             linewidths=width, label=f"{len(points)} {label}",
         )  # fmt: skip
     legend = axes.legend(
@@ -125,12 +129,12 @@ def _places(axes: Axes, assessment: Assessment) -> None:
 
     for number, place in enumerate(assessment.cones.places, start=1):
         at = (place.column, place.row)
-        axes.add_patch(Circle(at, place.radius, fill=False, edgecolor=_UNSUPPORTED, linewidth=1.3, linestyle="--"))
+        axes.add_patch(Circle(at, place.radius, fill=False, edgecolor=UNSUPPORTED.color, linewidth=1.3, linestyle="--"))
         height, width = assessment.target.shape
         row, column = (float(np.clip(v, 0.03 * n, 0.97 * n)) for v, n in ((place.row, height), (place.column, width)))
         axes.text(
             column, row, str(number), color="white", fontsize=9, fontweight="bold", ha="center", va="center",
-            bbox={"boxstyle": "circle,pad=0.15", "facecolor": _UNSUPPORTED, "edgecolor": "none"},
+            bbox={"boxstyle": "circle,pad=0.15", "facecolor": UNSUPPORTED.color, "edgecolor": "none"},
         )  # fmt: skip
 
 
@@ -160,11 +164,11 @@ def _suspicion(figure: Any, axes: Axes, assessment: Assessment) -> None:
 
 def _spectra(axes: Axes, assessment: Assessment) -> None:
     sets = [
-        ("target", assessment.target, assessment.used, _TARGET, "-"),
-        ("result", assessment.result, assessment.used, _RESULT, "-"),
+        ("target", assessment.target, assessment.used, TARGET, "-"),
+        ("result", assessment.result, assessment.used, RESULT, "-"),
     ]
     if assessment.style_image is not None and assessment.style_used is not None:
-        sets.append(("style", assessment.style_image, assessment.style_used, _STYLE, "--"))
+        sets.append(("style", assessment.style_image, assessment.style_used, STYLE, "--"))
     for label, image, used, colour, line in sets:
         if min(image.shape) < MINIMUM_SIDE or not used.any():
             continue

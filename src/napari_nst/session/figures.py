@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.planes import luminance
-from napari_nst.session.score_figure import BLUE, GREY, VERMILION, histogram_bins, quality_figure
+from napari_nst.palette import KEPT, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED
+from napari_nst.session.score_figure import histogram_bins, quality_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +24,6 @@ __all__ = ["MAXIMUM_ROWS", "ComparisonRow", "comparison_figure", "quality_figure
 
 #: More rows than this make a picture that few programs open; they go into several figures.
 MAXIMUM_ROWS = 50
-
-_TARGET, _STYLE, _RESULT = BLUE, GREY, VERMILION
-_KEPT, _LOST, _NEW = "#56B4E9", "#F0E442", "#FF4B00"
-_UNSUPPORTED = "#FF9EE5"  # drawn around a new one; lighter than it, so that a grey print shows both
 
 # All lengths in inches. Axes are placed by hand: matplotlib's layout engines take seconds for ten rows of them.
 _MARGIN, _GAP, _PICTURE, _CURVES = 0.15, 0.12, 2.5, 2.7
@@ -265,8 +262,8 @@ def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
         )  # fmt: skip
     if row.unsupported is not None and len(row.unsupported):
         axes.plot(
-            row.unsupported[:, 1], row.unsupported[:, 0], linestyle="none", marker="D", markersize=1.9 * marker,
-            markerfacecolor="none", markeredgecolor=_UNSUPPORTED, markeredgewidth=1.5,
+            row.unsupported[:, 1], row.unsupported[:, 0], linestyle="none", marker=UNSUPPORTED.marker,
+            markersize=1.9 * marker, markerfacecolor="none", markeredgecolor=UNSUPPORTED.color, markeredgewidth=1.5,
             label=f"unsupported {len(row.unsupported)}",
         )  # fmt: skip
     height, width = row.result.shape[:2]
@@ -285,15 +282,15 @@ def _groups(row: ComparisonRow) -> list[tuple[Floats, str, str, str]]:
     """Points (n, 2), colour, marker and label of each kind of detection."""
     found = None if row.result_points is None else np.asarray(row.result_points, dtype=np.float64).reshape(-1, 2)
     if row.matching is None:
-        return [] if found is None else [(found, _KEPT, "o", "found")]
+        return [] if found is None else [(found, KEPT.color, KEPT.marker, "found")]
     if found is None or row.target_points is None:
         raise ParameterError(f"{row.name}: a matching is drawn with the points of target and result; pass both.")
     before = np.asarray(row.target_points, dtype=np.float64).reshape(-1, 2)
     match = row.matching
     return [
-        (found[match.kept], _KEPT, "o", "kept"),
-        (before[match.lost], _LOST, "x", "lost"),
-        (found[match.new], _NEW, "s", "new"),
+        (found[match.kept], KEPT.color, KEPT.marker, "kept"),
+        (before[match.lost], LOST.color, LOST.marker, "lost"),
+        (found[match.new], NEW.color, NEW.marker, "new"),
     ]
 
 
@@ -322,9 +319,9 @@ def _curves(row: ComparisonRow) -> list[_Curve]:
     curves = []
     # The result is drawn thin upon the target, so that both show where nothing changed.
     for picture, valid, colour, line, width, name in (
-        (style, row.style_valid, _STYLE, "--", 1.3, label),
-        (_grey(row.target), row.valid, _TARGET, "-", 2.0, "target"),
-        (_grey(row.result), row.valid, _RESULT, "-", 1.1, "result"),
+        (style, row.style_valid, STYLE, "--", 1.3, label),
+        (_grey(row.target), row.valid, TARGET, "-", 2.0, "target"),
+        (_grey(row.result), row.valid, RESULT, "-", 1.1, "result"),
     ):
         used = np.isfinite(picture)
         curves.append(_Curve(picture, used if valid is None else used & valid, colour, line, width, name))

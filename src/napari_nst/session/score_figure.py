@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
+from napari_nst.palette import GOOD, POOR, UNCLASSIFIED
 from napari_nst.session.quality import QUALITY_SCORES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "VERMILION", "histogram_bins", "quality_figure"]
+__all__ = ["histogram_bins", "quality_figure"]
 
 # Okabe and Ito (2008), Color Universal Design: told apart with every kind of colour vision, and by their
 # brightness too.
-BLUE, GREY, VERMILION = "#0072B2", "#7F7F7F", "#D55E00"
 
 Floats = NDArray[np.float64]
 
@@ -73,12 +73,12 @@ def quality_figure(scores: ArrayLike, split_threshold: float | None, kind: str, 
         return figure
     edges = _score_bins(finite, split_threshold)
     if split_threshold is None:
-        groups = [(finite, GREY, f"no threshold: {len(finite)}")]
+        groups = [(finite, UNCLASSIFIED[0], f"no threshold: {len(finite)}")]
     else:
         good = finite > split_threshold
         groups = [
-            (finite[~good], VERMILION, f"poor: {(~good).sum()}"),
-            (finite[good], BLUE, f"good: {good.sum()}"),
+            (finite[~good], POOR[0], f"poor: {(~good).sum()}"),
+            (finite[good], GOOD[0], f"good: {good.sum()}"),
         ]
     below = np.zeros(len(edges) - 1)
     for group, colour, label in groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_nst.imaging.mosaic import mosaic_pair
+from napari_nst.palette import TRUE_CONES
 
 __all__ = ["PIXEL_SIZE", "SAMPLES", "cone_mosaic_pair", "cone_mosaic_pair_16bit"]
 
@@ -47,7 +48,7 @@ def _pair(key: str) -> list[LayerData]:
                 "name": "true cones",
                 "size": 0.6 * pair.spacing,
                 "face_color": "transparent",
-                "border_color": "#ffd27d",
+                "border_color": TRUE_CONES,
                 "border_width": 0.12,
                 "visible": False,
                 **place,

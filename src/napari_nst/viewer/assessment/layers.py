@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nst.palette import KEPT, LOST, NEW, UNSUPPORTED
 from napari_nst.viewer.common.difference import symmetric_limit
 from napari_nst.viewer.common.layers import is_in, plain
 
@@ -17,20 +18,16 @@ if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment
     from napari_nst.viewer.assessment.input import Place
 
-__all__ = ["KEY", "ROLES", "UNSUPPORTED", "assessment_layers", "is_ours", "look_at", "show_assessment"]
+__all__ = ["KEY", "ROLES", "assessment_layers", "is_ours", "look_at", "show_assessment"]
 
 KEY = "napari_nst_assessment"
 ROLES = ("change", "suspicion", "kept", "lost", "new")
 
-#: Cones: symbol, colour after Okabe and Ito, and width of the line in sizes. All are hollow: what is marked must be seen.
-_CONES = {
-    "kept": ("disc", "#56B4E9", 0.06),
-    "lost": ("square", "#E69F00", 0.1),
-    "new": ("diamond", "#F0E442", 0.08),
-}
+#: Cones: how they are drawn, and the width of the line in sizes.
+_CONES = {"kept": (KEPT, 0.06), "lost": (LOST, 0.1), "new": (NEW, 0.08)}
 #: A new detection that nothing in the target speaks for is bolder, larger, and of another colour; one in a shadow of the
 #: target, where no cone of it can be told, is bolder.
-UNSUPPORTED = ("#D55E00", 0.15, 1.4)
+_BOLD, _LARGER = 0.15, 1.4
 #: Of a cone's spacing.
 _SIZE = 0.62
 #: Of the view, so much is a place that is looked at.
@@ -162,11 +159,11 @@ def _add_suspicion(viewer: Any, suspicion: NDArray[Any], name: str, common: dict
 def _add_cones(
     viewer: Any, role: str, points: NDArray[Any], place: Place, size: float, name: str, common: dict[str, Any]
 ) -> Any:
-    symbol, colour, width = _CONES[role]
+    mark, width = _CONES[role]
     places = np.zeros((len(points), place.ndim))
     places[:, place.axes] = points
     layer = viewer.add_points(
-        places, ndim=place.ndim, name=name, symbol=symbol, size=size, border_width=width, border_color=colour,
+        places, ndim=place.ndim, name=name, symbol=mark.symbol, size=size, border_width=width, border_color=mark.color,
         face_color="transparent", **common,
     )  # fmt: skip
     return plain(layer)
@@ -181,9 +178,9 @@ def _mark(layer: Any, cones: Any, size: float) -> None:
     layer.features = flags
     if not len(layer.data):
         return
-    colour, bold, larger = UNSUPPORTED
     unsupported = flags["unsupported"]
-    layer.size = np.where(unsupported, larger * size, size)
-    layer.border_width = np.where(unsupported | flags["shaded"], bold, _CONES["new"][2])
-    layer.border_color = [colour if bad else _CONES["new"][1] for bad in unsupported]
+    layer.size = np.where(unsupported, _LARGER * size, size)
+    layer.border_width = np.where(unsupported | flags["shaded"], _BOLD, _CONES["new"][1])
+    layer.symbol = [(UNSUPPORTED if bad else NEW).symbol for bad in unsupported]
+    layer.border_color = [(UNSUPPORTED if bad else NEW).color for bad in unsupported]
     layer.selected_data = set()

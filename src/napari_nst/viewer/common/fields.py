@@ -11,6 +11,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_nst.errors import ParameterError
+from napari_nst.palette import INVALID
 from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
 from napari_nst.settings.presets import PRESETS
 from napari_nst.viewer.common.layers import plain
@@ -66,7 +67,9 @@ class TextField(LineEdit):
         try:
             value = self.get_value()
         except ParameterError:
-            self.native.setStyleSheet("QLineEdit { color: #e0554f; }")  # half typed, or wrong: seen, not interrupted
+            self.native.setStyleSheet(
+                f"QLineEdit {{ color: {INVALID}; }}"
+            )  # half typed, or wrong: seen, not interrupted
             return
         self.native.setStyleSheet("")
         self.changed.emit(value)

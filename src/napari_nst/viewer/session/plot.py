@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_nst.palette import GOOD, POOR, UNCLASSIFIED
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.score_figure import histogram_bins
 from napari_nst.viewer.transfer.plot import rgb
 
 __all__ = ["ScorePlot"]
 
-#: Colours on light and on dark ground, after Okabe and Ito; the hatching tells them apart without colours.
-_POOR, _GOOD, _GREY = ("#D55E00", "#E8743B"), ("#0072B2", "#56B4E9"), ("#7F7F7F", "#9A9A9A")
 #: Screen pixels within which the line is taken hold of.
 _REACH = 10
 _AXIS = {
@@ -115,12 +114,12 @@ class ScorePlot(FigureCanvasQTAgg):
         bins = int(np.clip(2 * math.sqrt(len(finite)), 8, 40))
         edges = histogram_bins(float(finite.min()), float(finite.max()), bins, whole)
         poor, good = self.counts
-        groups = [(finite, _GREY[dark], "", f"no threshold: {len(finite)}")]
+        groups = [(finite, UNCLASSIFIED[dark], "", f"no threshold: {len(finite)}")]
         if self.threshold is not None:
             above = finite > self.threshold
             groups = [
-                (finite[~above], _POOR[dark], "////", f"poor: {poor}"),
-                (finite[above], _GOOD[dark], "", f"good: {good}"),
+                (finite[~above], POOR[dark], "////", f"poor: {poor}"),
+                (finite[above], GOOD[dark], "", f"good: {good}"),
             ]
         below = np.zeros(len(edges) - 1)
         for values, colour, hatch, label in groups:

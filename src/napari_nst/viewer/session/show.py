@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_nst.errors import StyleTransferError
 from napari_nst.imaging.masks import pack_mask
 from napari_nst.io.reading import read_image
+from napari_nst.palette import CAPTION, KEPT, LOST, NEW
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
@@ -25,11 +26,11 @@ __all__ = ["SessionShow"]
 
 KEY = "napari_nst_session"
 _PICTURES = ("target", "style", "result")
-#: Cones: symbol and colour, after Okabe and Ito. All are hollow: what is marked must be seen.
+#: Cones: how they are drawn, and where they are.
 _CONES = {
-    "kept": ("disc", "#56B4E9", "in target and result"),
-    "lost": ("square", "#E8743B", "in the target only"),
-    "new": ("diamond", "#F0E442", "in the result only"),
+    "kept": (KEPT, "in target and result"),
+    "lost": (LOST, "in the target only"),
+    "new": (NEW, "in the result only"),
 }
 _GAP = 0.06  # between pictures, in widths
 
@@ -210,7 +211,7 @@ class SessionShow:
         layer.metadata = {**layer.metadata, KEY: {"role": role, **about}}
 
     def _points(self, role: str, points: Points, size: float, compared: bool) -> None:
-        symbol, colour, where = _CONES[role]
+        (colour, _, symbol), where = _CONES[role]
         name = f"cones {role}: {where}" if compared else f"cones {role}" if role != "kept" else "cones found"
         layer = self._here(role)
         if layer is None:
@@ -241,7 +242,7 @@ class SessionShow:
         places = np.array([offsets[role] - (0.02 * height, 0) for role in shown])
         # The number alone: a name could be longer than its picture is wide.
         texts = [f"{role} {names[role].split()[0]}" for role in shown]
-        text = {"string": "{caption}", "size": 10, "color": "#c9922e", "anchor": "upper_left"}
+        text = {"string": "{caption}", "size": 10, "color": CAPTION, "anchor": "upper_left"}
         layer = self._here("captions")
         if layer is None:
             layer = self._viewer.add_points(

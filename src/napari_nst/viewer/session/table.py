@@ -13,6 +13,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel,
 from qtpy.QtGui import QColor, QFont, QImage, QPixmap
 
 from napari_nst.io.images import image_stem
+from napari_nst.palette import ATTENTION
 
 __all__ = ["COLUMNS", "PatchModel", "SortedPatches", "short_names"]
 
@@ -20,7 +21,6 @@ _ROLE = Qt.ItemDataRole
 #: The columns whose words may call for attention.
 _CALLING = ("quality", "status", "verdict")
 #: Poor, failed and distrust, beside the words: Okabe and Ito's vermilion, lightened so that it is read on dark ground too.
-_ATTENTION = "#E8743B"
 _NONE = QModelIndex()
 
 
@@ -209,7 +209,7 @@ class PatchModel(QAbstractTableModel):
             return side | Qt.AlignmentFlag.AlignVCenter
         calls = column.key in _CALLING and self._text(row, column) in ("poor", "failed", "distrust")
         if role == _ROLE.ForegroundRole and calls:
-            return QColor(_ATTENTION)
+            return QColor(ATTENTION)
         if role == _ROLE.FontRole and calls:
             font = QFont()
             font.setBold(True)

@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_nst.palette import LOSSES
+
 __all__ = ["LossPlot", "rgb"]
 
-#: Column of the losses, name, and colour on light and on dark ground: the documented red, green and blue.
-CURVES = ((2, "total", "#d62728", "#ff6b6b"), (1, "content", "#1a8f2a", "#5fd068"), (0, "style", "#1f4fd8", "#7aa2ff"))
+#: Column of the losses, and name, in drawing order.
+CURVES = ((2, "total"), (1, "content"), (0, "style"))
 
 
 class LossPlot(FigureCanvasQTAgg):
@@ -40,7 +42,7 @@ class LossPlot(FigureCanvasQTAgg):
         self.axes = figure.subplots()
         # The total lies under the style, which is nearly all of it: as a wider line it is seen nevertheless.
         self.lines = {
-            name: self.axes.plot([], [], lw=2.8 if name == "total" else 1.2, label=name)[0] for _, name, _, _ in CURVES
+            name: self.axes.plot([], [], lw=2.8 if name == "total" else 1.2, label=name)[0] for _, name in CURVES
         }
         self.axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         self.axes.set_xlabel("step", fontsize=8, labelpad=1)
@@ -60,8 +62,8 @@ class LossPlot(FigureCanvasQTAgg):
         self.axes.tick_params(colors=text, which="both", width=0.6)
         for label in (self.axes.xaxis.label, self.axes.yaxis.label):
             label.set_color(text)
-        for _, name, on_light, on_dark in CURVES:
-            self.lines[name].set_color(on_dark if dark else on_light)
+        for _, name in CURVES:
+            self.lines[name].set_color(LOSSES[name][dark])
         self.axes.grid(visible=True, color=text, alpha=0.15, linewidth=0.5)
         self.axes.legend(
             fontsize=7,
@@ -85,7 +87,7 @@ class LossPlot(FigureCanvasQTAgg):
         """Draw the losses, (steps, 3); what is not above 0 (the content of the first step) leaves a gap."""
         steps = np.arange(1, len(losses) + 1)
         positive = np.where(np.isfinite(losses) & (losses > 0), losses, np.nan)
-        for column, name, _, _ in CURVES:
+        for column, name in CURVES:
             line = self.lines[name]
             line.set_data(steps, positive[:, column])
             line.set_marker("o" if np.isfinite(positive[:, column]).sum() == 1 else "")
