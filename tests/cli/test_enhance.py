@@ -1,7 +1,5 @@
 """The command ``napari-nst enhance``, as it is typed."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +45,7 @@ def test_it_says_what_it_did_and_where_that_is(enhance, tmp_path):
 
 def test_every_setting_is_an_option(images):
     parser = build_parser()
-    for field in (*dataclasses.fields(SessionSettings), *dataclasses.fields(StyleTransferParameters)):
+    for field in (*SessionSettings.specs(), *StyleTransferParameters.specs()):
         flag = f"--{field.name.replace('_', '-')}"
         assert any(flag in action.option_strings for action in _options(parser)), flag
     given = parser.parse_args(["enhance", str(images), "-o", "x", "--threshold", "auto", "--max-distance", "300"])

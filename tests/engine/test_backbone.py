@@ -179,7 +179,12 @@ def test_poolings_are_counted_and_layers_cut():
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [((), "no layer is named"), (("relu6_1",), "relu6_1"), (("relu1_1", "relu1_1"), "named twice"), (("5",), "'5'")],
+    [
+        ((), "at least one layer"),
+        (("relu6_1",), "relu6_1"),
+        (("relu1_1", "relu1_1"), "names relu1_1 twice"),
+        (("5",), "'5'"),
+    ],
 )
 def test_wrong_layers_are_told_by_name(names, message):
     with pytest.raises(ParameterError, match=message):

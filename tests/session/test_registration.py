@@ -458,7 +458,7 @@ def test_a_plan_has_the_places(folder):
 
 
 def test_a_plan_without_registration(folder):
-    plan = plan_of(folder, register=False)
+    plan = plan_of(folder, find_overlaps=False)
     assert {(image.place, image.frame) for image in plan.images} == {(None, None)}
     assert not any("overlap" in note for note in plan.notes)
 

@@ -1,6 +1,5 @@
 """A plan that is changed equals one that is made anew with the other settings."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -69,7 +68,7 @@ def test_a_score_table_is_read_again(folder, plan, tmp_path):
     names = [planned.patch.name for planned in plan.patches]
     table = tmp_path / "scores.csv"
     table.write_text("patch,score\n" + "".join(f'"{name}",{n}\n' for n, name in enumerate(names)))
-    again = replan(plan, dataclasses.replace(plan.settings, quality="table", quality_table=str(table), threshold=1.5))
+    again = replan(plan, plan.settings.replace(quality="table", quality_table=str(table), threshold=1.5))
     assert [planned.score for planned in again.patches] == list(range(len(names)))
     assert "quality table scores.csv" in again.inputs
     assert "quality table scores.csv" not in replan(again, plan.settings).inputs

@@ -119,7 +119,9 @@ def test_tiles_grow_with_memory_up_to_a_limit():
 
 
 def test_bad_input_is_told(large, monkeypatch):
-    with pytest.raises(ParameterError, match=r"tile: 100 pixels are fewer than the halo of 160 .* Choose at least 160"):
+    with pytest.raises(
+        ParameterError, match=r"`tile` must be at least the halo of 160 .*, got 100\. Choose at least 160"
+    ):
         transfer_style(*large, tile=100)
     monkeypatch.setattr(running, "free_memory", lambda device: 2**22)
     with pytest.raises(OutOfMemoryError, match=r"tile: 64 pixels and the halo .* GiB are free\. Choose \d+ or less"):

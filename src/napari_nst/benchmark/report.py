@@ -19,7 +19,6 @@ from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16
 from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
 from napari_nst.imaging.mosaic import mosaic_pair
 from napari_nst.settings.parameters import StyleTransferParameters
-from napari_nst.settings.presets import PRESETS
 from napari_nst.transfer.api import transfer_steps
 from napari_nst.transfer.record import versions
 
@@ -322,7 +321,7 @@ def _run(
     if not times:
         return None
     speeds = []
-    epochs = {preset: int(PRESETS[preset].values["epoch"]) for preset in MEASURED}
+    epochs = {preset: StyleTransferParameters.of_preset(preset)["epoch"] for preset in MEASURED}
     for precision in precisions:
         for preset in MEASURED:
             speed = Speed(preset, precision, epochs[preset], times[f"{preset}, {precision}"])

@@ -161,9 +161,7 @@ class NST:
         """Content and style loss of `generated`, in this order; the gradients are kept for :meth:`optimize`."""
         weights = (float(self.alpha), float(self.beta))
         if weights != (self.parameters.alpha, self.parameters.beta):  # changed by the caller between steps
-            self.parameters = StyleTransferParameters(
-                **{**self.parameters.asdict(), "alpha": self.alpha, "beta": self.beta}
-            )
+            self.parameters = self.parameters.replace(alpha=self.alpha, beta=self.beta)
             self._objective.parameters = self.parameters
         with torch.no_grad():
             evaluation = self._objective.evaluate(self.generated)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from napari_nst.engine._torch import F, torch
@@ -79,7 +78,7 @@ def levels(
         steps = p.epoch // count if k else p.epoch - (count - 1) * (p.epoch // count)
         # At the limit of the setting the content counts next to nothing in any case.
         beta = min(p.beta * factor, p.spec("beta").maximum or p.beta)
-        at_level = dataclasses.replace(p, epoch=steps, beta=beta, tv_weight=p.tv_weight / area)
+        at_level = p.replace(epoch=steps, beta=beta, tv_weight=p.tv_weight / area)
         found.append(Level(own, own_style, at_level, factor))
     return found
 

@@ -275,7 +275,7 @@ class _Work:
     def _write_enhanced(self, enhanced: Enhanced, effects: Effects, row: Mapping[str, Any]) -> list[Path]:
         task, store = self.task, self.store
         original, style = image_stem(task.patch), image_stem(task.style)
-        parameters = StyleTransferParameters(**task.parameters)
+        parameters = StyleTransferParameters.from_record(task.parameters)
         stem, plot_stem = output_names(original, style, parameters.alpha, parameters.beta)
         files = []
         losses = enhanced.losses

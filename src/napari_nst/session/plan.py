@@ -217,8 +217,8 @@ class SessionPlan:
         patches = [PlannedPatch.from_dict(entry) for entry in record["patches"]]
         return cls(
             folder=folder,
-            settings=SessionSettings(**record["settings"]),
-            parameters=StyleTransferParameters(**record["parameters"]),
+            settings=SessionSettings.from_record(record["settings"]),
+            parameters=StyleTransferParameters.from_record(record["parameters"]),
             images=[SessionImage.from_dict(entry) for entry in record["images"]],
             placing_notes=list(record.get("placing_notes", [])),
             patches=patches,

@@ -162,7 +162,7 @@ def plan_session(
         inputs=inputs,
         **_assessed(folder, settings, found, images),
     )
-    if settings.register:
+    if settings.find_overlaps:
         _place_images(plan, report, cancelled)
     if pairs is None:
         _find_pairs(plan, cancelled)

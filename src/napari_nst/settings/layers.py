@@ -64,15 +64,15 @@ def check_layers(names: Iterable[str], role: str = "layers") -> tuple[str, ...]:
     """
     names = tuple(names)
     if not names:
-        raise ParameterError(f"{role}: no layer is named; give at least one, such as relu3_1.")
+        raise ParameterError(f"`{role}` must name at least one layer, got none. Try relu3_1.")
     for name in names:
         if name not in LAYERS:
             raise ParameterError(
-                f"{role}: there is no layer {name!r} in VGG-19; names are like conv1_1, relu1_1, pool1, up to relu5_4."
+                f"`{role}` must name layers of VGG-19, got {name!r}. Names are like conv1_1, relu1_1, pool1, up to relu5_4."
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ParameterError(f"{role}: {', '.join(twice)} is named twice; give a layer weight of 2 instead.")
+        raise ParameterError(f"`{role}` names {', '.join(twice)} twice. Give a layer weight of 2 instead.")
     return names
 
 

@@ -1,24 +1,32 @@
-"""What an interface must know of a setting: its limits, unit, help, and how text becomes its value.
-
-Every dataclass of settings is described by its own fields; functions, command line and widgets read them from there.
-"""
+"""Base of the models of settings, and what an interface must know of each of their fields."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-import numbers
 import re
-import types
-import typing
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["Described", "ParameterSpec", "ValueRangeSpec", "check_value", "parse_value_range", "setting", "specs_of"]
+__all__ = ["ParameterSpec", "Settings", "ValueRange", "ValueRangeSpec", "parse_value_range", "setting"]
 
 #: "auto", "percentiles", or (low, high).
 ValueRangeSpec = str | tuple[float, float]
@@ -42,6 +50,8 @@ class ParameterSpec:
         Inclusive limits of a number.
     advanced : bool
         Whether an interface should keep it out of the first sight.
+    aliases : tuple of str
+        Former names, still accepted.
     """
 
     name: str
@@ -54,9 +64,11 @@ class ParameterSpec:
     minimum: float | None = None
     maximum: float | None = None
     advanced: bool = True
+    aliases: tuple[str, ...] = ()
+    _type: Any = field(default=str, repr=False, compare=False)
 
     def to_text(self, value: Any) -> str:
-        """The value as a person types it."""
+        """Return the value as a person types it."""
         if self.kind == "names":
             return ", ".join(value)
         if self.kind == "numbers" or (self.kind == "range" and not isinstance(value, str)):
@@ -64,174 +76,202 @@ class ParameterSpec:
         return str(value)
 
     def from_text(self, text: str) -> Any:
-        """The value that a person typed; raises ParameterError if it is none."""
-        text = text.strip()
-        if self.kind == "names":
-            return tuple(part for part in re.split(r"[,\s]+", text) if part)
-        if self.kind == "numbers":
-            return tuple(_number(part, self.name) for part in re.split(r"[,\s]+", text) if part)
-        if self.kind == "range":
-            return parse_value_range(text, self.name)
-        if self.kind == "auto_float":
-            return "auto" if text.lower() in ("auto", "") else _number(text, self.name)
-        if self.kind == "bool":
-            if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-                raise ParameterError(f"{self.name}: {text!r} is neither true nor false.")
-            return text.lower() in ("true", "yes", "on", "1")
-        if self.kind == "int":
-            number = _number(text, self.name)
-            if not number.is_integer():
-                raise ParameterError(f"{self.name}: {text} is not a whole number.")
-            return int(number)
-        return _number(text, self.name) if self.kind == "float" else text
+        """Return the value that a person typed; raise ParameterError if it cannot be used."""
+        value: Any = text.strip()
+        if self.kind in ("names", "numbers"):
+            value = tuple(part for part in re.split(r"[,\s]+", value) if part)
+        elif self.kind == "auto_float":
+            value = value.lower() or "auto"
+        elif self.kind == "int" and re.fullmatch(r"[\d.]+e\d+", value):
+            value = float(value)
+        try:
+            return self._adapter.validate_python(value)
+        except ValidationError:
+            raise ParameterError(self.message(text)) from None
 
+    def message(self, value: Any) -> str:
+        """Say what the value must be, what it was, and what would do."""
+        low, high = self.minimum, self.maximum
+        limits = "" if low is None else f" of at least {low:g}" if high is None else f" from {low:g} to {high:g}"
+        limits += f" {self.unit}" if limits and self.unit else ""
+        expected = {
+            "bool": "True or False",
+            "int": f"a whole number{limits}",
+            "float": f"a number{limits}",
+            "auto_float": f"auto or a number{limits}",
+            "choice": f"one of {', '.join(self.choices)}",
+            "names": "a sequence of names",
+            "numbers": f"a sequence of numbers{limits}",
+            "range": "a value range",
+            "text": "text",
+        }[self.kind]
+        return f"`{self.name}` must be {expected}, got {value!r}. Try {self.default!r}."
 
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(f"{name}: {text!r} is not a number.") from None
-
-
-def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
-    """Check a value range: "auto", "percentiles", "LOW, HIGH", or a pair of numbers."""
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("auto", "percentiles"):
-            return text
-        parts = [part for part in re.split(r"[,\s]+", text) if part]
-        if len(parts) != 2:
-            raise ParameterError(
-                f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
-            )
-        value = tuple(_number(part, name) for part in parts)
-    try:
-        pair = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        raise ParameterError(
-            f"{name}: {value!r} is not a range; give auto, percentiles, or two numbers such as 0, 4095."
-        ) from None
-    if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[0] >= pair[1]:
-        raise ParameterError(f"{name}: {value!r} is not a range; give two finite numbers, the lower first.")
-    return (pair[0], pair[1])
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self._type, config=ConfigDict(allow_inf_nan=False))
 
 
 def setting(
     default: Any,
     label: str,
-    text: str,
     *,
     unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     advanced: bool = True,
-    kind: str | None = None,
+    was: str = "",
 ) -> Any:
-    """A field of a dataclass of settings, with what an interface must know of it."""
-    return field(
-        default=default,
-        metadata={
-            "label": label,
-            "help": text,
-            "unit": unit,
-            "minimum": minimum,
-            "maximum": maximum,
-            "advanced": advanced,
-            "kind": kind,
-        },
+    """Return a field of a model of settings; its help is the text below it, `was` a former name."""
+    more: dict[str, Any] = {"unit": unit, "advanced": advanced, "aliases": (was,) if was else ()}
+    return Field(default, title=label, ge=minimum, le=maximum, json_schema_extra=more)
+
+
+class Settings(BaseModel):
+    """Base of the models of settings: frozen, strict, with errors that say what to do."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+    _noun: ClassVar[str] = "setting"
 
-
-class Described:
-    """Base of a dataclass of settings: what its fields are, for whoever offers them."""
+    @classmethod
+    @functools.cache
+    def _specs(cls) -> dict[str, ParameterSpec]:
+        return {name: _spec_of(name, info) for name, info in cls.model_fields.items()}
 
     @classmethod
     def specs(cls) -> tuple[ParameterSpec, ...]:
-        """The description of every field, in order."""
-        return specs_of(cls)
+        """Return the description of every field, in order."""
+        return tuple(cls._specs().values())
 
     @classmethod
     def spec(cls, name: str) -> ParameterSpec:
-        """The description of one field."""
-        return next(spec for spec in cls.specs() if spec.name == name)
+        """Return the description of one field."""
+        return cls._specs()[name]
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Return the names of all fields, former ones included."""
+        return {name for spec in cls.specs() for name in (spec.name, *spec.aliases)}
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Self:
+        """Return the settings that a record holds; former names are read without a warning."""
+        former = {alias: spec.name for spec in cls.specs() for alias in spec.aliases}
+        return cls(**{former.get(name, name): value for name, value in values.items()})
 
     def asdict(self) -> dict[str, Any]:
-        """All fields as plain values, of which an equal object can be made: ``Settings(**s.asdict()) == s``."""
-        return {spec.name: getattr(self, spec.name) for spec in self.specs()}
+        """Return all fields as plain values, of which an equal object can be made: ``Settings(**s.asdict()) == s``."""
+        return {name: getattr(self, name) for name in self._specs()}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, checked like any other."""
+        return type(self)(**{**self.asdict(), **changes})
+
+    @classmethod
+    def _complete(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Return all that the model is made of, for what the caller passed."""
+        for spec in cls.specs():
+            for alias in spec.aliases:
+                if alias in given and spec.name not in given:
+                    text = f"`{alias}` was renamed. Use `{spec.name}`; the former name goes with the next release."
+                    warnings.warn(text, DeprecationWarning, stacklevel=4)
+                    given[spec.name] = given.pop(alias)
+        return given
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        values = cls._complete(dict(given)) if isinstance(given, Mapping) else given
+        try:
+            return handler(values)
+        except ValidationError as error:
+            names = dict.fromkeys(str(part["loc"][0]) for part in error.errors() if part["loc"])
+            raise ParameterError(" ".join(cls._message(name, values[name]) for name in names) or str(error)) from None
+
+    @classmethod
+    def _message(cls, name: str, value: Any) -> str:
+        if name in cls._specs():
+            return cls.spec(name).message(value)
+        return f"`{name}` is not a {cls._noun}. The {cls._noun}s are {', '.join(cls._specs())}."
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take NumPy scalars, whole floats, lists and typed numbers for what they stand for."""
+        assert info.field_name is not None
+        spec = cls.spec(info.field_name)
+        value = _python(value)
+        if spec.kind == "int" and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if spec.kind in ("names", "numbers", "auto_float") and isinstance(value, str):
+            return spec.from_text(value)
+        if spec.kind in ("names", "numbers") and isinstance(value, Sequence):
+            return tuple(map(_python, value))
+        return value
 
 
-def specs_of(cls: type) -> tuple[ParameterSpec, ...]:
-    """The description of every field of a dataclass of settings, in order."""
-    return _described(cls)
+def _python(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
-@functools.cache
-def _described(cls: type) -> tuple[ParameterSpec, ...]:
-    hints = get_type_hints(cls)
-    specs = []
-    for entry in dataclasses.fields(cls):
-        meta, hint = dict(entry.metadata), hints[entry.name]
-        kind = meta.pop("kind") or _kind_of(hint)
-        choices = tuple(get_args(hint)) if kind == "choice" else ()
-        specs.append(ParameterSpec(name=entry.name, kind=kind, default=entry.default, choices=choices, **meta))
-    return tuple(specs)
+def _spec_of(name: str, info: FieldInfo) -> ParameterSpec:
+    more: Any = info.json_schema_extra
+    kind = _kind_of(info.annotation)
+    parts = get_args(info.annotation)
+    # Of "one or more numbers" and "a number or auto" the limits are those of the number.
+    inner = [limit for part in parts for entry in getattr(part, "__metadata__", ()) for limit in entry.metadata]
+    limits = [*info.metadata, *inner]
+    return ParameterSpec(
+        name,
+        info.title or name,
+        " ".join((info.description or "").split()),
+        kind=kind,
+        default=info.default,
+        choices=parts if kind == "choice" else (),
+        minimum=next((limit.ge for limit in limits if hasattr(limit, "ge")), None),
+        maximum=next((limit.le for limit in limits if hasattr(limit, "le")), None),
+        _type=Annotated[info.annotation, info],
+        **more,
+    )
 
 
-def _kind_of(hint: Any) -> str:
-    if get_origin(hint) is Literal:
+def _kind_of(annotation: Any) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
         return "choice"
-    if get_origin(hint) is tuple:
-        return "names" if get_args(hint)[0] is str else "numbers"
-    if isinstance(hint, types.UnionType) or get_origin(hint) is typing.Union:
-        raise TypeError(f"a union needs its kind stated: {hint}")
-    return {bool: "bool", int: "int", float: "float", str: "text"}[hint]
+    if origin is tuple:
+        return "names" if parts[0] is str else "numbers"
+    if parts:
+        return "range" if str in parts else "auto_float"
+    return {bool: "bool", int: "int", float: "float", str: "text"}[annotation]
 
 
-def check_value(spec: ParameterSpec, value: Any) -> Any:
-    """Bring a value to the plain Python type of its field, or raise ParameterError."""
+def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
+    """Return a value range: "auto", "percentiles", or a pair of numbers, also as the text "LOW, HIGH".
 
-    def wrong(what: str) -> ParameterError:
-        return ParameterError(f"{spec.name}: {value!r} is not {what}.")
+    Raises
+    ------
+    ParameterError
+        For anything else.
+    """
+    parts = value
+    if isinstance(value, str):
+        parts = re.split(r"[,\s]+", value.strip().lower())
+        if parts in (["auto"], ["percentiles"]):
+            return str(parts[0])
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise ParameterError(
+            f"`{name}` must be auto, percentiles, or two finite numbers (the lower first), got {value!r}. Try 'auto', or (0, 4095) "
+            "for 12 bits."
+        )
+    return low, high
 
-    def limited(number: float) -> float:
-        low, high = spec.minimum, spec.maximum
-        if (low is not None and number < low) or (high is not None and number > high) or not math.isfinite(number):
-            limits = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-            unit = f" {spec.unit}" if spec.unit else ""
-            raise ParameterError(f"{spec.name}: {value!r} is outside its limits; give a number {limits}{unit}.")
-        return number
 
-    if spec.kind == "bool":
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
-            raise wrong("True or False")
-        return bool(value)
-    if spec.kind == "int":
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
-            raise wrong("a whole number")
-        return int(limited(float(value)))
-    if spec.kind == "auto_float" and isinstance(value, str):
-        value = spec.from_text(value)
-        if value == "auto":
-            return value
-    if spec.kind in ("float", "auto_float"):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise wrong("a number")
-        return limited(float(value))
-    if spec.kind == "choice":
-        if not isinstance(value, str) or value not in spec.choices:
-            raise ParameterError(f"{spec.name}: {value!r} is not a choice; choose one of {', '.join(spec.choices)}.")
-        return str(value)
-    if spec.kind in ("names", "numbers"):
-        if isinstance(value, str):
-            value = spec.from_text(value)
-        if not isinstance(value, Sequence):
-            raise wrong("a sequence")
-        kind, what = (str, "a sequence of names") if spec.kind == "names" else (numbers.Real, "a sequence of numbers")
-        if not all(isinstance(entry, kind) for entry in value):
-            raise wrong(what)
-        return tuple(value) if spec.kind == "names" else tuple(limited(float(number)) for number in value)
-    if spec.kind == "range":
-        return parse_value_range(value, spec.name)
-    if not isinstance(value, str):
-        raise wrong("text")
-    return value
+#: The type of a field that holds a value range.
+ValueRange = Annotated[ValueRangeSpec, BeforeValidator(lambda value: parse_value_range(value))]

@@ -54,7 +54,7 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
             f"This is no record of napari-nst: the entry {KEY!r} or 'parameters' is missing (found "
             f"{', '.join(map(str, list(metadata)[:8])) or 'nothing'})."
         )
-    arguments = StyleTransferParameters(**metadata["parameters"]).asdict()
+    arguments = StyleTransferParameters.from_record(metadata["parameters"]).asdict()
     used = metadata.get("used", {})
     for name in ("device", "precision", "threads", "tile"):
         if name in used:

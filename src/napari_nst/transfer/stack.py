@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import time
 import warnings
@@ -232,7 +231,7 @@ def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferPr
     if not jobs:
         return True
     head = jobs[0].transfer
-    parameters = dataclasses.replace(head.parameters, device=head.device)
+    parameters = head.parameters.replace(device=head.device)
     steps = optimize_together([job.prepared.picture for job in jobs], parameters, cancel)
     # Planes of one transfer that are at work together share its count of steps.
     mates = [[other for other in jobs if other.transfer is job.transfer] for job in jobs]

@@ -261,24 +261,24 @@ class ParameterFields(Container):
     def differs(self) -> list[str]:
         """The fields whose value is not the preset's."""
         found = []
-        for name, wanted in PRESETS[self.preset.value].resolve(self.optimizer.value).items():
+        for name, wanted in StyleTransferParameters.of_preset(self.preset.value, self.optimizer.value).items():
             try:
                 same = self[name].value == wanted
             except ParameterError:
                 same = False
             if not same:
                 found.append(name)
-        if self.optimizer.value != PRESETS[self.preset.value].values["optimizer"]:
+        if self.optimizer.value != StyleTransferParameters.of_preset(self.preset.value)["optimizer"]:
             found.append("optimizer")
         return found
 
     def _on_preset(self) -> None:
-        self.fill(PRESETS[self.preset.value].resolve())
+        self.fill(StyleTransferParameters.of_preset(self.preset.value))
         self._on_any()
 
     def _on_optimizer(self) -> None:
         preset = PRESETS[self.preset.value]
-        values = preset.resolve(self.optimizer.value)
+        values = StyleTransferParameters.of_preset(self.preset.value, self.optimizer.value)
         for name in {name for other in preset.with_optimizer.values() for name in other}:
             self[name].value = values[name]
 

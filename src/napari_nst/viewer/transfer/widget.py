@@ -333,7 +333,7 @@ class StyleTransferWidget(Container):
             When its record is damaged.
         """
         record = layer.metadata[KEY]
-        values = StyleTransferParameters(**record["parameters"]).asdict()
+        values = StyleTransferParameters.from_record(record["parameters"]).asdict()
         if record.get("choices", {}).get("value_range") == CONTRAST:
             values["value_range"] = CONTRAST
         self.parameters.fill(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import time
@@ -277,7 +276,7 @@ def _steps(job: Job, control: Control) -> Generator[Begun | Snapshot, None, Done
     if parameters.threads == 0:
         # One core is left to the viewer; PyTorch's own number may be smaller, for the physical cores.
         threads = max(1, min(torch.get_num_threads(), _cores() - 1))
-        parameters = dataclasses.replace(parameters, threads=threads)
+        parameters = parameters.replace(threads=threads)
     target, style = job.target_cut.take(job.target), job.style_cut.take(job.style)
     channels = 3 if job.options["rgb"] or parameters.channels == "rgb" else 1
     device, shapes = resolve_device(parameters.device), (job.target_cut.plane_shape, job.style_cut.plane_shape)
