@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -83,13 +82,7 @@ def test_the_guard_of_triton_is_passed_before_torch(transfer):
         assert transfer["order"][0] == "triton"
 
 
-def test_importing_the_package_is_quick():
-    # Less what Python itself and NumPy-free packages cost: the best of some, since others use the machine.
-    def seconds(code):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-        return time.perf_counter() - began
-
-    nothing = min(seconds("pass") for _ in range(3))
-    package = min(seconds("import napari_nst") for _ in range(3))
-    assert package - nothing < 0.5
+def test_importing_the_package_loads_next_to_nothing():
+    code = "import napari_nst, sys; print(*[m for m in sys.modules if m.startswith('napari_nst.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["napari_nst._moved"]
