@@ -1,0 +1,179 @@
+"""Every JSON file that is read or written: checked models with a version, and one way to write them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import reprlib
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from napari_nst.errors import FileError, ParameterError, StyleTransferError
+from napari_nst.io.atomic import Publish, write_new
+
+__all__ = ["Number", "Record", "check_record", "confine", "plain", "read_record", "to_json", "write_record"]
+
+RecordT = TypeVar("RecordT", bound="Record")
+
+#: A number that may be unknown: NaN in Python, null in JSON.
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+class Record(BaseModel):
+    """Base of the models of JSON files.
+
+    A subclass declares the entries that it relies on; others are kept as they are (``model_extra``).  When the meaning
+    of an entry changes, the subclass raises the default of `schema_version`: files of a newer version are refused.
+
+    Attributes
+    ----------
+    schema_version : int
+        Version of the file's structure; files that do not say one have the first.
+    """
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True, arbitrary_types_allowed=True)
+
+    #: What the file should be and what to do about a wrong one, for messages.
+    described: ClassVar[str] = "a record of napari-nst"
+    remedy: ClassVar[str] = "Give the .json file beside a result."
+
+    schema_version: int = 1
+
+
+def read_record(path: str | os.PathLike[str], model: type[RecordT]) -> RecordT:
+    """Read a JSON file into a model.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, in UTF-8.
+    model : subclass of Record
+        What the file must hold.
+
+    Raises
+    ------
+    FileError
+        The file is missing or unreadable, not JSON, not an object, of a newer version, or an entry of it is missing or
+        wrong; the message names the file, the entry, the value and the remedy.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}. {model.remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is not {model.described}: it is not valid JSON ({error}). {model.remedy}") from error
+    return check_record(data, model, str(path), FileError)
+
+
+def check_record(
+    data: Any, model: type[RecordT], source: str, error: type[StyleTransferError] = ParameterError
+) -> RecordT:
+    """Check values, such as a layer's metadata, against a model, as `read_record` does.
+
+    Parameters
+    ----------
+    data : object
+        Must be a mapping.
+    model : subclass of Record
+        What the mapping must hold.
+    source : str
+        Where the values are from, the beginning of messages.
+    error : type
+        The error to raise.
+    """
+    if not isinstance(data, Mapping):
+        raise error(f"{source} is not {model.described}: it holds {reprlib.repr(data)}. {model.remedy}")
+    version, newest = data.get("schema_version", 1), model.model_fields["schema_version"].default
+    if isinstance(version, int) and version > newest:
+        raise error(
+            f"{source} was written by a newer napari-nst: its schema_version is {version}, and this one reads up to "
+            f"{newest}. Update napari-nst."
+        )
+    try:
+        return model.model_validate({**data, "schema_version": version})
+    except ValidationError as failed:
+        problems = failed.errors(include_url=False)
+        more = f" ({len(problems) - 1} more entries are wrong.)" if len(problems) > 1 else ""
+        raise error(f"{source} is not {model.described}: {_explained(problems[0])}.{more} {model.remedy}") from failed
+
+
+def _explained(problem: Mapping[str, Any]) -> str:
+    """Say which entry is wrong, how, and what it holds."""
+    entry = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    if problem["type"] == "missing":
+        return f"the entry {entry!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"the entry {entry!r} {message}, got {reprlib.repr(problem['input'])}"
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: NumPy's scalars and arrays, tuples, paths, enums, dataclasses and models converted.
+
+    Numbers that are not finite become None.  Values of other types are returned as they are.
+    """
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(by_alias=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json(value: Any, indent: int = 2) -> str:
+    """Return a value as JSON, converted by `plain`; objects of unknown types as their text."""
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def write_record(path: str | os.PathLike[str], value: Any, *, publish: Publish = write_new, indent: int = 2) -> Path:
+    """Write a model or mapping as a JSON file, whole or not at all, as `publish` does; return the name that it got."""
+    text = to_json(value, indent) + "\n"
+    return publish(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def confine(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that a record names, which must lie in the record's folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder that nothing may lead out of.
+    name : path-like
+        What was read from a file, relative to `folder`.
+
+    Returns
+    -------
+    pathlib.Path
+        ``folder / name``; it need not exist.
+
+    Raises
+    ------
+    FileError
+        The path leads out of the folder, by ``..``, as an absolute path or through a link, or it is no path.
+    """
+    try:
+        path = Path(folder) / name
+        top = Path(folder).resolve()
+        found = path.resolve()
+    except (TypeError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: links that end in themselves
+        raise FileError(f"{reprlib.repr(name)} is not the path of a file in {folder}: {error}.") from error
+    if found == top or top not in found.parents:
+        raise FileError(
+            f"The path {str(name)!r} leads out of the folder {folder}. Paths in a record must lie in its own folder."
+        )
+    return path
