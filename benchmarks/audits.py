@@ -38,7 +38,7 @@ import numpy as np
 import napari_nst
 from napari_nst import ImageFile, StyleTransferParameters
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.methods.enhance import enhance_patch
+from napari_nst.methods import enhance_patch
 from napari_nst.metrics import density_sweep, phantom_test, repeat_consistency, style_swap
 
 CHEAP = ("raw", "histogram", "spectrum")

@@ -45,7 +45,7 @@ MOVED = {
     "results": "transfer.result",
     "session.continuing": "session.planning",
     "session.markers": "session.quality",
-    "session.methods": "methods.enhance",
+    "session.methods": "methods",
     "session.overlap": "session.registration",
     "session.patches": "session.cropping",
     "session.preprocessor": "documented.mdrnn",

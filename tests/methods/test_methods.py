@@ -1,4 +1,4 @@
-"""Every method through one function: what it promises of types, masks and ranges, and what it does."""
+"""Every method through one function: types, masks, value ranges, and what becomes of the image."""
 
 import inspect
 import json
@@ -16,7 +16,8 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.histogram import match_histogram
 from napari_nst.imaging.range_correction import RangeCorrection, correct_range
 from napari_nst.imaging.spectrum import match_spectrum
-from napari_nst.methods.enhance import METHODS, enhance_patch
+from napari_nst.methods import METHODS, enhance_patch
+from napari_nst.settings.session import SessionSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,10 +46,10 @@ def enhance(method, target, style, **options):
     return enhance_patch(method, target, style, **{"value_range": BYTE, "parameters": QUICK, **options})
 
 
-def scaled(picture, dtype):
-    """A uint8 picture on a scale of that type, and the scale."""
+def scaled(image, dtype):
+    """A uint8 image on a scale of that type, and the scale."""
     low, high = {"uint8": (0, 255), "uint16": (300, 40000), "int16": (-2000, 9000)}.get(dtype, (-1.5, 8.0))
-    values = low + picture / 255 * (high - low)
+    values = low + image / 255 * (high - low)
     return (np.rint(values) if np.dtype(dtype).kind in "ui" else values).astype(dtype), (float(low), float(high))
 
 
@@ -56,6 +57,8 @@ def test_the_registry_names_every_method():
     assert tuple(METHODS) == ("nst", "histogram", "spectrum", "spectrum+nst", "none")
     assert all(name == method.name and method.summary.endswith(".") for name, method in METHODS.items())
     assert [name for name, method in METHODS.items() if not method.uses_style] == ["none"]
+    assert tuple(name for name, method in METHODS.items() if method.transfers) == TRANSFERS
+    assert set(SessionSettings.spec("method").choices) == set(METHODS)
     with pytest.raises(TypeError):
         METHODS["mine"] = METHODS["none"]
     assert inspect.signature(enhance_patch).parameters["method"].annotation == "str"
@@ -154,9 +157,9 @@ def test_none_is_equal_to_the_last_bit(shape, dtype, seed):
 
 @pytest.mark.parametrize("method", CLOSED)
 def test_a_patch_that_is_its_own_style_stays_to_the_last_bit(method, small):
-    for picture in (small[0], (small[0] * np.uint16(150))):
-        made = enhance(method, picture, picture, value_range=(0, int(picture.max()) + 1))
-        assert np.array_equal(made.image, picture)
+    for image in (small[0], (small[0] * np.uint16(150))):
+        made = enhance(method, image, image, value_range=(0, int(image.max()) + 1))
+        assert np.array_equal(made.image, image)
 
 
 @pytest.mark.parametrize("method", CLOSED)
@@ -199,7 +202,7 @@ def test_the_images_range_takes_the_place_of_the_parameter(small):
 
 
 @pytest.mark.parametrize("method", [*TRANSFERS, "none"])
-def test_colour_goes_through_the_methods_that_keep_it_together(method, small):
+def test_color_goes_through_the_methods_that_keep_it_together(method, small):
     target, style = (np.stack([p, p[::-1], p[:, ::-1]], axis=-1) for p in small)
     made = enhance(method, target, style)
     assert made.image.shape == target.shape
@@ -207,12 +210,12 @@ def test_colour_goes_through_the_methods_that_keep_it_together(method, small):
 
 
 @pytest.mark.parametrize("method", CLOSED)
-def test_colour_is_refused_where_channels_would_drift_apart(method, small):
-    colour = np.stack([small[0]] * 3, axis=-1)
+def test_color_is_refused_where_channels_would_drift_apart(method, small):
+    color = np.stack([small[0]] * 3, axis=-1)
     with pytest.raises(ImageError, match=r"target is RGB.*take the method 'nst'"):
-        enhance(method, colour, small[1])
+        enhance(method, color, small[1])
     with pytest.raises(ImageError, match="style is RGB"):
-        enhance(method, small[1], colour)
+        enhance(method, small[1], color)
 
 
 # The faults of the documented system
@@ -237,12 +240,12 @@ def test_the_range_correction_that_came_before_is_not_thrown_away(method, small)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
-def test_a_missing_style_is_told(method, small):
+def test_a_missing_style_is_reported(method, small):
     with pytest.raises(ParameterError, match=f"method '{method.replace('+', '.')}' needs a style"):
         enhance(method, small[0], None)
 
 
-def test_sixteen_bits_stay_sixteen_bits_and_grey(small):
+def test_sixteen_bits_stay_sixteen_bits_and_gray(small):
     target = 30000 + small[0].astype(np.uint16) * 20
     for method in TRANSFERS:
         made = enhance(method, target, small[1], value_range=(30000, 35100), style_value_range=BYTE)
@@ -269,20 +272,20 @@ def test_a_stop_is_obeyed(method, small):
 @pytest.mark.parametrize("method", ["NST", "", "match", None])
 def test_other_methods_are_refused(method, small):
     with pytest.raises(
-        ParameterError, match=r"is not a choice; choose one of nst, histogram, spectrum, spectrum\+nst, none"
+        ParameterError, match=r"`method` must be one of nst, histogram, spectrum, spectrum\+nst, none, got "
     ):
         enhance(method, *small)
 
 
 @pytest.mark.parametrize("value", [(1, 1), (2, 1), (0, np.nan), (0, np.inf), (0,), (0, 1, 2), "auto", 5])
 @pytest.mark.parametrize("name", ["value_range", "style_value_range"])
-def test_ranges_that_are_none(name, value, small):
-    with pytest.raises(ParameterError, match=f"^{name}: .*two finite numbers"):
+def test_ranges_that_cannot_be_used(name, value, small):
+    with pytest.raises(ParameterError, match=f"^`{name}` must be two finite numbers.*Try "):
         enhance("spectrum", *small, **{name: value})
 
 
 @pytest.mark.parametrize(("name", "value"), [("momentum", 1), ("mask", None), ("initial", "spectrum"), ("lr", -1)])
-def test_parameters_that_are_none(name, value, small):
+def test_parameters_that_cannot_be_used(name, value, small):
     with pytest.raises(ParameterError, match=name):
         enhance("nst", *small, parameters={**QUICK, name: value})
 
@@ -290,7 +293,7 @@ def test_parameters_that_are_none(name, value, small):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (np.zeros((3, 20, 20)), "grey"),
+        (np.zeros((3, 20, 20)), "gray"),
         (np.zeros((20, 20, 4)), "RGB"),
         (np.zeros(9), "shape"),
         (np.eye(20, dtype=bool), "bool"),
@@ -303,7 +306,7 @@ def test_what_is_no_patch(method, target, message, small):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
-def test_a_patch_without_structure_is_told(method, small):
+def test_a_patch_without_structure_is_reported(method, small):
     with pytest.raises(ImageError, match="target is constant"):
         enhance(method, np.full((20, 20), 7, np.uint8), small[1])
     with pytest.raises(ImageError, match="style is constant"):
@@ -315,7 +318,7 @@ def test_a_patch_without_structure_is_told(method, small):
 def test_torch_is_imported_by_a_transfer_only():
     code = (
         "import sys, numpy as np\n"
-        "from napari_nst.methods.enhance import enhance_patch\n"
+        "from napari_nst.methods import enhance_patch\n"
         "rng = np.random.default_rng(0)\n"
         "pair = rng.normal(size=(2, 20, 20))\n"
         "for method in ('none', 'histogram', 'spectrum'):\n"

@@ -11,7 +11,7 @@ from napari_nst.errors import OutOfMemoryError, StyleTransferWarning
 from napari_nst.imaging import relative_spacing
 from napari_nst.imaging.spectrum import match_spectrum_denoised
 from napari_nst.imaging.trust_region import local_trust
-from napari_nst.methods.enhance import enhance_patch
+from napari_nst.methods import enhance_patch
 from napari_nst.metrics import ring_prominence
 
 pytestmark = pytest.mark.usefixtures("one_thread")

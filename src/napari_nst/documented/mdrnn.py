@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.range_correction import RangeCorrection, RangeStatistics, correct_range
 from napari_nst.io.images import ImageFile
-from napari_nst.methods.enhance import enhance_patch
+from napari_nst.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.planning import plan_session, read_given_pairs
 from napari_nst.session.run import SessionResult, enhance_session
