@@ -42,7 +42,7 @@ GAINS = {"mix:2": ("low", 0.0), "noise:3": ("low", 0.0), "defocus:2": ("mean", -
 MOST_PHANTOM, MOST_LOSS = 0.12, 0.005
 
 _START = {"preset": "texture", "init": "wiener", "content_from": "start", "style_spacing": 1.02, "tolerance": 0.0}
-_SMALL = _START | {"lr": 0.0015, "epoch": 20, "trust": 0.015}
+_SMALL = _START | {"lr": 0.0015, "epoch": 20, "max_change": 0.015}
 #: What the search chooses from: one lever at a time around what was best in a coarser search.
 CANDIDATES: dict[str, dict[str, Any]] = {
     "start only": _START | {"lr": 1e-9, "epoch": 1},
@@ -52,9 +52,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "spacing 1.02": _SMALL,
     "spacing 1.04": _SMALL | {"style_spacing": 1.04},
     "content of target": _SMALL | {"content_from": "target"},
-    "no trust region": _SMALL | {"trust": 0.0},
-    "trust .01": _SMALL | {"trust": 0.01},
-    "trust .03": _SMALL | {"trust": 0.03},
+    "no trust region": _SMALL | {"max_change": 0.0},
+    "trust .01": _SMALL | {"max_change": 0.01},
+    "trust .03": _SMALL | {"max_change": 0.03},
     "to relu2_1": _SMALL | {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)},
     "cosine": _SMALL | {"lr": 0.004, "epoch": 15, "lr_decay": "cosine", "adam_beta1": 0.5, "adam_beta2": 0.9},
 }

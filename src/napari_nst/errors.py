@@ -35,7 +35,7 @@ class ParameterError(StyleTransferError):
 
 
 class ImageError(StyleTransferError):
-    """A picture cannot be used as target, style or mask."""
+    """An image cannot be used as target, style or mask."""
 
 
 class FileError(StyleTransferError):
@@ -51,11 +51,11 @@ class SessionError(StyleTransferError):
 
 
 class EngineError(StyleTransferError):
-    """PyTorch failed while optimising."""
+    """PyTorch failed while optimizing."""
 
 
 class OutOfMemoryError(EngineError):
-    """The device has too little memory for this picture."""
+    """The device has too little memory for this image."""
 
 
 class DivergenceError(EngineError):

@@ -107,9 +107,9 @@ def test_the_content_may_be_that_of_the_start(units, given):
 
 
 def test_what_it_does_not_go_with_is_refused():
-    with pytest.raises(ParameterError, match=r"`trust` must be 0 with the optimizer lbfgs, got 0\.02"):
-        StyleTransferParameters(**BASE, trust=0.02, optimizer="lbfgs")
-    for given in ({"trust": 0.02}, {"content_from": "start"}):
+    with pytest.raises(ParameterError, match=r"`max_change` must be 0 with the optimizer lbfgs, got 0\.02"):
+        StyleTransferParameters(**BASE, max_change=0.02, optimizer="lbfgs")
+    for given in ({"max_change": 0.02}, {"content_from": "start"}):
         with pytest.raises(ParameterError, match="`init`='noise' needs"):
             StyleTransferParameters(**BASE, init="noise", **given)
-    assert StyleTransferParameters(preset="microscopy", optimizer="lbfgs").trust == 0
+    assert StyleTransferParameters(preset="microscopy", optimizer="lbfgs").max_change == 0

@@ -132,7 +132,7 @@ def test_without_a_scale_there_is_no_lut(quick, folder):
         (folder / name(number)).rename(folder / f"a{number}.tif")
     done = quick()
     assert not (done.paths["raw"] / "lut.csv").exists()
-    assert any("scale is unknown" in note for note in done.notes)
+    assert any("pixel size is unknown" in note for note in done.notes)
     assert done.table["density_before"].isna().all()
 
 

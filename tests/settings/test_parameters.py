@@ -151,8 +151,8 @@ def settings_given(draw):
         given_["alpha"] = 1.0
     # Contradictions are refused: of noise there is nothing to trust, and L-BFGS takes no limit.
     if given_.get("init") == "noise":
-        given_ |= {"trust": 0.0, "content_from": "target"}
-    elif given_.get("trust"):
+        given_ |= {"max_change": 0.0, "content_from": "target"}
+    elif given_.get("max_change"):
         given_["optimizer"] = "adam"
     return given_
 

@@ -27,26 +27,23 @@ PRESETS_TOLD = (
 )
 
 
+_METAVARS = {"int": "N", "float": "X", "auto_float": "X", "names": "LAYERS", "numbers": "WEIGHTS", "range": "RANGE"}
+
+
 def add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:
     """Add one option; it has no default of its own, so that a preset fills whatever is not typed."""
-    flag, text = f"--{spec.name.replace('_', '-')}", spec.help.replace("%", "%%")
+    flags = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
+    text = spec.help.replace("%", "%%")
     unit = f" [{spec.unit}]".replace("%", "%%") if spec.unit else ""
     default = spec.to_text(spec.default).replace("%", "%%") or "none"
     described = f"{text}{unit} (default: {default})"
+    common: dict[str, Any] = {"dest": spec.name, "default": argparse.SUPPRESS, "help": described}
     if spec.kind == "bool":
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=described)
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
     elif spec.kind == "choice":
-        group.add_argument(flag, choices=spec.choices, default=argparse.SUPPRESS, help=described)
+        group.add_argument(*flags, choices=spec.choices, **common)
     else:
-        metavar = {
-            "int": "N",
-            "float": "X",
-            "auto_float": "X",
-            "names": "LAYERS",
-            "numbers": "WEIGHTS",
-            "range": "RANGE",
-        }.get(spec.kind, "NAME")
-        group.add_argument(flag, type=typed(spec), metavar=metavar, default=argparse.SUPPRESS, help=described)
+        group.add_argument(*flags, type=typed(spec), metavar=_METAVARS.get(spec.kind, "NAME"), **common)
 
 
 def typed(spec: ParameterSpec) -> Callable[[str], Any]:

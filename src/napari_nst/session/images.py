@@ -239,8 +239,8 @@ def _gray(file: ImageFile) -> NDArray[Any]:
 
 
 def _scale(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
-    if not isinstance(settings.scale, str):
-        return settings.scale
+    if not isinstance(settings.pixel_size, str):
+        return settings.pixel_size
     if info is not None and info.pixel_size is not None and info.pixel_unit in _TO_UM:
         return float(info.pixel_size[1]) * _TO_UM[info.pixel_unit]
     # A patch's name gives the field of view of the whole image, whose width it does not tell.

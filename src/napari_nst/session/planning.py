@@ -51,7 +51,7 @@ PlanProgress: TypeAlias = Callable[[str, int, int], object]
 Pairs: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | Mapping[str, str]"
 
 #: Settings on which it depends what the patches are and what was measured in them, or where their files lie.
-NEEDS_READING = ("size", "overlap", "border", "modality", "template", "orientation", "scale", "axial_length")
+NEEDS_READING = ("size", "overlap", "border", "modality", "template", "orientation", "pixel_size", "axial_length")
 #: Settings on which the scores depend.
 _SCORING = ("quality", "quality_table", "markers")
 #: Settings on which the scores, the split, or the pairs depend.
@@ -354,7 +354,7 @@ def _add_notes(plan: SessionPlan) -> None:
     if not plan.pairs_given and plan.split.threshold is None and plan.settings.treat == "poor":
         plan.notes.append(f"No patch is called poor, so none is enhanced: {plan.split.reason}.")
     if not any(image.um_per_px for image in plan.images):
-        plan.notes.append("The scale is unknown: no lut.csv and no densities; give scale= in µm per pixel.")
+        plan.notes.append("The pixel size is unknown: no lut.csv and no densities. Give pixel_size= in µm per pixel.")
 
 
 def _cut(loaded: LoadedImage, settings: SessionSettings, first_id: int) -> list[PatchImage]:

@@ -42,7 +42,7 @@ class StyleTransferParameters(Settings):
         "documented", "Preset", advanced=False
     )
     """A named set of values; it fills whatever you do not set yourself. documented: the published pipeline exactly, a
-    weak edit. quick: its loss in a quarter of its steps. microscopy: recommended for cells, measured on hand-marked
+    weak edit. quick: its loss in a quarter of its steps. microscopy: recommended for cells, measured on annotated
     images. texture: stronger. gatys: the classic of 2016."""
 
     alpha: float = setting(1.0, "Content weight α", minimum=0.0, maximum=1e12, advanced=False)
@@ -55,7 +55,7 @@ class StyleTransferParameters(Settings):
     """Step size. With Adam a pixel moves by at most about this much of the value range per step."""
 
     epoch: int = setting(100, "Steps", unit="steps", minimum=1, maximum=1_000_000, advanced=False)
-    """Largest number of optimisation steps (the documented name is epoch)."""
+    """Largest number of optimization steps (the documented name is epoch)."""
 
     device: str = setting("auto", "Device", advanced=False)
     """Where to compute: auto (CUDA, else Apple MPS, else CPU), cpu, cuda, cuda:1, mps."""
@@ -64,26 +64,26 @@ class StyleTransferParameters(Settings):
     """When the GPU runs out of memory, warn and start again on the CPU instead of stopping with an error."""
 
     precision: Literal["auto", "float32", "float64", "bfloat16"] = setting("auto", "Precision")
-    """Precision of the convolutions. auto is bfloat16 where the device has it (two to four times as fast; grey levels
+    """Precision of the convolutions. auto is bfloat16 where the device has it (two to four times as fast; gray levels
     move by about 1 of 255), else float32; float64 is for checking. Pixels and losses stay at float32 at least."""
 
     threads: int = setting(0, "CPU threads", minimum=0, maximum=1024)
     """Threads for the CPU; 0 takes PyTorch's default (the widget leaves one core to the viewer). The thread count is
     recorded: results are bit-equal only at the same count."""
 
-    batch: int = setting(0, "Pictures at once", minimum=0, maximum=4096)
-    """How many pictures of a list, or planes of a stack, are optimised side by side. 0 chooses: as many as fit a GPU's
-    memory (64 at most); on a CPU 2 small pictures of a list, and the planes of a stack one by one."""
+    batch: int = setting(0, "Images at once", minimum=0, maximum=4096)
+    """How many images of a list, or planes of a stack, are optimized together. 0 chooses: as many as fit a GPU's
+    memory (64 at most); on a CPU 2 small images of a list, and the planes of a stack one by one."""
 
     tile: int = setting(0, "Tile", unit="px", minimum=0, maximum=65536)
-    """Side of the tiles in which a large picture is computed, without the halo around them; nothing is approximated. 0
+    """Side of the tiles in which a large image is computed, without the halo around them; nothing is approximated. 0
     chooses: one piece if that fits the memory, else tiles. Larger ones are faster and take more memory."""
 
     weights: str = setting("embedded", "Network weights")
     """embedded (the original VGG-19, no network needed), torchvision (downloaded once), or the path of a .pth or
     .safetensors file; write caffe:PATH if the file expects the original 0..255 BGR input."""
 
-    optimizer: Literal["adam", "lbfgs"] = setting("adam", "Optimiser")
+    optimizer: Literal["adam", "lbfgs"] = setting("adam", "Optimizer")
     """Adam or L-BFGS (history 10)."""
 
     lr_decay: Literal["none", "cosine"] = setting("none", "Decay")
@@ -111,11 +111,11 @@ class StyleTransferParameters(Settings):
     """One weight per style layer; empty means 1 each."""
 
     gram: Literal["sum", "matched", "mean"] = setting("sum", "Gram matrix")
-    """sum: F Fᵀ as documented, which grows with the picture's area; matched: the same, with the style's scaled to the
+    """sum: F Fᵀ as documented, which grows with the image's area; matched: the same, with the style's scaled to the
     target's area; mean: divided by the number of positions."""
 
     tv_weight: float = setting(0.0, "Total variation", minimum=0.0, maximum=1e12)
-    """Weight of a smoothness term (mean squared difference of neighbouring pixels). It also lowers the contrast of
+    """Weight of a smoothness term (mean squared difference of neighboring pixels). It also lowers the contrast of
     cells."""
 
     clip: bool = setting(False, "Keep value range")
@@ -134,7 +134,7 @@ class StyleTransferParameters(Settings):
     the same, but noise is lowered and not raised; noise: uniform noise drawn with the seed."""
 
     content_from: Literal["target", "start"] = setting("target", "Content of")
-    """Whose features are the content: the target's (as documented), or those of the picture it starts from, which has
+    """Whose features are the content: the target's (as documented), or those of the image it starts from, which has
     less noise after a filter."""
 
     style_spacing: float = setting(0.0, "Style's spacing", unit="of the target's", minimum=0.0, maximum=10.0)
@@ -142,8 +142,10 @@ class StyleTransferParameters(Settings):
     spectra; where the style shows no ring of cells, it stays as it is. A style a little coarser invents less. 0:
     never."""
 
-    trust: float = setting(0.0, "Trust region", unit="of the value range", minimum=0.0, maximum=1e3)
-    """How far a pixel may depart from where it starts, at places with the usual contrast; less where the picture has
+    max_change: float = setting(
+        0.0, "Largest change", unit="of the value range", minimum=0.0, maximum=1e3, was="trust"
+    )
+    """How far a pixel may change from where it starts, at places with the usual contrast; less where the image has
     less contrast of the size of cells, so that next to nothing is drawn into shadows. 0: no limit. With Adam only."""
 
     tolerance: float = setting(0.0, "Tolerance", unit="%", minimum=0.0, maximum=100.0)
@@ -151,17 +153,17 @@ class StyleTransferParameters(Settings):
     never stops early."""
 
     window: int = setting(10, "Window", unit="steps", minimum=1, maximum=1_000_000)
-    """Steps over which the tolerance is judged."""
+    """Steps over which the tolerance is measured."""
 
     scales: int = setting(1, "Sizes", minimum=1, maximum=8)
-    """Coarse to fine: optimise at so many sizes, each half of the next, with the steps shared among them. A loss is
-    reached in less time; the picture changes more than by as many steps at its own size."""
+    """Coarse to fine: optimize at so many sizes, each half of the next, with the steps shared among them. A loss is
+    reached in less time; the image changes more than by as many steps at its own size."""
 
     seed: int = setting(0, "Seed", minimum=0, maximum=2**31 - 1)
     """Seed of whatever is random (only the start from noise)."""
 
     channels: Literal["auto", "rgb"] = setting("auto", "Channels")
-    """auto: a grey target is optimised as one channel and cannot take on colour; rgb: always three, as documented."""
+    """auto: a gray target is optimized as one channel and cannot take on color; rgb: always three, as documented."""
 
     value_range: ValueRange = setting("auto", "Value range")
     """Which values mean black and white. auto: 0..255 for uint8, the finite minimum..maximum of target and of style for
@@ -215,14 +217,14 @@ class StyleTransferParameters(Settings):
                 )
         if self.alpha == self.beta == self.tv_weight == 0:
             raise ParameterError("`alpha`, `beta` and `tv_weight` are all 0: nothing to optimize. Raise one of them.")
-        if self.init == "noise" and (self.trust or self.content_from == "start"):
+        if self.init == "noise" and (self.max_change or self.content_from == "start"):
             raise ParameterError(
-                f"`init`='noise' needs `trust`=0 and `content_from`='target', got {self.trust:g} and {self.content_from!r}: the "
+                f"`init`='noise' needs `max_change`=0 and `content_from`='target', got {self.max_change:g} and {self.content_from!r}: the "
                 "result would be that noise. Set both, or another `init`."
             )
-        if self.trust and self.optimizer == "lbfgs":
+        if self.max_change and self.optimizer == "lbfgs":
             raise ParameterError(
-                f"`trust` must be 0 with the optimizer lbfgs, got {self.trust:g}: a limit for every step spoils the curvature "
+                f"`max_change` must be 0 with the optimizer lbfgs, got {self.max_change:g}: a limit for every step spoils the curvature "
                 "that L-BFGS learns. Set 0, or take the optimizer adam."
             )
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):

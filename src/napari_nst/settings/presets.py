@@ -90,9 +90,9 @@ PRESETS: dict[str, Preset] = {
             "init": "wiener",
             "content_from": "start",
             "style_spacing": 1.02,
-            "trust": 0.015,
+            "max_change": 0.015,
         },
-        with_optimizer={"lbfgs": {"lr": 1.0, "epoch": 5, "trust": 0.0}},
+        with_optimizer={"lbfgs": {"lr": 1.0, "epoch": 5, "max_change": 0.0}},
     ),
     "texture": Preset(
         summary="For patches: shallower layers and normalized Gram matrices, a stronger edit at about half the cost.",

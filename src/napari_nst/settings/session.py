@@ -19,8 +19,8 @@ from napari_nst.settings.specs import Settings, setting
 
 __all__ = ["SessionSettings", "split_settings"]
 
-#: A worker computes with one thread unless told otherwise: several of them use the cores better than one with many,
-#: and the pictures are then equal to the last bit however many workers there are.
+#: A worker computes with one thread unless asked otherwise: several of them use the cores better than one with many,
+#: and the images are then equal to the last bit however many workers there are.
 THREADS = 1
 
 # What can be seen of these values without arrays or files; RangeCorrection.parse and NameTemplate read them.
@@ -41,16 +41,16 @@ class SessionSettings(Settings):
 
     method: Literal["nst", "histogram", "spectrum", "spectrum+nst", "none"] = setting("nst", "Method", advanced=False)
     """How a poor patch is enhanced. nst: neural style transfer; spectrum: the radial power spectrum of the style, by a
-    zero-phase filter; histogram: its grey levels; spectrum+nst: style transfer that starts from the filtered patch;
-    none: only cut, judge and pair."""
+    zero-phase filter; histogram: its gray levels; spectrum+nst: style transfer that starts from the filtered patch;
+    none: only cut, assess and pair."""
 
-    treat: Literal["poor", "all"] = setting("poor", "Treat", advanced=False)
+    treat: Literal["poor", "all"] = setting("poor", "Enhance", advanced=False)
     """poor: patches whose score is not above the threshold; all: every patch for which there is a better one."""
 
     quality: Literal["auto", "markers", "cones", "ring", "table"] = setting("auto", "Quality", advanced=False)
-    """What a patch is judged by. markers: cones in marker files; cones: cones that the own detector finds; ring:
+    """What the image quality of a patch is measured by. markers: cones in marker files; cones: cones that the own detector finds; ring:
     prominence of the ring that a mosaic has in its power spectrum; table: your own numbers; auto: markers where there
-    are marker files, else ring. (AIQ is measured and listed, but judges badly alone.)"""
+    are marker files, else ring. (AIQ is measured and listed, but is a bad measure alone.)"""
 
     threshold: float | Literal["auto"] = setting("auto", "Threshold", advanced=False)
     """A patch with a score above it is good. auto: Otsu's threshold, if the scores really form two groups."""
@@ -83,7 +83,7 @@ class SessionSettings(Settings):
     """Side of a patch."""
 
     overlap: int = setting(14, "Overlap", unit="px", minimum=0)
-    """Least overlap of neighbouring patches."""
+    """Least overlap of neighboring patches."""
 
     border: bool = setting(True, "Leave out border")
     """Leave the black border of registered images out of masks and statistics."""
@@ -96,13 +96,15 @@ class SessionSettings(Settings):
     documented names and some known ones."""
 
     orientation: Literal["right-up", "left-up", "right-down", "left-down"] = setting("right-up", "Degrees grow")
-    """Where the degrees in the names grow in the images; it decides which images are neighbours."""
+    """Where the degrees in the names grow in the images; it decides which images are neighbors."""
 
     find_overlaps: bool = setting(True, "Find overlaps", was="register")
     """Find where images whose names give no degrees lie to each other, by the cones they share, so that distances are
     known and no style shows the cones of its target. Takes some 0.03 s per pair of images."""
 
-    scale: Annotated[float, Field(ge=1e-6)] | Literal["auto"] = setting("auto", "Scale", unit="µm")
+    pixel_size: Annotated[float, Field(ge=1e-6)] | Literal["auto"] = setting(
+        "auto", "Pixel size", unit="µm/px", was="scale"
+    )
     """Size of a pixel on the retina; auto: from the files, or from the field of view in their names at 291 µm per
     degree."""
 

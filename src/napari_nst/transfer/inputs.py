@@ -184,7 +184,7 @@ class Preparer:
         # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
         result = 0 if self.result_elsewhere else self.targets.nbytes
         unread = sum(planes.unread for planes in (self.targets, self.styles))
-        if self.start is not None or p.style_spacing or p.trust:
+        if self.start is not None or p.style_spacing or p.max_change:
             # Spectra and local contrast are taken of a whole plane in double precision.
             unread += _FILTERING * int(np.prod(self.targets.plane_shape, dtype=int)) * self.channels
         self.tiled = check_memory(p, self.targets.plane_shape, (height, width), self.channels, result, unread)
@@ -250,7 +250,7 @@ class Preparer:
         target = PlaneSource(_known("target", plane, mask), self._ranges["target"], self.channels, multiple)
         start: Array | None = None
         reach: Array | None = None
-        if self.start is None and self.factors == (1.0, 1.0) and not (p.style_spacing or p.trust):
+        if self.start is None and self.factors == (1.0, 1.0) and not (p.style_spacing or p.max_change):
             source = PlaneSource(_known("style", style, style_mask), self._ranges["style"], self.channels, multiple)
             style_pixels: Pixels = source
             seen = None if style_mask is None else source.extended(style_mask)
@@ -364,13 +364,13 @@ class Preparer:
 
     def _reach(self, start: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
         """(y, x): how far a pixel may depart from its start, in units of the value range; None without a trust region."""
-        if not self.parameters.trust:
+        if not self.parameters.max_change:
             return None
         # The style's, whose ring is the clearer one, and which is as coarse as the target's where that was matched.
         spacing = ring_prominence(style.mean(axis=-1), mask=style_mask).spacing
         self.used.setdefault("trust_spacing", []).append(round(spacing, 3) if np.isfinite(spacing) else None)
         spacing = spacing if np.isfinite(spacing) else DEFAULT_SPACING
-        return self.parameters.trust * local_trust(start.mean(axis=-1), spacing, mask=mask)
+        return self.parameters.max_change * local_trust(start.mean(axis=-1), spacing, mask=mask)
 
     def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
         p = self.parameters

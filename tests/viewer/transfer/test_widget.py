@@ -60,7 +60,7 @@ def test_values_survive_their_field(fresh):
         ("init", "spectrum"),
         ("content_from", "target"),
         ("style_spacing", 0.97),
-        ("trust", 0.0),
+        ("max_change", 0.0),
         ("seed", 2**31 - 1),
     ):
         fresh.parameters[name].value = value

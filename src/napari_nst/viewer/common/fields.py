@@ -166,7 +166,7 @@ ORDER = (
         "init",
         "content_from",
         "style_spacing",
-        "trust",
+        "max_change",
         "seed",
     ),
     *("clip", "tv_weight", "padding", "fit_pools", "channels", "weights", "precision", "threads", "batch", "tile"),
