@@ -26,21 +26,19 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import resolve_device, resolve_dtypes
 from napari_nst.engine.objective import Objective, network_for
 from napari_nst.engine.optimization import Optimization
-from napari_nst.engine.pyramid import carry, levels, reduced
 
-#: What differs from "documented", for each contender; `scales` is no parameter of a run.
+#: What differs from "documented", for each contender.
 CONTENDERS: dict[str, dict[str, Any]] = {
     "documented": {},
     "quick": {"preset": "quick"},
     "Adam, lr 0.01": {"lr": 0.01, "epoch": 25},
     "L-BFGS": {"optimizer": "lbfgs", "epoch": 16},
-    "L-BFGS, half size first": {"optimizer": "lbfgs", "epoch": 16, "scales": 2},
 }
 
 
 @dataclass
 class Contender:
-    """Runs under way: one for each size, the coarsest first."""
+    """A run under way."""
 
     changes: dict[str, Any]
     target: torch.Tensor
@@ -48,40 +46,23 @@ class Contender:
     compute: torch.dtype
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    equivalents: float = 0.0
 
     def __post_init__(self) -> None:
-        """Targets of every size are made before the clock starts."""
-        changes = {**self.changes, "device": "cpu"}
-        scales = changes.pop("scales", 1)
-        parameters = StyleTransferParameters(**changes)
-        size, style_size = tuple(self.target.shape[-2:]), tuple(self.style.shape[-2:])
-        network = network_for(parameters, 1, self.target.device, self.compute)
-        self.levels = [
-            (level, Objective(network, reduced(self.target, level.size), reduced(self.style, level.style_size), level.parameters))
-            for level in levels(parameters, size, style_size, scales)
-        ]  # fmt: skip
-        for level, objective in self.levels:
-            objective.evaluate(reduced(self.target, level.size))  # convolutions are packed at the first call
+        """Targets are made before the clock starts."""
+        self.parameters = StyleTransferParameters(**self.changes, device="cpu")
+        network = network_for(self.parameters, 1, self.target.device, self.compute)
+        self.objective = Objective(network, self.target, self.style, self.parameters)
+        self.objective.evaluate(self.target)  # convolutions are packed at the first call
         self.image = self.target
         self.steps = self._run()
 
     def _run(self) -> Any:
-        start, before = reduced(self.target, self.levels[0][0].size), None
-        for level, objective in self.levels:
-            if before is not None:
-                own = reduced(self.target, level.size)
-                start = carry(own, before, self.image)
-            before = reduced(self.target, level.size)
-            run = Optimization(objective, start, level.parameters)
-            for progress in run.run():
-                self.image = progress.image
-                self.equivalents += (level.size[0] * level.size[1]) / (self.target.shape[-2] * self.target.shape[-1])
-                if level is self.levels[-1][0]:
-                    self.losses.append(progress.losses[2])
-                yield
+        for progress in Optimization(self.objective, self.target, self.parameters).run():
+            self.image = progress.image
+            self.losses.append(progress.losses[2])
+            yield
         # The loss after the last step.
-        self.losses.append(float(objective.evaluate(self.image).losses[0, 2]))
+        self.losses.append(float(self.objective.evaluate(self.image).losses[0, 2]))
 
     def advance(self) -> bool:
         """One step; whether there was one to make."""
@@ -123,13 +104,11 @@ def measure(target: torch.Tensor, style: torch.Tensor, compute: torch.dtype) -> 
     for name, c in contenders.items():
         reached = [k for k, loss in enumerate(c.losses) if loss <= reference.losses[-1]]
         rounds = len(c.seconds)
-        coarse = rounds - (len(c.losses) - 1)
         rows.append(
             {
                 "contender": name,
                 "steps": len(c.seconds),
-                "full_size_equivalents": c.equivalents,
-                "reached_at": coarse + reached[0] if reached else None,
+                "reached_at": reached[0] if reached else None,
                 # Against the reference's steps of the same rounds: what slows the machine later touches one alone.
                 "time": sum(c.seconds) / sum(reference.seconds[:rounds]) * rounds / len(reference.seconds),
                 "loss": c.losses[-1] / reference.losses[-1],
@@ -152,7 +131,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     compute, _ = resolve_dtypes(options.precision, resolve_device("cpu"))
     print(f"{options.size} × {options.size}, {compute}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
-    print(f"{'':26} {'steps':>5} {'full':>6} {'reached':>7} {'time':>6} {'loss':>6} {'rms':>6} {'largest':>7}")
+    print(f"{'':26} {'steps':>5} {'reached':>7} {'time':>6} {'loss':>6} {'rms':>6} {'largest':>7}")
     found: dict[str, list[dict[str, Any]]] = {}
     for name, (target, style) in pairs(options.pictures, options.size).items():
         found[name] = measure(target, style, compute)
@@ -170,7 +149,7 @@ def main() -> None:
 
 def _show(name: str, row: dict[str, Any]) -> None:
     print(
-        f"{name:26} {row['steps']:5} {row['full_size_equivalents']:6.1f} {row['reached_at'] or '-':>7} {row['time']:6.3f} "
+        f"{name:26} {row['steps']:5} {row['reached_at'] or '-':>7} {row['time']:6.3f} "
         f"{row['loss']:6.3f} {row['rms']:6.2f} {row['largest_change']:7.1f}",
         flush=True,
     )

@@ -2,17 +2,20 @@
 
 import inspect
 import math
+import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import napari_nst
 from napari_nst import StyleTransferParameters, transfer_style
 from napari_nst.errors import ParameterError
 from napari_nst.settings.layers import DOCUMENTED_LAYERS, LAYERS
 from napari_nst.settings.presets import PRESETS
+from napari_nst.settings.session import split_settings
 
 SPECS = {spec.name: spec for spec in StyleTransferParameters.specs()}
 FIELDS = list(SPECS)
@@ -270,6 +273,54 @@ def test_an_unknown_parameter_is_told_with_the_known_ones():
         StyleTransferParameters(epochs=3)
     with pytest.raises(ParameterError, match=r"`learning_rate` is not a parameter"):
         transfer_style(np.zeros((16, 16)), np.zeros((16, 16)), learning_rate=1)
+
+
+def test_every_wrong_value_is_named_at_once():
+    with pytest.raises(ParameterError) as caught:
+        StyleTransferParameters(alpha=-1, epoch="many", momentum=0.9)
+    text = str(caught.value)
+    assert "`alpha` must be a number from 0 to 1e+12, got -1. Try 1.0." in text
+    assert "`epoch` must be a whole number from 1 to 1e+06 steps, got 'many'. Try 100." in text
+    assert "`momentum` is not a parameter." in text
+
+
+@pytest.mark.parametrize("make", [StyleTransferParameters.model_validate, StyleTransferParameters.from_record])
+def test_no_way_of_making_them_raises_errors_of_pydantic(make):
+    assert make({"preset": "texture", "style_layers": ["relu1_1"]}).style_layers == ("relu1_1",)
+    with pytest.raises(ParameterError, match="`lr` must be a number"):
+        make({"lr": "fast"})
+    with pytest.raises(ParameterError, match="preset"):
+        StyleTransferParameters.model_validate_json('{"preset": "none"}')
+    with pytest.raises(ParameterError):
+        StyleTransferParameters.model_validate("texture")
+
+
+def test_parameters_are_frozen_and_copied_with_changes_that_are_checked():
+    p = StyleTransferParameters(preset="texture")
+    with pytest.raises(ValidationError):
+        p.lr = 1.0
+    assert p.replace(lr=0.5).asdict() == p.asdict() | {"lr": 0.5}
+    with pytest.raises(ParameterError, match="`lr`"):
+        p.replace(lr=-1)
+    assert pickle.loads(pickle.dumps(p)) == p
+
+
+def test_a_former_name_is_accepted_with_a_warning_and_read_silently_from_records():
+    with pytest.warns(DeprecationWarning, match="`trust` was renamed. Use `max_change`") as caught:
+        p = StyleTransferParameters(trust=0.02)
+    assert caught[0].filename == __file__
+    assert p == StyleTransferParameters(max_change=0.02) == StyleTransferParameters.from_record({"trust": 0.02})
+    with pytest.raises(ParameterError, match="`trust` is not a parameter"):
+        StyleTransferParameters(trust=0.02, max_change=0.02)
+    with pytest.warns(DeprecationWarning, match="Use `pixel_size`"):
+        session, _ = split_settings({"scale": 0.4, "max_change": 0.01})
+    assert session.pixel_size == 0.4
+
+
+def test_a_removed_parameter_is_ignored_where_it_changed_nothing():
+    assert StyleTransferParameters(scales=1) == StyleTransferParameters()
+    with pytest.raises(ParameterError, match="`scales` was removed, got 2"):
+        StyleTransferParameters(scales=2)
 
 
 def test_transfer_style_takes_the_fields_and_repeats_none_of_them():

@@ -61,8 +61,6 @@ def batch_size(
     device : torch.device
         Its free memory counts.
     """
-    if parameters.scales > 1:
-        return 1  # each passes through its sizes alone
     if parameters.batch:
         return parameters.batch
     fitting = int(_SHARE * free_memory(device) // memory_needed(parameters, target, style, channels))

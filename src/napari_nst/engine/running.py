@@ -20,10 +20,9 @@ from napari_nst.engine.devices import (
 )
 from napari_nst.engine.objective import STYLES, Objective, network_for
 from napari_nst.engine.optimization import Cancel, Optimization, Progress
-from napari_nst.engine.scaled_running import ScaledOptimization
 from napari_nst.engine.tiled_running import TiledRun, tile_side
 from napari_nst.engine.tiling import LargePicture, Source
-from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, ParameterError, StyleTransferWarning
+from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError, StyleTransferWarning
 from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
@@ -166,15 +165,9 @@ def _run(
     network = network_for(p, target.shape[1], device, compute_dtype)
     bounds = bounds_of(target)
     start = start_of(picture, target, target_mask, p, bounds)
-    run: Optimization | ScaledOptimization
-    if p.scales > 1:
-        run = ScaledOptimization(
-            network, target, style, start, p, bounds, target_mask, style_mask, cancel, move(picture.reach)
-        )
-    else:
-        content = start if p.content_from == "start" else target
-        objective = Objective(network, content, STYLES.get(network, style, p.style_layers, style_mask), p, target_mask)
-        run = Optimization(objective, start, p, bounds, target_mask, cancel, reach=move(picture.reach))
+    content = start if p.content_from == "start" else target
+    objective = Objective(network, content, STYLES.get(network, style, p.style_layers, style_mask), p, target_mask)
+    run = Optimization(objective, start, p, bounds, target_mask, cancel, reach=move(picture.reach))
     used = description(network, device, compute_dtype, threads)
 
     def outcome(image: torch.Tensor, stopped: str) -> Outcome:
@@ -204,11 +197,6 @@ def _run_tiled(
     picture: LargePicture, p: StyleTransferParameters, device: torch.device, threads: int, cancel: Cancel | None
 ) -> Generator[Progress, None, Outcome]:
     (*_, channels, height, width), (*_, style_height, style_width) = picture.target.shape, picture.style.shape
-    if p.scales > 1:
-        raise ParameterError(
-            f"scales: {p.scales} sizes are not possible for a picture of {height} × {width} that is computed in tiles; choose "
-            "scales=1, or a smaller region."
-        )
     free = free_memory(device)
     side = tile_side(p, (height, width), (style_height, style_width), channels, device, free, tiled=True)
     compute_dtype, dtype = resolve_dtypes(p.precision, device)

@@ -142,9 +142,7 @@ class StyleTransferParameters(Settings):
     spectra; where the style shows no ring of cells, it stays as it is. A style a little coarser invents less. 0:
     never."""
 
-    max_change: float = setting(
-        0.0, "Largest change", unit="of the value range", minimum=0.0, maximum=1e3, was="trust"
-    )
+    max_change: float = setting(0.0, "Largest change", unit="of the value range", minimum=0.0, maximum=1e3, was="trust")
     """How far a pixel may change from where it starts, at places with the usual contrast; less where the image has
     less contrast of the size of cells, so that next to nothing is drawn into shadows. 0: no limit. With Adam only."""
 
@@ -154,10 +152,6 @@ class StyleTransferParameters(Settings):
 
     window: int = setting(10, "Window", unit="steps", minimum=1, maximum=1_000_000)
     """Steps over which the tolerance is measured."""
-
-    scales: int = setting(1, "Sizes", minimum=1, maximum=8)
-    """Coarse to fine: optimize at so many sizes, each half of the next, with the steps shared among them. A loss is
-    reached in less time; the image changes more than by as many steps at its own size."""
 
     seed: int = setting(0, "Seed", minimum=0, maximum=2**31 - 1)
     """Seed of whatever is random (only the start from noise)."""
@@ -200,6 +194,11 @@ class StyleTransferParameters(Settings):
     def _complete(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Let the preset fill the fields that the caller did not pass."""
         given = super()._complete(given)
+        if (scales := given.pop("scales", 1)) != 1:  # records hold 1
+            raise ParameterError(
+                f"`scales` was removed, got {scales!r}: coarse to fine changed the image more than as many steps at its own size. "
+                "Leave it out."
+            )
         preset = given.get("preset", "documented")
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ParameterError(cls.spec("preset").message(preset))

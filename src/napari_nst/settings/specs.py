@@ -176,7 +176,7 @@ class Settings(BaseModel):
             for alias in spec.aliases:
                 if alias in given and spec.name not in given:
                     text = f"`{alias}` was renamed. Use `{spec.name}`; the former name goes with the next release."
-                    warnings.warn(text, DeprecationWarning, stacklevel=4)
+                    warnings.warn(text, DeprecationWarning, stacklevel=5)  # where the model is made
                     given[spec.name] = given.pop(alias)
         return given
 

@@ -160,7 +160,6 @@ ORDER = (
         "lr_decay",
         "adam_beta1",
         "adam_beta2",
-        "scales",
         "tolerance",
         "window",
         "init",
