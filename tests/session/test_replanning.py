@@ -7,7 +7,7 @@ import pytest
 
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.session.planning import needs_reading, plan_session, replan, style_candidates, with_pairs
 from napari_nst.settings.session import split_settings
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import FileError
-from napari_nst.io.aoslo import AosloName
+from napari_nst.io.filenames import AosloName
 from napari_nst.session.cropping import Patch, PatchImage, cut_patch
 from napari_nst.session.images import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
