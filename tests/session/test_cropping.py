@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.errors import ImageError, ParameterError
+from napari_nst.errors import FileError, ImageError, ParameterError
 from napari_nst.imaging.masks import black_border
+from napari_nst.io.records import Record, check_record, plain, to_json
 from napari_nst.session.cropping import Patch, PatchCropper, patch_name, stitch
 
 NAME = "Subject34_Session274_OS_(9,0)_1.5x1.5_4495_Confocal_extract_reg_avg.tif"
@@ -246,7 +247,7 @@ def test_points_move_from_a_patch_to_its_image(cropper, shape, data):
 @given(quick_croppers, shapes)
 def test_records_go_through_json(cropper, shape):
     for patch in cropper.plan(shape, NAME):
-        back = Patch.from_dict(json.loads(json.dumps(patch.to_dict())))
+        back = Patch.model_validate(json.loads(to_json(patch)))
         assert back == patch
         assert hash(back) == hash(patch)
 
@@ -459,7 +460,7 @@ def test_bad_settings(arguments, message):
 
 def test_numpys_integers_are_whole_numbers():
     cropper = PatchCropper(np.int64(64), np.uint8(8))
-    assert json.dumps(cropper.plan((100, 100), "a.tif", np.int32(5))[0].to_dict())
+    assert cropper.plan((100, 100), "a.tif", np.int32(5))[0].model_dump_json()
     assert cropper == PatchCropper(64, 8)
 
 
@@ -503,37 +504,41 @@ def test_a_side_has_pixels(length):
         PatchCropper().positions(length)
 
 
+SIDES = dict.fromkeys(("padding", "overlaps", "fades"), (0, 0, 0, 0))
+ONE = Patch(name="p.tif", image="a.tif", crop_id=1, x=0, y=0, shape=(64, 64), **SIDES)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": -1}, "x of patch p.tif must be a whole number of at least 0, got -1"),
-        ({"y": 1.5}, "y of patch p.tif"),
-        ({"crop_id": None}, "crop_id of patch p.tif"),
-        ({"shape": [64]}, "shape of patch p.tif must be 2 whole numbers"),
-        ({"shape": 64}, "shape of patch p.tif must be 2 whole numbers"),
-        ({"shape": "64"}, "shape of patch p.tif must be 2 whole numbers"),
-        ({"padding": [0, 0, -1, 0]}, "padding of patch p.tif"),
+        ({"x": -1}, "'x' must be greater than or equal to 0, got -1"),
+        ({"y": 1.5}, "'y' must be a valid integer, got 1.5"),
+        ({"crop_id": None}, "'crop_id' must be a valid integer, got None"),
+        ({"crop_id": True}, "'crop_id' must be a valid integer, got True"),
+        ({"shape": [64]}, r"'shape\[1\]' is missing"),
+        ({"shape": 64}, "'shape' must be a valid tuple, got 64"),
+        ({"shape": "64"}, "'shape' must be a valid tuple, got '64'"),
+        ({"padding": [0, 0, -1, 0]}, r"'padding\[2\]' must be greater than or equal to 0"),
         ({"padding": [32, 32, 0, 0]}, "shows nothing of its image"),
         ({"overlaps": [64, 0, 0, 0]}, "fewer than its overlaps"),
         ({"overlaps": [8, 0, 0, 0], "fades": [9, 0, 0, 0]}, "fades over"),
+        ({"name": "../p.tif"}, "'name' must be a file name without folders, got '../p.tif'"),
+        ({"image": "/a.tif"}, "'image' must be a file name without folders, got '/a.tif'"),
+        ({"padding": ...}, "'padding' is missing"),
     ],
 )
-def test_a_damaged_record_is_told(change, message):
-    record = Patch("p.tif", "a.tif", 1, 0, 0, (64, 64)).to_dict()
-    with pytest.raises(ParameterError, match=message):
-        Patch.from_dict(record | change)
+def test_a_damaged_record_is_reported(change, message):
+    class Patches(Record):
+        patch: Patch
 
-
-def test_an_incomplete_record_is_told():
-    record = Patch("p.tif", "a.tif", 1, 0, 0, (64, 64)).to_dict()
-    del record["padding"]
-    with pytest.raises(ParameterError, match="lacks 'padding'"):
-        Patch.from_dict(record)
+    patch = {key: value for key, value in (plain(ONE) | change).items() if value is not ...}
+    with pytest.raises(FileError, match=message.replace("'", "'patch.", 1) if message.startswith("'") else message):
+        check_record({"patch": patch}, Patches, "p.json", FileError)
 
 
 def test_points_are_rows_and_columns():
     with pytest.raises(ImageError, match=r"Points must be rows and columns of shape \(n, 2\), got \(3,\)"):
-        Patch("p.tif", "a.tif", 1, 0, 0, (64, 64)).to_image([1, 2, 3])
+        ONE.to_image([1, 2, 3])
 
 
 # Real images

@@ -9,21 +9,52 @@ import os
 import reprlib
 from collections.abc import Mapping
 from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from pathlib import Path, PurePath
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.io.atomic import Publish, write_new
 
-__all__ = ["Number", "Record", "check_record", "confine", "plain", "read_record", "to_json", "write_record"]
+__all__ = [
+    "FileName",
+    "Number",
+    "Part",
+    "Record",
+    "check_record",
+    "confine",
+    "plain",
+    "read_record",
+    "to_json",
+    "write_record",
+]
 
 RecordT = TypeVar("RecordT", bound="Record")
 
 #: A number that may be unknown: NaN in Python, null in JSON.
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+def _file_name(name: str) -> str:
+    if name != PurePath(name).name or name in ("", ".", "..") or "\0" in name:
+        raise ValueError("must be a file name without folders")
+    return name
+
+
+#: The name of a file in a folder that is known otherwise: it can lead to no other folder.
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+class Part(BaseModel):
+    """Base of what a record consists of; cannot be changed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return self.model_copy(update=changes)
 
 
 class Record(BaseModel):
@@ -110,6 +141,8 @@ def _explained(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"the entry {entry!r} is missing"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not entry:
+        return f"it {message}"
     return f"the entry {entry!r} {message}, got {reprlib.repr(problem['input'])}"
 
 

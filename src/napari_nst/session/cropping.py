@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.values import ValueRange, apply_change, check_dtype
 from napari_nst.io.filenames import safe_stem, split_extension
+from napari_nst.io.records import FileName, Part
 
 __all__ = ["MINIMUM_PATCH", "Patch", "PatchCropper", "PatchImage", "cut_patch", "patch_name", "stitch"]
 
@@ -23,11 +25,14 @@ MINIMUM_PATCH = 32
 _LONGEST_NAME = 240  # characters of a stem: names are shortened only where a file system would refuse them
 _GRAY_LEVELS = ValueRange(0.0, 1.0)  # changes are in gray levels already
 
-Sides = tuple[int, int, int, int]
+#: A number of pixels, or of a patch.
+Count = Annotated[int, Field(ge=0, strict=True)]
+Length = Annotated[int, Field(ge=1, strict=True)]
+#: Pixels at the top, the bottom, the left and the right.
+Sides = tuple[Count, Count, Count, Count]
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(Part):
     """Where a patch lies in its image.
 
     Attributes
@@ -50,43 +55,28 @@ class Patch:
     fades : (int, int, int, int)
         So many pixels in the middle of each overlap, over which stitching goes over to that neighbor; those
         beyond belong to one of the two alone.
-
-    Raises
-    ------
-    ParameterError
-        A number is not whole, is negative, or leaves nothing of the image.
     """
 
-    name: str
-    image: str
-    crop_id: int
-    x: int
-    y: int
-    shape: tuple[int, int]
-    padding: Sides = (0, 0, 0, 0)
-    overlaps: Sides = (0, 0, 0, 0)
-    fades: Sides = (0, 0, 0, 0)
+    name: FileName
+    image: FileName
+    crop_id: Count
+    x: Count
+    y: Count
+    shape: tuple[Length, Length]
+    padding: Sides
+    overlaps: Sides
+    fades: Sides
 
-    def __post_init__(self) -> None:
-        for name in ("crop_id", "x", "y"):
-            object.__setattr__(self, name, _whole_number(f"{name} of patch {self.name}", getattr(self, name), 0))
-        for name, count, least in (("shape", 2, 1), ("padding", 4, 0), ("overlaps", 4, 0), ("fades", 4, 0)):
-            given = getattr(self, name)
-            if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != count:
-                raise ParameterError(f"{name} of patch {self.name} must be {count} whole numbers, not {given!r}.")
-            values = tuple(_whole_number(f"{name} of patch {self.name}", value, least) for value in given)
-            object.__setattr__(self, name, values)
+    @model_validator(mode="after")
+    def _shows_its_image(self) -> Self:
         height, width = self._covered
         if min(height, width) < 1:
-            raise ParameterError(
-                f"Patch {self.name} of shape {self.shape} with padding {self.padding} shows nothing of its image."
-            )
+            raise ValueError(f"shows nothing of its image, {self.shape} px with a padding of {self.padding} px")
         if max(self.overlaps[:2]) >= height or max(self.overlaps[2:]) >= width:
-            raise ParameterError(
-                f"Patch {self.name} shows {height} x {width} pixels, fewer than its overlaps {self.overlaps} need."
-            )
+            raise ValueError(f"shows {height} x {width} px, fewer than its overlaps of {self.overlaps} px need")
         if any(fade > overlap for fade, overlap in zip(self.fades, self.overlaps, strict=True)):
-            raise ParameterError(f"Patch {self.name} fades over {self.fades} pixels of overlaps {self.overlaps}.")
+            raise ValueError(f"fades over {self.fades} px, more than its overlaps of {self.overlaps} px")
+        return self
 
     @property
     def _covered(self) -> tuple[int, int]:
@@ -118,38 +108,11 @@ class Patch:
         array of float64, (n, 2)
             Row and column in the image. Points in the padding come to lie outside of it.
         """
-        array = np.asarray(points, dtype=np.float64)
+        array: NDArray[np.float64] = np.asarray(points, dtype=np.float64)
         if array.ndim != 2 or array.shape[1] != 2:
             raise ImageError(f"Points must be rows and columns of shape (n, 2), got {array.shape}.")
-        return array + np.array([self.y - self.padding[0], self.x - self.padding[2]])
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Patch:
-        """Make the patch that `to_dict` described.
-
-        Raises
-        ------
-        ParameterError
-            A field is missing or damaged.
-        """
-        try:
-            return cls(
-                name=str(record["name"]),
-                image=str(record["image"]),
-                crop_id=record["crop_id"],
-                x=record["x"],
-                y=record["y"],
-                shape=record["shape"],
-                padding=record["padding"],
-                overlaps=record["overlaps"],
-                fades=record["fades"],
-            )
-        except KeyError as error:
-            raise ParameterError(f"The record of a patch lacks {error}; crop the session again.") from error
+        offset = self.y - self.padding[0], self.x - self.padding[2]
+        return np.add(array, offset)
 
 
 def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:

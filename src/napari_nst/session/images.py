@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat, PositiveFloat
 
 from napari_nst.errors import FileError, ImageError
 from napari_nst.imaging.masks import black_border
 from napari_nst.imaging.values import find_range
-from napari_nst.io.filenames import AosloName, NameTemplate
-from napari_nst.io.images import EXTENSION, SUPPORTED, ImageFile, image_stem
+from napari_nst.io.aoslo import AosloName, NameTemplate
+from napari_nst.io.images import ImageFile, image_stem
+from napari_nst.io.reading import EXTENSION, SUPPORTED
+from napari_nst.io.records import FileName, Part
+from napari_nst.session.cropping import Length
 
 if TYPE_CHECKING:
-    from napari_nst.io.images import FileInfo
+    from napari_nst.io.reading import FileInfo
     from napari_nst.settings.session import SessionSettings
 
 __all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
 
 #: Micrometres on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
+_TO_UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
 
 
-@dataclass(frozen=True)
-class SessionImage:
+class SessionImage(Part):
     """What is known of an image of the session, without its pixels.
 
     Attributes
@@ -50,7 +54,7 @@ class SessionImage:
     place : (float, float) or None
         Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
         it is unknown.
-    retina : list or None
+    retina : tuple of str or None
         What tells one retina from another (subject and eye); None where the name says nothing.
     modality : str or None
         From the name.
@@ -61,14 +65,14 @@ class SessionImage:
         places in one frame can be compared.
     """
 
-    name: str
+    name: FileName
     sha256: str
-    shape: tuple[int, int]
+    shape: tuple[Length, Length]
     dtype: str
-    value_range: tuple[float, float]
-    valid: float
-    um_per_px: float | None
-    place: tuple[float, float] | None
+    value_range: tuple[FiniteFloat, FiniteFloat]
+    valid: FiniteFloat
+    um_per_px: PositiveFloat | None
+    place: tuple[FiniteFloat, FiniteFloat] | None
     retina: tuple[str, ...] | None
     modality: str | None
     cropped: bool
@@ -78,16 +82,6 @@ class SessionImage:
     def stem(self) -> str:
         """The name without extension."""
         return image_stem(self.name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, entry: dict[str, Any]) -> SessionImage:
-        """From JSON."""
-        pairs = {k: None if entry[k] is None else tuple(entry[k]) for k in ("shape", "value_range", "place", "retina")}
-        return cls(**{**entry, **pairs})
 
 
 @dataclass(frozen=True)
@@ -239,8 +233,8 @@ def _gray(file: ImageFile) -> NDArray[Any]:
 def _scale(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
     if not isinstance(settings.pixel_size, str):
         return settings.pixel_size
-    if info is not None and info.pixel_size_um is not None:
-        return info.pixel_size_um[1]
+    if info is not None and info.pixel_size is not None and info.pixel_unit in _TO_UM:
+        return float(info.pixel_size[1]) * _TO_UM[info.pixel_unit]
     # A patch's name gives the field of view of the whole image, whose width it does not tell.
     if not name.x_size or name.crop_id is not None:
         return None

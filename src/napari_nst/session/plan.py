@@ -1,21 +1,24 @@
-"""What a session will do, as a table for people and as JSON for a run that goes on later."""
+"""What a session will do, as a table for people and as a record for a run that goes on later."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from napari_nst.errors import FileError
-from napari_nst.io.filenames import AosloName
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, model_validator
+
+from napari_nst.errors import FileError, ParameterError
+from napari_nst.io.aoslo import AosloName
+from napari_nst.io.records import Number, Part, Record, check_record, plain
 from napari_nst.session.cropping import Patch, PatchImage, cut_patch
 from napari_nst.session.images import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
-from napari_nst.session.quality import PatchMeasures, Split
+from napari_nst.session.quality import PatchMeasures, Quality, Split
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PlannedPatch", "SessionPlan", "plan_row"]
 
+_KEPT_IN_MEMORY = 4  # images
 
-@dataclass(frozen=True)
-class PlannedPatch:
+
+class PlannedPatch(Part):
     """A patch, what was measured in it, and what is to become of it.
 
     Attributes
@@ -50,36 +54,44 @@ class PlannedPatch:
     """
 
     patch: Patch
-    measures: PatchMeasures
-    score: float
+    measures: Annotated[PatchMeasures, PlainSerializer(PatchMeasures._asdict)]
+    score: Number
     good: bool | None
     treat: bool = False
     style: str = ""
-    distance: float = math.nan
-    pair_score: float = math.nan
+    distance: Number = math.nan
+    pair_score: Number = math.nan
     reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {**plain, "patch": self.patch.to_dict(), "measures": self.measures._asdict()}
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> PlannedPatch:
-        """From JSON, where an unknown number is null."""
-        numbers = {key: _number(entry[key]) for key in ("score", "distance", "pair_score")}
-        measures = PatchMeasures(**{key: _number(value) for key, value in entry["measures"].items()})
-        return cls(**{**entry, **numbers, "patch": Patch.from_dict(entry["patch"]), "measures": measures})
+    @property
+    def quality(self) -> Quality:
+        """Good, poor or unknown."""
+        return Quality.of(self.good)
 
 
-@dataclass(eq=False)
-class SessionPlan:
+def _from_record(model: type[SessionSettings] | type[StyleTransferParameters]) -> BeforeValidator:
+    """Take the settings of a record, former names included, for those of a model."""
+
+    def read(given: Any) -> SessionSettings | StyleTransferParameters:
+        if isinstance(given, model):
+            return given
+        if not isinstance(given, Mapping):
+            raise ValueError("must be a dictionary")
+        try:
+            return model.from_record(given)
+        except ParameterError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(read)
+
+
+class SessionPlan(Record):
     """What a session will do.  `table` shows it; `crop` gives the pixels of a patch.
 
     Attributes
     ----------
     folder : Path
-        Where the images lie.
+        Where the images lie. Not written to files, because it may move.
     settings : SessionSettings
     parameters : StyleTransferParameters
     images : list of SessionImage
@@ -103,30 +115,54 @@ class SessionPlan:
         Those of `notes` that are about overlaps of images; they stay when a plan is changed.
     """
 
-    folder: Path
-    settings: SessionSettings
-    parameters: StyleTransferParameters
+    model_config = ConfigDict(frozen=True)
+    described: ClassVar[str] = "the record of a session"
+    remedy: ClassVar[str] = "Choose another output folder; what lies in this one stays as it is."
+
+    folder: Path = Field(exclude=True)
+    settings: Annotated[SessionSettings, _from_record(SessionSettings)]
+    parameters: Annotated[StyleTransferParameters, _from_record(StyleTransferParameters)]
     images: list[SessionImage]
     patches: list[PlannedPatch]
     split: Split
     score_kind: str
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    unreadable: list[dict[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    inputs: dict[str, str] = field(default_factory=dict)
-    pairs_given: bool = False
-    placing_notes: list[str] = field(default_factory=list)
-    _loaded: dict[str, LoadedImage] = field(default_factory=dict, repr=False, init=False)
+    left_out: list[dict[str, str]]
+    unreadable: list[dict[str, str]]
+    notes: list[str]
+    inputs: dict[str, str]
+    pairs_given: bool
+    placing_notes: list[str] = Field(default_factory=list)
+    _loaded: dict[str, LoadedImage] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_what_is_there(self) -> Self:
+        images = {image.name for image in self.images}
+        names = [planned.patch.name for planned in self.patches]
+        if len(set(names)) < len(names):
+            raise ValueError("has two patches of one name")
+        known = {"", *names}
+        for planned in self.patches:
+            if planned.patch.image not in images:
+                raise ValueError(f"has no image {planned.patch.image!r}, of which {planned.patch.name!r} is a patch")
+            if planned.style not in known:
+                raise ValueError(f"has no patch {planned.style!r}, which is the style of {planned.patch.name!r}")
+        return self
 
     def __getitem__(self, name: str) -> PlannedPatch:
         return next(planned for planned in self.patches if planned.patch.name == name)
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, which reads its images anew."""
+        made = self.model_copy(update=changes)
+        made._loaded = {}
+        return made
+
     def image_of(self, patch: Patch) -> SessionImage:
-        """The image that a patch was cut from."""
+        """Return the image that a patch was cut from."""
         return next(image for image in self.images if image.name == patch.image)
 
     def load(self, name: str) -> LoadedImage:
-        """The pixels of an image; the last few are kept.
+        """Return the pixels of an image; the last few are kept.
 
         Raises
         ------
@@ -138,12 +174,12 @@ class SessionPlan:
             if loaded.image.sha256 != self.inputs.get(name, loaded.image.sha256):
                 raise FileError(f"{name} has changed since the plan was made; start again with another output folder.")
             self._loaded[name] = loaded
-            while len(self._loaded) > 4:
+            while len(self._loaded) > _KEPT_IN_MEMORY:
                 del self._loaded[next(iter(self._loaded))]
         return self._loaded[name]
 
     def crop(self, patch: Patch) -> PatchImage:
-        """The pixels of one patch."""
+        """Return the pixels of one patch."""
         loaded = self.load(patch.image)
         if loaded.image.cropped:
             return PatchImage(patch, loaded.array.copy(), loaded.valid.copy())
@@ -162,19 +198,19 @@ class SessionPlan:
         return pd.DataFrame([plan_row(planned) for planned in self.patches])
 
     def facts(self) -> list[PatchFacts]:
-        """What the pairing looks at, for every patch."""
+        """Return what the pairing looks at, for every patch."""
         images = {image.name: image for image in self.images}
         return [self._facts_of(planned, images[planned.patch.image]) for planned in self.patches]
 
     def _facts_of(self, planned: PlannedPatch, image: SessionImage) -> PatchFacts:
-        patch, padding = planned.patch, planned.patch.padding
+        patch, (rows, columns) = planned.patch, planned.patch.window
         return PatchFacts(
             patch=patch.name,
             image=AosloName.parse(image.name).full_image.text if image.cropped else image.name,
             x=patch.x,
             y=patch.y,
-            height=patch.shape[0] - sum(padding[:2]),
-            width=patch.shape[1] - sum(padding[2:]),
+            height=rows.stop - rows.start,
+            width=columns.stop - columns.start,
             image_shape=None if image.cropped else image.shape,
             retina=image.retina,
             modality=image.modality,
@@ -195,43 +231,24 @@ class SessionPlan:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the folder is left to the caller, because it may move."""
-        return {
-            "settings": self.settings.asdict(),
-            "parameters": self.parameters.asdict(),
-            "images": [image.to_dict() for image in self.images],
-            "patches": [planned.to_dict() for planned in self.patches],
-            "split": {k: v for k, v in asdict(self.split).items() if k != "good"},
-            "score_kind": self.score_kind,
-            "left_out": self.left_out,
-            "unreadable": self.unreadable,
-            "notes": self.notes,
-            "inputs": self.inputs,
-            "pairs_given": self.pairs_given,
-            "placing_notes": self.placing_notes,
-        }
+        """Return all fields but the folder as JSON can hold them."""
+        return dict(plain(self))
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], folder: Path) -> SessionPlan:
-        """From JSON: the plan as it was made, so that a session that goes on is the same session."""
-        patches = [PlannedPatch.from_dict(entry) for entry in record["patches"]]
-        return cls(
-            folder=folder,
-            settings=SessionSettings.from_record(record["settings"]),
-            parameters=StyleTransferParameters.from_record(record["parameters"]),
-            images=[SessionImage.from_dict(entry) for entry in record["images"]],
-            placing_notes=list(record.get("placing_notes", [])),
-            patches=patches,
-            split=Split(
-                **{**record["split"], "separability": _number(record["split"]["separability"])},
-                good=tuple(planned.good for planned in patches),
-            ),
-            **{key: record[key] for key in ("score_kind", "left_out", "unreadable", "notes", "inputs", "pairs_given")},
-        )
+    def from_dict(cls, record: Any, folder: Path, source: str | os.PathLike[str]) -> SessionPlan:
+        """Return the plan as it was made, from what `to_dict` gave, so that a session that goes on is the same session.
+
+        Raises
+        ------
+        FileError
+            An entry is damaged; the message names it, and `source`, the file that it comes from.
+        """
+        given = {**record, "folder": folder} if isinstance(record, Mapping) else record
+        return check_record(given, cls, os.fspath(source), FileError)
 
 
 def plan_row(planned: PlannedPatch) -> dict[str, Any]:
-    """What the tables say of a patch before anything is done."""
+    """Return what the tables say of a patch before anything is done."""
     patch, measures = planned.patch, planned.measures
     return {
         "patch": patch.name,
@@ -244,7 +261,7 @@ def plan_row(planned: PlannedPatch) -> dict[str, Any]:
         "padding": " ".join(map(str, patch.padding)),
         "valid": measures.valid_fraction,
         "score": planned.score,
-        "quality": {True: "good", False: "poor", None: "unknown"}[planned.good],
+        "quality": planned.quality.value,
         "ring_before": measures.ring,
         "spacing_before": measures.spacing,
         "cones_before": measures.cones,
@@ -255,7 +272,3 @@ def plan_row(planned: PlannedPatch) -> dict[str, Any]:
         "pair_score": planned.pair_score,
         "reason": planned.reason,
     }
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -8,13 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
-from napari_nst.io.filenames import AosloName
+from napari_nst.io.aoslo import AosloName
 from napari_nst.io.tables import KnownNames
 from napari_nst.session.cropping import Patch, PatchCropper, PatchImage
 from napari_nst.session.images import LoadedImage, SessionImage, find_images, load_image
@@ -160,6 +159,7 @@ def plan_session(
         left_out=left_out,
         unreadable=unreadable,
         inputs=inputs,
+        pairs_given=pairs is not None,
         **_assessed(folder, settings, found, images),
     )
     if settings.find_overlaps:
@@ -258,7 +258,7 @@ def _place_images(plan: SessionPlan, report: PlanProgress, cancelled: Callable[[
     for number, image in enumerate(plan.images):
         if image.name in placed:
             place = placed[image.name]
-            plan.images[number] = replace(image, place=(place.x, place.y), frame=place.frame)
+            plan.images[number] = image.replace(place=(place.x, place.y), frame=place.frame)
 
 
 def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
@@ -274,8 +274,7 @@ def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
 
     found = _pair_finder(plan, shows_same).find()
     for number, row in enumerate(found.itertuples(index=False)):
-        plan.patches[number] = replace(
-            plan.patches[number],
+        plan.patches[number] = plan.patches[number].replace(
             treat=bool(row.treat and row.style),
             style=str(row.style),
             distance=float(row.distance),
@@ -295,7 +294,7 @@ def _assessed(
     kind, scores = _scores(folder, settings, found, images, notes)
     split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
     patches = [
-        PlannedPatch(patch, measures, score, good)
+        PlannedPatch(patch=patch, measures=measures, score=score, good=good)
         for (patch, measures), score, good in zip(found, scores, split.good, strict=True)
     ]
     return {"patches": patches, "split": split, "score_kind": kind, "notes": notes}
@@ -339,7 +338,7 @@ def _marker_folder(folder: Path, settings: SessionSettings) -> Path | None:
 
 def _add_notes(plan: SessionPlan) -> None:
     """Say what a user would otherwise wonder about."""
-    plan.notes += plan.placing_notes
+    plan.notes.extend(plan.placing_notes)
     dtypes = sorted({image.dtype for image in plan.images})
     if len(dtypes) > 1:
         plan.notes.append(
@@ -367,6 +366,7 @@ def _cut(loaded: LoadedImage, settings: SessionSettings, first_id: int) -> list[
             x=name.crop_x or 0,
             y=name.crop_y or 0,
             shape=loaded.image.shape,
+            **dict.fromkeys(("padding", "overlaps", "fades"), (0, 0, 0, 0)),
         )
         return [PatchImage(patch, loaded.array, loaded.valid)]
     cropper = PatchCropper(settings.size, settings.overlap)
@@ -428,10 +428,9 @@ def replan(
     if again:
         raise ParameterError(f"{again[0]}: another value needs the images again; make a new plan with plan_session.")
     if not plan.pairs_given and not _differing(plan, settings, _ASSESSING):
-        return replace(plan, settings=settings, parameters=parameters)
+        return plan.replace(settings=settings, parameters=parameters)
     found = [(planned.patch, planned.measures) for planned in plan.patches]
-    made = replace(
-        plan,
+    made = plan.replace(
         settings=settings,
         parameters=parameters,
         inputs=_inputs(plan, settings),
@@ -476,8 +475,7 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
         return plan
     finder = _pair_finder(plan)
     patches = [
-        replace(
-            planned,
+        planned.replace(
             treat=bool(style),
             style=style,
             distance=finder.distance(planned.patch.name, style) if style else math.nan,
@@ -488,7 +486,7 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
         else planned
         for planned in plan.patches
     ]
-    return replace(plan, patches=patches, pairs_given=True)
+    return plan.replace(patches=patches, pairs_given=True)
 
 
 def style_candidates(plan: SessionPlan, patch: str) -> list[Candidate]:
@@ -527,15 +525,9 @@ def continued_plan(
     Raises
     ------
     FileError
-        It is another session; the message says what differs.
+        It is another session, of which the message says what differs, or its record is damaged.
     """
-    try:
-        plan = SessionPlan.from_dict(state["plan"], folder)
-    except (KeyError, TypeError, ValueError, AttributeError, StyleTransferError) as error:
-        raise FileError(
-            f"{output} holds a session that this version cannot go on with ({error!r}). Choose another output folder; what "
-            "lies in this one stays as it is."
-        ) from error
+    plan = SessionPlan.from_dict(state.get("plan"), folder, output / "session.json")
     differs = [
         f"{name} was {before!r}, now {now!r}"
         for old, new in ((plan.settings, settings), (plan.parameters, parameters))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, FiniteFloat
 
 from napari_nst.errors import FileError, ImageError, ParameterError
-from napari_nst.imaging.checks import image_and_mask
+from napari_nst.imaging._arrays import picture_and_mask
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.filenames import split_extension
+from napari_nst.io.records import Number, Part
 from napari_nst.io.tables import KnownNames, read_table
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ __all__ = [
     "QUALITY_SCORES",
     "MarkerCounts",
     "PatchMeasures",
+    "Quality",
     "Split",
     "count_markers",
     "measure_patch",
@@ -53,6 +56,19 @@ _DECIMALS = 4  # scores recorded with more are taken for continuous
 _SHOWN = 3  # names in a message
 
 
+class Quality(enum.StrEnum):
+    """What is known of a patch's quality, as tables say it."""
+
+    GOOD = "good"
+    POOR = "poor"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def of(cls, good: bool | None) -> Quality:
+        """Return the quality of a patch whose score is above the threshold, or not, or unknown."""
+        return cls.UNKNOWN if good is None else cls.GOOD if good else cls.POOR
+
+
 class PatchMeasures(NamedTuple):
     """What was measured in a patch; NaN where it cannot be.
 
@@ -70,15 +86,14 @@ class PatchMeasures(NamedTuple):
         Share of pixels that show tissue, not a border or padding; 0 to 1.
     """
 
-    ring: float
-    spacing: float
-    cones: float
-    aiq: float
-    valid_fraction: float
+    ring: Number
+    spacing: Number
+    cones: Number
+    aiq: Number
+    valid_fraction: Number
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Part):
     """Which scores are good.
 
     Attributes
@@ -92,14 +107,14 @@ class Split:
     p_value : float or None
         Share of equally large samples of a uniform distribution that look as separate; None when not tested.
     good : tuple of (bool or None)
-        One for each score; None is unknown.
+        One for each score; None is unknown. Not written to files, where each patch has its own.
     """
 
-    threshold: float | None
+    threshold: FiniteFloat | None
     reason: str
-    separability: float
-    p_value: float | None
-    good: tuple[bool | None, ...]
+    separability: Number
+    p_value: FiniteFloat | None
+    good: tuple[bool | None, ...] = Field((), exclude=True)
 
 
 class MarkerCounts(NamedTuple):
@@ -137,11 +152,11 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
         `array` is not one gray image, or `valid` does not fit it.
     """
     from napari_nst.imaging.cones import detect_cones
-    from napari_nst.imaging.spacing import ring_prominence
+    from napari_nst.imaging.ring import ring_prominence
     from napari_nst.metrics.quality import aiq
 
     image = np.asarray(array)
-    _, used = image_and_mask(image, valid, "patch")
+    _, used = picture_and_mask(image, valid, "patch")
     fraction = float(used.mean())
     if not used.any() or np.ptp(image[used].astype(np.float64)) == 0:
         return PatchMeasures(math.nan, math.nan, math.nan, math.nan, fraction)
@@ -187,32 +202,32 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
     being two numbers.
     """
     values = _row_of_numbers(scores)
-    known = np.isfinite(values)
-    finite = values[known]
-    unknown = f"; {len(values) - len(finite)} unknown" if len(finite) < len(values) else ""
+    finite = values[np.isfinite(values)]
+    n = len(finite)
+
+    def split(limit: float | None, reason: str, eta: float = math.nan, p: float | None = None) -> Split:
+        reason += f"; {len(values) - n} unknown" if n < len(values) else ""
+        reason += "; give a threshold or enhance all" if limit is None else ""
+        good = tuple(None if limit is None or not math.isfinite(value) else value > limit for value in values.tolist())
+        return Split(threshold=limit, reason=reason, separability=eta, p_value=p, good=good)
+
     if threshold is not None:
         limit = _finite_number(threshold)
-        good = int((finite > limit).sum())
-        reason = f"given: {good} above {limit:g}, {len(finite) - good} not{unknown}"
-        return Split(limit, reason, _separability(finite, limit), None, _above(values, limit))
-    nothing: tuple[bool | None, ...] = (None,) * len(values)
-    if len(finite) < MINIMUM_SCORES:
-        reason = f"{len(finite)} scores cannot show two groups{unknown}; give a threshold or enhance all"
-        return Split(None, reason, math.nan, None, nothing)
+        above = int((finite > limit).sum())
+        return split(limit, f"given: {above} above {limit:g}, {n - above} not", _separability(finite, limit))
+    if n < MINIMUM_SCORES:
+        return split(None, f"{n} scores cannot show two groups")
     if np.ptp(finite) == 0:
-        reason = f"the {len(finite)} scores are all {finite[0]:g}{unknown}; give a threshold or enhance all"
-        return Split(None, reason, math.nan, None, nothing)
+        return split(None, f"the {n} scores are all {finite[0]:g}")
     limit = _otsu(finite)
     eta = _separability(finite, limit)
-    p = _chance(eta, len(finite))
+    p = _chance(eta, n)
     share = "less than 0.1 %" if p < 0.001 else f"{100 * p:{'.0f' if p >= 0.1 else '.2g'}} %"
     compared = f"eta = {eta:.2f}, a uniform distribution reaches that in {share} of cases".replace("= 0.", "= .")
     if p >= SIGNIFICANCE:
-        reason = f"the {len(finite)} scores form one group: {compared}{unknown}; give a threshold or enhance all"
-        return Split(None, reason, eta, p, nothing)
-    good = int((finite > limit).sum())
-    reason = f"two groups: {good} above {limit:g}, {len(finite) - good} below ({compared}){unknown}"
-    return Split(limit, reason, eta, p, _above(values, limit))
+        return split(None, f"the {n} scores form one group: {compared}", eta, p)
+    above = int((finite > limit).sum())
+    return split(limit, f"two groups: {above} above {limit:g}, {n - above} below ({compared})", eta, p)
 
 
 def count_markers(
@@ -381,10 +396,6 @@ def _finite_number(threshold: float) -> float:
     if not math.isfinite(limit):
         raise ParameterError(f"threshold must be a finite number in the unit of the scores, got {threshold!r}.")
     return limit
-
-
-def _above(values: NDArray[np.float64], limit: float) -> tuple[bool | None, ...]:
-    return tuple(bool(value > limit) if math.isfinite(value) else None for value in values.tolist())
 
 
 def _otsu(finite: NDArray[np.float64]) -> float:

@@ -1,6 +1,5 @@
 """One patch in the viewer: which layers, where they lie, and that they are used again."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.io.images import write_image
+from napari_nst.io.writing import write_image
 from napari_nst.session.effects import compare_cones
 from napari_nst.viewer.assessment.input import Trio, assess_job, trio_of
 from napari_nst.viewer.common.layers import plain
@@ -148,8 +147,8 @@ def test_the_zoom_stays_while_the_place_stays(viewer, show, session):
 def test_micrometres_where_they_are_known(viewer, show, session):
     plan, output, short = session
     mine = viewer.add_image(np.zeros((10, 10)), scale=(0.5, 0.5), units=("um", "um"))
-    images = [dataclasses.replace(image, um_per_px=0.25) for image in plan.images]
-    scaled = dataclasses.replace(plan, images=images)
+    images = [image.replace(um_per_px=0.25) for image in plan.images]
+    scaled = plan.replace(images=images)
     name = plan.treated[0].patch.name
     show.show(scaled, name, output, short)
     for layer in show.layers().values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.imaging.masks import pack_mask
-from napari_nst.io.images import read_image
+from napari_nst.io.reading import read_image
 from napari_nst.palette import CAPTION, KEPT, LOST, NEW
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan
@@ -287,4 +286,4 @@ def read_result(plan: SessionPlan, patch: str, output: Path | None) -> tuple[NDA
 
 def own_copy(plan: SessionPlan) -> SessionPlan:
     """A plan with a store of images of its own: that of a plan at work belongs to the worker's thread."""
-    return replace(plan)
+    return plan.replace()
