@@ -24,7 +24,7 @@ from napari_nst.benchmark.report import stepper
 from napari_nst.benchmark.roofline import Floor
 from napari_nst.engine._torch import torch
 from napari_nst.imaging.values import ValueRange, to_unit
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.settings.layers import DOCUMENTED_LAYERS
 
 Step = Callable[[], object]

@@ -18,7 +18,7 @@ import numpy as np
 from marks import CONDITIONS, EVALUATION, load
 from scipy import ndimage
 
-from napari_nst.imaging import relative_spacing
+from napari_nst.imaging.spacing import relative_spacing
 from napari_nst.metrics import ring_prominence
 
 

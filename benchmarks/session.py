@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from napari_nst import cone_mosaic
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 
 PER_IMAGE = 25
 POOR = {"psf_fwhm": 0.6, "halo": 0.3, "photons": 500.0, "read_noise": 0.008}

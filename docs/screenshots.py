@@ -27,7 +27,7 @@ from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from napari_nst.imaging.mosaic import cone_mosaic  # noqa: E402
-from napari_nst.io.writing import write_image  # noqa: E402
+from napari_nst.io.images import write_image  # noqa: E402
 from napari_nst.viewer import commands  # noqa: E402
 
 WIDTH, HEIGHT = 1280, 768

@@ -26,7 +26,7 @@ def mosaics():
 
 @pytest.fixture(scope="session")
 def _made_folder(tmp_path_factory, mosaics):
-    from napari_nst.io.writing import write_image
+    from napari_nst.io.images import write_image
 
     folder = tmp_path_factory.mktemp("session")
     for number, mosaic in enumerate(mosaics):

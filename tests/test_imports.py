@@ -39,7 +39,7 @@ def test_nothing_heavy_is_imported(code):
         "import napari_nst; napari_nst.ImageFile, napari_nst.mosaic_pair, napari_nst.pad_to_square",
         "import napari_nst.transfer.files, napari_nst.transfer.curves",
         "import napari_nst; napari_nst.enhance_session, napari_nst.plan_session, napari_nst.MDRNNPreProcessor",
-        "import napari_nst.metrics, napari_nst.imaging.cones, napari_nst.imaging.ring",
+        "import napari_nst.metrics, napari_nst.imaging.cones, napari_nst.imaging.spacing",
     ],
 )
 def test_pictures_need_neither_torch_nor_opencv_nor_matplotlib_to_be_imported(code):

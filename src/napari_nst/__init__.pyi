@@ -4,7 +4,7 @@ from .engine.backbone import VGG
 from .errors import StyleTransferError, StyleTransferWarning
 from .imaging.mosaic import cone_mosaic, mosaic_pair
 from .imaging.padding import pad_to_square, unpad_from_square
-from .io.aoslo import AosloName, NameTemplate
+from .io.filenames import AosloName, NameTemplate
 from .io.images import ImageFile
 from .metrics.assessment import Assessment, assess
 from .session.cropping import PatchCropper, stitch

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_nst.imaging.mosaic import MosaicPair, mosaic_pair
 from napari_nst.io.atomic import write_new
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.transfer.curves import comparison
 from napari_nst.transfer.files import save_figure, save_transfer
 

@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from napari_nst.errors import FileError, ImageError
-from napari_nst.io import reading
+from napari_nst.io import images
 from napari_nst.io.images import ImageFile, image_stem, read_image
 
 AOSLO = Path(__file__).resolve().parents[3] / "shared" / "data" / "aoslo"
@@ -43,7 +43,7 @@ def noise(shape, dtype="uint8", seed=0):
 def test_a_camera_file_with_a_damaged_directory_is_read(path, caplog):
     if path is None:
         pytest.skip(f"the folder {AOSLO.name} with real pictures is not beside this checkout")
-    reading._tell_once.cache_clear()
+    images._tell_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="napari_nst"):
         array, info = read_image(path)
         read_image(path)  # which is told once
@@ -53,7 +53,7 @@ def test_a_camera_file_with_a_damaged_directory_is_read(path, caplog):
     assert 33_000 < array.min() < array.max() < 60_800
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert info.pixel_size is None
-    assert [r.name for r in caplog.records if "directory" in r.message] == ["napari_nst.io.reading"]
+    assert [r.name for r in caplog.records if "directory" in r.message] == ["napari_nst.io.images"]
     # The values fill only a part of the 16 bits: shown by clipping, they would be white.
     shown = np.asarray(ImageFile(path).to_pil_rgb_image())
     assert (shown.min(), shown.max()) == (0, 255)

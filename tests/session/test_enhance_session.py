@@ -13,7 +13,7 @@ import tifffile
 from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.io.coordinates import read_coordinates
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.session.report import COLUMNS
 from napari_nst.session.store import file_digest
 from sessions import name

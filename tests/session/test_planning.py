@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.planning import (
     continued_plan,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from napari_nst import cone_mosaic
 from napari_nst.errors import ImageError
 from napari_nst.imaging.masks import black_border
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.session import planning, registration
 from napari_nst.session.images import LoadedImage, SessionImage
 from napari_nst.session.pairing import CorrespondingPatchFinder, PatchFacts

@@ -8,7 +8,7 @@ import pytest
 
 from napari_nst import arguments_from, cone_mosaic, transfer_style
 from napari_nst.errors import OutOfMemoryError, StyleTransferWarning
-from napari_nst.imaging import relative_spacing
+from napari_nst.imaging.spacing import relative_spacing
 from napari_nst.imaging.spectrum import match_spectrum_denoised
 from napari_nst.imaging.trust_region import local_trust
 from napari_nst.methods import enhance_patch

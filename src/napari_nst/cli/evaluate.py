@@ -26,7 +26,6 @@ __all__ = ["add_evaluate"]
 
 #: From good to bad; --fail-on names one of the last two.
 _LEVELS = ("unchanged", "trusted", "look", "distrust")
-_TO_UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
 #: Pixels that are less square than this have no one size.
 _SQUARE = 1.02
 
@@ -265,9 +264,9 @@ def _scale(given: float | None, files: Mapping[str, ImageFile]) -> tuple[float |
         return given, f"{given:g} µm per pixel (--scale)"
     for role in ("target", "result"):  # other programs often lose the size when they save a result
         info = files[role].info
-        if info is None or info.pixel_size is None or info.pixel_unit not in _TO_UM:
+        if info is None or info.pixel_size_um is None:
             continue
-        height, width = (side * _TO_UM[info.pixel_unit] for side in info.pixel_size)
+        height, width = info.pixel_size_um
         if max(height, width) > _SQUARE * min(height, width):
             return None, (
                 f"unknown: pixels of {files[role].name} are {height:g} × {width:g} µm, not square; resample the pictures "

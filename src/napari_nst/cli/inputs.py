@@ -133,12 +133,11 @@ def _on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _pixel_sizes(target: ImageFile, style: ImageFile) -> dict[str, Any]:
     """Pixel sizes from the files' metadata, where both have one; both in micrometres."""
-    to_um = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
     sizes = []
     for file in (target, style):
-        if file.info is None or file.info.pixel_size is None or file.info.pixel_unit not in to_um:
+        if file.info is None or file.info.pixel_size_um is None:
             return {}
-        sizes.append(tuple(value * to_um[file.info.pixel_unit] for value in file.info.pixel_size))
+        sizes.append(file.info.pixel_size_um)
     return {"pixel_size": sizes[0], "style_pixel_size": sizes[1]}
 
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import (
+from napari_nst.imaging.checks import (
     Floats,
     check_length,
     fill_smoothly,
+    image_and_mask,
     is_flat,
     noise_deviation,
-    picture_and_mask,
     to_unit_range,
 )
-from napari_nst.imaging.ring import ring_prominence
+from napari_nst.imaging.spacing import ring_prominence
 
 __all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "LOG_SIGMA", "Cones", "blobs", "detect_cones", "region_strength"]
 
@@ -123,7 +123,7 @@ def detect_cones(
         raise ParameterError(f"confidence={confidence} is outside its range; give a number from 0 to 1.")
     check_length(sigma, "sigma")
     check_length(spacing, "spacing")
-    picture, used = picture_and_mask(image, mask)
+    picture, used = image_and_mask(image, mask)
     if is_flat(picture[used]):
         return Cones(np.empty((0, 2)), np.empty(0))
     if spacing is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_nst.imaging.grey import check_grey
+from napari_nst.imaging.checks import check_grey
 
 __all__ = ["match_histogram"]
 

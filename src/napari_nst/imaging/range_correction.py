@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferWarning
-from napari_nst.imaging.grey import check_grey
+from napari_nst.imaging.checks import check_grey
 
 __all__ = ["Distribution", "KnownStatistics", "RangeCorrected", "RangeCorrection", "RangeStatistics", "correct_range"]
 

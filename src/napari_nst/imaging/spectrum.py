@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.grey import check_grey
+from napari_nst.imaging.checks import check_grey
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.imaging.values import MINIMUM_SIDE
 

@@ -6,8 +6,7 @@ Nothing here knows a network, a file or a screen. Importing it loads NumPy only.
 from __future__ import annotations
 
 from napari_nst.imaging.cones import Cones, detect_cones
-from napari_nst.imaging.relative_spacing import relative_spacing
-from napari_nst.imaging.ring import Ring, ring_prominence
+from napari_nst.imaging.spacing import Ring, relative_spacing, ring_prominence
 from napari_nst.metrics.agreement import Agreement, agreement, blind_lattice, invented, points_inside
 from napari_nst.metrics.assessment import Assessment, Comparison, MosaicMeasures, assess
 from napari_nst.metrics.audits.audits import (

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.imaging._arrays import Floats, check_length
+from napari_nst.imaging.checks import Floats, check_length
 from napari_nst.imaging.cones import DEFAULT_SPACING
-from napari_nst.imaging.ring import ring_prominence
+from napari_nst.imaging.spacing import ring_prominence
 
 __all__ = ["cone_band", "noise_in_band", "spacing_or_default"]
 

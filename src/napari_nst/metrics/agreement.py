@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, check_length, to_points
+from napari_nst.imaging.checks import Floats, check_length, to_points
 from napari_nst.imaging.masks import check_mask
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing

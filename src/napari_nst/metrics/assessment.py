@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.imaging._arrays import Floats, picture_and_mask, pictures_and_mask
+from napari_nst.imaging.checks import Floats, image_and_mask, images_and_mask
 from napari_nst.imaging.cones import Cones, detect_cones
 from napari_nst.imaging.masks import black_border
-from napari_nst.imaging.ring import ring_prominence
+from napari_nst.imaging.spacing import ring_prominence
 from napari_nst.metrics.agreement import Agreement, agreement
 from napari_nst.metrics.assessment_words import limits_of, record_of, table_of
 from napari_nst.metrics.changes import ConeChanges, cone_changes, shared_spacing
@@ -252,7 +252,7 @@ def assess(
     if scale is not None and not _is_length(scale):
         raise ParameterError(f"scale={scale!r} is no scale; pass micrometres per pixel, above 0, or None.")
     chosen = _mask(mask, target, "mask")
-    before, after, used = pictures_and_mask(target, result, chosen)
+    before, after, used = images_and_mask(target, result, chosen)
     holes = _holes(target, result, chosen)
     spacing = shared_spacing(before, after, used)
     cones = cone_changes(before, after, mask=used, spacing=spacing)
@@ -260,7 +260,7 @@ def assess(
     compared = _compare(before, after, used, spacing, cones.change, span)
     style_measures, style_picture, style_used = None, None, None
     if style is not None:
-        style_picture, style_used = picture_and_mask(style, _mask(style_mask, style, "style_mask"), "style")
+        style_picture, style_used = image_and_mask(style, _mask(style_mask, style, "style_mask"), "style")
         own = shared_spacing(style_picture, style_picture, style_used)
         found = detect_cones(style_picture, mask=style_used, spacing=own)
         style_measures = _measure(np.asarray(style), style_picture, style_used, found, own, scale)
@@ -300,7 +300,7 @@ def _is_length(value: Any) -> bool:
 
 def _holes(target: ArrayLike, result: ArrayLike, mask: ArrayLike | None) -> tuple[int, int]:
     """Pixels that are finite in the target only, and in the result only: of cones there nothing is known."""
-    (_, first), (_, second) = picture_and_mask(target, mask, "target"), picture_and_mask(result, mask, "result")
+    (_, first), (_, second) = image_and_mask(target, mask, "target"), image_and_mask(result, mask, "result")
     return int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first))
 
 
@@ -311,7 +311,7 @@ def _mask(given: ArrayLike | str | None, picture: ArrayLike, name: str) -> Array
         raise ParameterError(f"{name}={given!r} is no mask; pass an array, 'border', 'auto' or None.")
     if given == "auto":
         return None
-    picture_and_mask(picture, None)  # says what is wrong with it
+    image_and_mask(picture, None)  # says what is wrong with it
     return black_border(picture)
 
 

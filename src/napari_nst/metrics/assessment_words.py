@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.imaging._arrays import Floats
+from napari_nst.imaging.checks import Floats
 from napari_nst.imaging.cones import DEFAULT_CONFIDENCE
 
 if TYPE_CHECKING:

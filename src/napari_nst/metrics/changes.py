@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_nst.imaging._arrays import Floats, check_length, is_flat, pictures_and_mask
+from napari_nst.imaging.checks import Floats, check_length, images_and_mask, is_flat
 from napari_nst.imaging.cones import DEFAULT_CONFIDENCE, DEFAULT_SPACING, Cones, detect_cones
-from napari_nst.imaging.ring import ring_prominence
+from napari_nst.imaging.spacing import ring_prominence
 from napari_nst.metrics.matching import Matching, match_cones
 from napari_nst.metrics.support import SHADOW, Support, find_support
 
@@ -156,7 +156,7 @@ def cone_changes(
     0.3 spacings of a blob of the target, or of up to twice its expected height, counts as supported.
     """
     check_length(spacing, "spacing")
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     spacing = shared_spacing(first, second, used) if spacing is None else float(spacing)
     before, every = (
         detect_cones(first, mask=used, spacing=spacing),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, check_length, fill_smoothly, is_flat, pictures_and_mask, to_unit_range
+from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 
 __all__ = ["Displacement", "local_displacement"]
@@ -124,7 +124,7 @@ def local_displacement(
     if tile is not None and not _MINIMUM_SIDE <= tile < math.inf:
         raise ParameterError(f"tile={tile} is too small to hold structure; give at least {_MINIMUM_SIDE} pixels.")
     check_length(spacing, "spacing")
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     if min(first.shape) < _MINIMUM_SIDE or not used.any():
         return _summary([], [], 0, 0)
     spacing = spacing_or_default(first, used, spacing)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.imaging._arrays import Floats, picture_and_mask
+from napari_nst.imaging.checks import Floats, image_and_mask
 from napari_nst.imaging.values import MINIMUM_SIDE
 from napari_nst.metrics.spectra import radial_power_spectrum
 from napari_nst.palette import KEPT, LEVELS, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED, Mark
@@ -48,9 +48,7 @@ def assessment_figure(assessment: Assessment) -> Figure:
     words, pictures = parts
     _write(words, assessment)
     axes = pictures.subplots(2, 3)
-    target, result = (
-        picture_and_mask(picture, assessment.used)[0] for picture in (assessment.target, assessment.result)
-    )
+    target, result = (image_and_mask(picture, assessment.used)[0] for picture in (assessment.target, assessment.result))
     _picture(axes[0, 0], target, assessment.used, f"Target: {len(assessment.before.cones)} cones found")
     _picture(axes[0, 1], result, assessment.used, f"Result: {len(assessment.after.cones)} cones found")
     _picture(axes[0, 2], result, assessment.used, "Result: kept, lost and new")
@@ -151,7 +149,7 @@ def _change(figure: Any, axes: Axes, assessment: Assessment) -> None:
 def _suspicion(figure: Any, axes: Axes, assessment: Assessment) -> None:
     _picture(
         axes,
-        picture_and_mask(assessment.target, assessment.used)[0],
+        image_and_mask(assessment.target, assessment.used)[0],
         assessment.used,
         "Suspicion: drawn, and not expected from the target",
     )
@@ -172,7 +170,7 @@ def _spectra(axes: Axes, assessment: Assessment) -> None:
     for label, image, used, colour, line in sets:
         if min(image.shape) < MINIMUM_SIDE or not used.any():
             continue
-        frequencies, power = radial_power_spectrum(picture_and_mask(image, used)[0], mask=used)
+        frequencies, power = radial_power_spectrum(image_and_mask(image, used)[0], mask=used)
         positive = power > 0
         decibels = 10 * np.log10(power[positive])
         axes.plot(frequencies[positive], decibels, color=colour, linestyle=line, linewidth=1.6, label=label)

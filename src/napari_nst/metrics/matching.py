@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, to_points
+from napari_nst.imaging.checks import Floats, to_points
 
 __all__ = ["Matching", "match_cones"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, to_points
+from napari_nst.imaging.checks import Floats, to_points
 from napari_nst.imaging.masks import check_mask
 
 __all__ = ["Voronoi", "cone_density", "nearest_neighbour_spacing", "voronoi_regularity"]

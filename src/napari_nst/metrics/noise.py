@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.imaging._arrays import (
+from napari_nst.imaging.checks import (
     check_length,
     fill_smoothly,
+    image_and_mask,
     is_flat,
     noise_deviation,
-    picture_and_mask,
     to_unit_range,
 )
 from napari_nst.metrics._bands import cone_band, noise_in_band, spacing_or_default
@@ -75,7 +75,7 @@ def signal_to_noise(image: ArrayLike, *, spacing: float | None = None, mask: Arr
     Immerkær, Fast noise variance estimation, Comput. Vis. Image Underst. 64, 300 (1996).
     """
     check_length(spacing, "spacing")
-    picture, used = picture_and_mask(image, mask)
+    picture, used = image_and_mask(image, mask)
     if is_flat(picture[used]):
         return math.nan
     spacing = spacing_or_default(picture, used, spacing)

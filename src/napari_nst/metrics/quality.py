@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.imaging._arrays import Floats, is_flat, picture_and_mask, to_unit_range
+from napari_nst.imaging.checks import Floats, image_and_mask, is_flat, to_unit_range
 
 __all__ = ["aiq"]
 
@@ -61,7 +61,7 @@ def aiq(image: ArrayLike, *, demean: bool = True) -> float:
     ----------
     Brennan et al., Quantifying image quality in AOSLO images of photoreceptors, Biomed. Opt. Express 15, 2849 (2024).
     """
-    picture, used = picture_and_mask(image, None)
+    picture, used = image_and_mask(image, None)
     side = min(picture.shape) // 4
     if side < 16 or not used.all() or is_flat(picture):
         return math.nan

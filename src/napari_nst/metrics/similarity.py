@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import check_length, fill_smoothly, is_flat, pictures_and_mask, to_unit_range
+from napari_nst.imaging.checks import check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 
 __all__ = ["intensity_monotonicity", "structural_similarity", "structure_correlation"]
@@ -46,7 +46,7 @@ def structure_correlation(
         `spacing` is no length.
     """
     check_length(spacing, "spacing")
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     if is_flat(first[used]) or is_flat(second[used]):
         return math.nan
     spacing = spacing_or_default(first, used, spacing)
@@ -113,7 +113,7 @@ def structural_similarity(
             f"data_range={data_range} is no range of values; pass the largest less the smallest value that the pictures "
             "can have, as 255 for 8 bits."
         )
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     whole = _whole_windows(used)
     if not whole.any():
         return math.nan
@@ -158,7 +158,7 @@ def intensity_monotonicity(target: ArrayLike, result: ArrayLike, mask: ArrayLike
     Spearman, The proof and measurement of association between two things, Am. J. Psychol. 15, 72 (1904); equal
     values get the mean of their ranks.
     """
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     if is_flat(first[used]) or is_flat(second[used]):
         return math.nan
     from scipy import stats

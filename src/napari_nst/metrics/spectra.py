@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.imaging._arrays import Floats, check_length, pictures_and_mask
+from napari_nst.imaging.checks import Floats, check_length, images_and_mask
 from napari_nst.imaging.spectrum import radial_power_spectrum
 from napari_nst.imaging.values import MINIMUM_SIDE
 from napari_nst.metrics._bands import spacing_or_default
@@ -77,7 +77,7 @@ def spectrum_change(
     say nothing about where structure is: a result may have the spectrum of perfect cones without having the cones.
     """
     check_length(spacing, "spacing")
-    first, second, used = pictures_and_mask(target, result, mask)
+    first, second, used = images_and_mask(target, result, mask)
     if min(first.shape) < MINIMUM_SIDE or not used.any():
         return SpectrumChange(np.empty(0), np.empty(0), math.nan, math.nan)
     spacing = spacing_or_default(first, used, spacing)

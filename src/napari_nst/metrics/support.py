@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.imaging._arrays import Floats, fill_smoothly, is_flat, to_unit_range
+from napari_nst.imaging.checks import Floats, fill_smoothly, is_flat, to_unit_range
 from napari_nst.imaging.cones import LOG_SIGMA, blobs, region_strength
 
 __all__ = ["SHADOW", "Support", "best_filter", "find_support"]

@@ -15,21 +15,19 @@ from pydantic import FiniteFloat, PositiveFloat
 from napari_nst.errors import FileError, ImageError
 from napari_nst.imaging.masks import black_border
 from napari_nst.imaging.values import find_range
-from napari_nst.io.aoslo import AosloName, NameTemplate
-from napari_nst.io.images import ImageFile, image_stem
-from napari_nst.io.reading import EXTENSION, SUPPORTED
+from napari_nst.io.filenames import AosloName, NameTemplate
+from napari_nst.io.images import EXTENSION, SUPPORTED, ImageFile, image_stem
 from napari_nst.io.records import FileName, Part
 from napari_nst.session.cropping import Length
 
 if TYPE_CHECKING:
-    from napari_nst.io.reading import FileInfo
+    from napari_nst.io.images import FileInfo
     from napari_nst.settings.session import SessionSettings
 
 __all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
 
 #: Micrometres on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
-_TO_UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
 
 
 class SessionImage(Part):
@@ -233,8 +231,8 @@ def _gray(file: ImageFile) -> NDArray[Any]:
 def _scale(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
     if not isinstance(settings.pixel_size, str):
         return settings.pixel_size
-    if info is not None and info.pixel_size is not None and info.pixel_unit in _TO_UM:
-        return float(info.pixel_size[1]) * _TO_UM[info.pixel_unit]
+    if info is not None and info.pixel_size_um is not None:
+        return info.pixel_size_um[1]
     # A patch's name gives the field of view of the whole image, whose width it does not tell.
     if not name.x_size or name.crop_id is not None:
         return None

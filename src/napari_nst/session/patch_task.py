@@ -31,9 +31,7 @@ from napari_nst.imaging.masks import unpack_mask
 from napari_nst.imaging.range_correction import KnownStatistics, RangeCorrection, correct_range
 from napari_nst.io.atomic import write_over
 from napari_nst.io.coordinates import write_coordinates
-from napari_nst.io.images import image_stem
-from napari_nst.io.reading import FileInfo, read_image
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import FileInfo, image_stem, read_image, write_image
 from napari_nst.methods import Enhanced, enhance_patch
 from napari_nst.session.effects import Effects, assess_patch, caption, compare_cones, effect_row
 from napari_nst.session.quality import PatchMeasures

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, PrivateAttr, model_validator
 
 from napari_nst.errors import FileError, ParameterError
-from napari_nst.io.aoslo import AosloName
+from napari_nst.io.filenames import AosloName
 from napari_nst.io.records import Number, Part, Record, check_record, plain
 from napari_nst.session.cropping import Patch, PatchImage, cut_patch
 from napari_nst.session.images import LoadedImage, SessionImage, load_image

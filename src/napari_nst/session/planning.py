@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
-from napari_nst.io.aoslo import AosloName
+from napari_nst.io.filenames import AosloName
 from napari_nst.io.tables import KnownNames
 from napari_nst.session.cropping import Patch, PatchCropper, PatchImage
 from napari_nst.session.images import LoadedImage, SessionImage, find_images, load_image

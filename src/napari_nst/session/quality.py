@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, FiniteFloat
 
 from napari_nst.errors import FileError, ImageError, ParameterError
-from napari_nst.imaging._arrays import picture_and_mask
+from napari_nst.imaging.checks import image_and_mask
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.filenames import split_extension
@@ -152,11 +152,11 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
         `array` is not one gray image, or `valid` does not fit it.
     """
     from napari_nst.imaging.cones import detect_cones
-    from napari_nst.imaging.ring import ring_prominence
+    from napari_nst.imaging.spacing import ring_prominence
     from napari_nst.metrics.quality import aiq
 
     image = np.asarray(array)
-    _, used = picture_and_mask(image, valid, "patch")
+    _, used = image_and_mask(image, valid, "patch")
     fraction = float(used.mean())
     if not used.any() or np.ptp(image[used].astype(np.float64)) == 0:
         return PatchMeasures(math.nan, math.nan, math.nan, math.nan, fraction)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.imaging._arrays import picture_and_mask
+from napari_nst.imaging.checks import image_and_mask
 from napari_nst.imaging.masks import black_border
 from napari_nst.session.images import natural_order
 
@@ -244,7 +244,7 @@ def _band_pass(image: ArrayLike, mask: Mask | None, what: str) -> tuple[Doubles,
     """
     from scipy.ndimage import gaussian_filter
 
-    values, used = picture_and_mask(image, mask, what)
+    values, used = image_and_mask(image, mask, what)
     extent = float(np.ptp(values[used])) if used.any() else 0.0
     if extent == 0:
         return np.zeros(values.shape), used

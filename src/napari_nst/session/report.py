@@ -15,9 +15,7 @@ from napari_nst.imaging.masks import pack_mask
 from napari_nst.imaging.range_correction import RangeCorrection, RangeStatistics
 from napari_nst.io.atomic import Publish, write_over
 from napari_nst.io.coordinates import write_coordinates
-from napari_nst.io.images import image_stem
-from napari_nst.io.reading import FileInfo, read_image
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import FileInfo, image_stem, read_image, write_image
 from napari_nst.session.cropping import stitch
 from napari_nst.session.effects import EFFECTS
 from napari_nst.session.images import SessionImage

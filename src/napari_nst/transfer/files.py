@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.errors import FileError
 from napari_nst.io.atomic import Publish, free_stem, write_new
 from napari_nst.io.filenames import joined_stem
-from napari_nst.io.reading import FileInfo
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import FileInfo, write_image
 from napari_nst.transfer.curves import learning_curves
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.imaging.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.imaging.padding import reflect_to_multiple
 from napari_nst.imaging.planes import Planes, resample_plane
-from napari_nst.imaging.relative_spacing import relative_spacing
-from napari_nst.imaging.ring import ring_prominence
+from napari_nst.imaging.spacing import relative_spacing, ring_prominence
 from napari_nst.imaging.spectrum import match_spectrum, match_spectrum_denoised
 from napari_nst.imaging.trust_region import local_trust
 from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range

@@ -8,7 +8,7 @@ import pytest
 
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.session.effects import compare_cones
 from napari_nst.viewer.assessment.input import Trio, assess_job, trio_of
 from napari_nst.viewer.common.layers import plain

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_nst import StyleTransferParameters
 from napari_nst.errors import FileError, ParameterError, SessionError, StyleTransferError
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.io.writing import write_image
+from napari_nst.io.images import write_image
 from napari_nst.settings.session import SessionSettings, split_settings
 
 TIMEOUT = 120_000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, fill_smoothly, picture_and_mask
+from napari_nst.imaging.checks import Floats, fill_smoothly, image_and_mask
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 from napari_nst.metrics.agreement import STRICT, Agreement, agreement, points_inside
@@ -131,7 +131,7 @@ def style_swap(
     if len(styles) < 2:
         raise ParameterError(f"There are {len(styles)} styles; a swap needs two or more to be compared.")
     picture = np.asarray(target)
-    scale = spacing_or_default(*picture_and_mask(picture, mask, "target"), spacing)
+    scale = spacing_or_default(*image_and_mask(picture, mask, "target"), spacing)
     results = [enhanced(enhance, picture, np.asarray(style)) for style in styles]
     found = [detect_cones(result, mask=mask, spacing=scale).points for result in results]
     border = BORDER * scale
@@ -247,8 +247,8 @@ def repeat_consistency(
 
     Nothing is counted within 0.85 spacings of the edges of the overlap.
     """
-    first, first_used = picture_and_mask(target, mask, "target")
-    second, second_used = picture_and_mask(repeat, repeat_mask, "repeat")
+    first, first_used = image_and_mask(target, mask, "target")
+    second, second_used = image_and_mask(repeat, repeat_mask, "repeat")
     scale = spacing_or_default(first, first_used, spacing)
     moved = _register(first, first_used, second, second_used, scale) if shift is None else _check_shift(shift)
     overlap = first_used & _moved_mask(second_used, moved, first.shape)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.imaging._arrays import Floats, picture_and_mask, to_points
+from napari_nst.imaging.checks import Floats, image_and_mask, to_points
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.agreement import points_inside
 
@@ -61,7 +61,7 @@ def enhanced(enhance: Enhancer, target: NDArray[Any], style: NDArray[Any]) -> ND
             f"The enhancer gave a picture of shape {result.shape} for a target of {target.shape}. An audit compares them pixel by "
             "pixel: return the picture in the target's own size."
         )
-    _, used = picture_and_mask(result, None, "enhancer's result")
+    _, used = image_and_mask(result, None, "enhancer's result")
     broken = int(np.count_nonzero(~used & np.isfinite(target)))
     if broken:
         raise ImageError(

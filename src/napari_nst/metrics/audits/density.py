@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.imaging._arrays import picture_and_mask
+from napari_nst.imaging.checks import image_and_mask
 from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import Enhancer, Record, density, enhanced, number
 
@@ -122,8 +122,8 @@ def density_sweep(
             f"factors={tuple(factors)}: pass two different densities or more, in units of the target's and above 0, as (0.5, 1, 2)."
         )
     picture, model = np.asarray(target), np.asarray(style)
-    scale = spacing_or_default(*picture_and_mask(picture, mask, "target"), spacing)
-    model_scale = spacing_or_default(*picture_and_mask(model, None, "style"), style_spacing)
+    scale = spacing_or_default(*image_and_mask(picture, mask, "target"), spacing)
+    model_scale = spacing_or_default(*image_and_mask(model, None, "style"), style_spacing)
     own, theirs = density(picture, scale, mask), density(model, model_scale)
     if not (own > 0 and theirs > 0):
         unknown = (math.nan,) * len(wanted)
@@ -175,7 +175,7 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
     Cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``). Spots
     become larger or smaller with their distances, as in pictures of another eccentricity.
     """
-    model, used = picture_and_mask(style, None, "style")
+    model, used = image_and_mask(style, None, "style")
     if not 0 < zoom < math.inf:
         raise ParameterError(f"zoom={zoom} is none; pass a number above 0.")
     if not used.all():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import Floats, check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, image_and_mask
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import check_marks
@@ -122,7 +122,7 @@ def erase_cones(
         raise ParameterError(f"discs={discs}: cones are erased in at least 1 disc.")
     check_length(spacing, "spacing")
     original = np.asarray(image)
-    picture, used = picture_and_mask(original, mask)
+    picture, used = image_and_mask(original, mask)
     points = (
         detect_cones(original, mask=mask, spacing=spacing).points
         if cones is None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging._arrays import check_length, fill_smoothly, picture_and_mask
+from napari_nst.imaging.checks import check_length, fill_smoothly, image_and_mask
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.metrics.audits.common import Enhancer, Record, check_marks, enhanced, number
 from napari_nst.metrics.audits.erasing import away, core_radius, disc_radius, erase_cones
@@ -75,7 +75,7 @@ def phantom_ratio(
     A median: one phantom among weak ripples changes it little, which is why `phantom_test` counts detections, too.
     """
     check_length(spacing, "spacing")
-    picture, used = picture_and_mask(result, mask, "result")
+    picture, used = image_and_mask(result, mask, "result")
     middles, points = check_marks(centres, picture.shape), check_marks(cones, picture.shape)
     if not len(middles):
         raise ParameterError("There are no centres of discs; pass those of `Erased`.")

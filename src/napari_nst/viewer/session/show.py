@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.imaging.masks import pack_mask
-from napari_nst.io.reading import read_image
+from napari_nst.io.images import read_image
 from napari_nst.palette import CAPTION, KEPT, LOST, NEW
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import FileError, StyleTransferError
-from napari_nst.io.reading import FileInfo, read_image
+from napari_nst.io.images import FileInfo, read_image
 
 if TYPE_CHECKING:
     from napari_nst.transfer.api import StyleTransfer

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_nst.imaging.mosaic import mosaic_pair
 from napari_nst.imaging.values import digest_of
-from napari_nst.io.reading import EXTENSION
+from napari_nst.io.images import EXTENSION
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY, arguments_from
 from napari_nst.viewer.common.layers import plain

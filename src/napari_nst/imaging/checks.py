@@ -1,4 +1,4 @@
-"""What the measures share: which arrays are pictures, which of their pixels count, and what stands in for the others."""
+"""Input checks: which arrays are images, which of their pixels count, and what stands in for the others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import check_mask
+from napari_nst.imaging.values import check_dtype
 
 __all__ = [
     "Floats",
+    "check_grey",
     "check_length",
     "fill_smoothly",
+    "image_and_mask",
+    "images_and_mask",
     "is_flat",
     "noise_deviation",
-    "picture_and_mask",
-    "pictures_and_mask",
     "to_points",
     "to_unit_range",
 ]
@@ -28,9 +30,7 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-12
 
 
-def picture_and_mask(
-    image: ArrayLike, mask: ArrayLike | None, what: str = "picture"
-) -> tuple[Floats, NDArray[np.bool_]]:
+def image_and_mask(image: ArrayLike, mask: ArrayLike | None, what: str = "picture") -> tuple[Floats, NDArray[np.bool_]]:
     """Turn a grey picture into float64 and say which of its pixels are used.
 
     Parameters
@@ -73,7 +73,7 @@ def picture_and_mask(
     return np.where(used, picture, 0.0), used
 
 
-def pictures_and_mask(
+def images_and_mask(
     target: ArrayLike, result: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Turn two pictures of one place into float64 and say which pixels are used in both.
@@ -97,8 +97,8 @@ def pictures_and_mask(
     ImageError
         A picture is not grey, the shapes differ, or the mask does not fit.
     """
-    first, first_used = picture_and_mask(target, mask, "target")
-    second, second_used = picture_and_mask(result, None, "result")
+    first, first_used = image_and_mask(target, mask, "target")
+    second, second_used = image_and_mask(result, None, "result")
     if first.shape != second.shape:
         raise ImageError(
             f"The target has shape {first.shape}, the result {second.shape}; they are compared pixel by pixel. "
@@ -186,3 +186,63 @@ def to_points(points: ArrayLike, what: str) -> Floats:
     if not np.isfinite(array).all():
         raise ParameterError(f"The {what} contain NaN or infinite positions; leave those rows out.")
     return array
+
+
+def check_grey(
+    image: ArrayLike, mask: ArrayLike | None, role: str, *, minimum_side: int = 1, varied: bool = False
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Check a grey picture and its mask.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Any integer or float dtype.
+    mask : array, (H, W), or None
+        Not 0 where a pixel is used; None: everywhere.
+    role : str
+        "target", "style", "picture"..., for messages.
+    minimum_side : int
+        Fewest pixels along either axis.
+    varied : bool
+        Whether a constant picture is refused.
+
+    Returns
+    -------
+    array, (H, W)
+        `image`, not copied.
+    array of bool, (H, W)
+        True where a pixel is used.
+
+    Raises
+    ------
+    ImageError
+        When it is no such picture, or a used pixel is NaN or infinite.
+    """
+    array = np.asarray(image)
+    check_dtype(array.dtype, role)
+    if array.ndim != 2:
+        raise ImageError(
+            f"The {role} has shape {array.shape}; a grey picture (H, W) is needed. Pass one plane of a stack or one channel of "
+            "a colour picture at a time."
+        )
+    if min(array.shape) < minimum_side:
+        raise ImageError(
+            f"The {role} is {array.shape[0]} × {array.shape[1]} pixels; at least {minimum_side} × {minimum_side} are needed. "
+            "Take a larger region."
+        )
+    used = np.ones(array.shape, dtype=bool) if mask is None else check_mask(mask, array.shape)
+    if array.dtype.kind == "f":
+        bad = used & ~np.isfinite(array)
+        if bad.any():
+            row, column = (int(v) for v in np.argwhere(bad)[0])
+            raise ImageError(
+                f"The {role} has {int(bad.sum())} pixel(s) that are NaN or infinite, the first at row {row}, column {column}. "
+                "Replace them, or keep them out with a mask."
+            )
+    values = array[used]
+    if varied and (values == values[0]).all():
+        raise ImageError(
+            f"The {role} is constant: every value that counts is {values[0]}. There is no structure to work on; check that "
+            "the right picture and the right mask were chosen."
+        )
+    return array, used
