@@ -90,7 +90,7 @@ def test_an_image_that_fails_makes_the_status_1(enhance, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--quality", "table"], "quality_table"),
+        (["--quality", "table"], "--quality-table"),
         (["--overlap", "96"], "overlap"),
         (["--correction", "std_nonsense"], "std_nonsense"),
         (["--template", "{a}{b"], "template"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from napari_nst.cli.options import DONE, INTERRUPTED, add_parameter, interruptible
+from napari_nst.cli.options import DONE, INTERRUPTED, add_parameter, given_of, interruptible, progress_bar
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
@@ -26,10 +26,10 @@ def add_benchmark(commands: Any) -> None:
         help="measure what this machine does: seconds per step and patch, and the settings to take",
         description="Measure a step of the presets documented and texture, in every precision that the device has (or the "
         "one that is given), against the time that its convolutions and Gram products alone take on this machine. Takes about "
-        "half a minute on two cores. Nothing is downloaded and no picture is needed.",
+        "half a minute on two cores. Nothing is downloaded and no image is needed.",
     )
     benchmark.add_argument(
-        "--size", metavar="N", type=int, default=185, help="side of the picture [pixels] (default: 185, as documented)"
+        "--size", metavar="N", type=int, default=185, help="side of the image [pixels] (default: 185, as documented)"
     )
     benchmark.add_argument(
         "--steps", metavar="N", type=int, default=8, help="rounds that are measured, each of every kind (default: 8)"
@@ -41,11 +41,10 @@ def add_benchmark(commands: Any) -> None:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in _SETTINGS if hasattr(options, name)}
-    # Checked before torch is loaded: a wrong value should be told at once.
-    StyleTransferParameters(**given)
+    given = given_of(options, _SETTINGS)
+    StyleTransferParameters(**given)  # before torch is loaded: a wrong value is reported at once
     if options.json is not None and options.json.is_dir():
-        raise ParameterError(f"--json: {options.json} is a folder; give the name of a file in it.")
+        raise ParameterError(f"--json must be a file, got the folder {options.json}. Give the name of a file in it.")
     from napari_nst.benchmark.report import run_benchmark
     from napari_nst.io.atomic import write_new
 
@@ -64,14 +63,5 @@ def _benchmark(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar over the turns on standard error; without a terminal a line every ten seconds."""
-    from tqdm import tqdm
-
-    with tqdm(total=None, unit="turn", mininterval=0.1 if sys.stderr.isatty() else 10.0, leave=False) as bar:
-
-        def show(name: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description_str(name, refresh=False)
-            bar.update(done - bar.n)
-
-        yield show
+    with progress_bar("", unit="turn", leave=False) as draw:
+        yield lambda name, done, total: draw(done, total, title=name)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.cli.options import DONE, FAILED, INTERRUPTED, NOTE, PRESETS_TOLD, add_parameter, interruptible
+from napari_nst.cli.options import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOTE,
+    PRESETS_HELP,
+    add_parameters,
+    given_of,
+    interruptible,
+    progress_bar,
+)
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings
 
@@ -24,12 +33,12 @@ def add_enhance(commands: Any) -> None:
     """Add the command to the parser's commands."""
     enhance = commands.add_parser(
         "enhance",
-        help="crop, judge, pair and enhance the images of a whole session",
-        description="Cut the images of FOLDER into patches, judge each, pair the poor ones with good ones of the same retina, "
+        help="crop, assess, pair and enhance the images of a whole session",
+        description="Cut the images of FOLDER into patches, assess the quality of each, pair the poor ones with good ones of the same retina, "
         "enhance them, and put the images together again. Nothing in FOLDER is changed. The same command goes on where a "
         "stopped run was, and only reports a session that is finished. Exit status: 0 done, 1 if any patch or image failed "
         "(its original is kept), 2 wrong usage, 130 stopped. " + NOTE,
-        epilog=PRESETS_TOLD,
+        epilog=PRESETS_HELP,
     )
     enhance.add_argument("folder", metavar="FOLDER", type=Path, help="folder of the session's images")
     enhance.add_argument(
@@ -51,7 +60,7 @@ def add_enhance(commands: Any) -> None:
         metavar="N",
         type=_workers,
         default="auto",
-        help="local processes; the pictures do not depend on it (default: auto, as many as help)",
+        help="local processes; the images do not depend on it (default: auto, as many as help)",
     )
     enhance.add_argument(
         "--scheduler",
@@ -59,17 +68,10 @@ def add_enhance(commands: Any) -> None:
         default="",
         help="address of a running Dask scheduler, such as tcp://host:8786, instead of local processes",
     )
-    basic, advanced = enhance.add_argument_group("session"), enhance.add_argument_group("session, further")
-    for spec in SessionSettings.specs():
-        add_parameter(advanced if spec.advanced else basic, spec)
-    basic, advanced = (
-        enhance.add_argument_group("style transfer"),
-        enhance.add_argument_group("style transfer, further"),
-    )
-    for spec in StyleTransferParameters.recommended_specs():
-        if spec.name == "threads":
-            spec = replace(spec, default=THREADS)
-        add_parameter(advanced if spec.advanced else basic, spec)
+    add_parameters(enhance, "session", SessionSettings.specs())
+    specs = StyleTransferParameters.recommended_specs()
+    own = (replace(spec, default=THREADS) if spec.name == "threads" else spec for spec in specs)
+    add_parameters(enhance, "style transfer", own)
     enhance.set_defaults(run=_enhance)
 
 
@@ -77,13 +79,12 @@ def _workers(text: str) -> int | str:
     if text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes; give auto, or 1 and more.")
+        raise argparse.ArgumentTypeError(f"must be auto or a number of processes from 1, got {text!r}. Try auto.")
     return int(text)
 
 
 def _enhance(options: argparse.Namespace) -> int:
-    specs = (*SessionSettings.specs(), *StyleTransferParameters.specs())
-    given = {spec.name: getattr(options, spec.name) for spec in specs if hasattr(options, spec.name)}
+    given = given_of(options, SessionSettings.names() | StyleTransferParameters.names())
     from napari_nst.session.run import enhance_session
 
     with interruptible() as cancel, _bar() as show:
@@ -116,27 +117,13 @@ def _report(result: SessionResult) -> None:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[SessionProgress], None]]:
-    """A progress bar over the patches on standard error; without a terminal a line every ten seconds."""
-    from tqdm import tqdm
-
-    quick = sys.stderr.isatty()
-    with tqdm(
-        total=None,
-        unit="patch",
-        mininterval=0.2 if quick else 10.0,
-        bar_format="{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}",
-    ) as bar:
+    """Give a callback of a session that draws a progress bar over the patches."""
+    with progress_bar("", unit="patch", bar_format="{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}") as draw:
 
         def show(now: SessionProgress) -> None:
-            if now.stage != bar.desc:
-                bar.set_description_str(now.stage, refresh=False)
-            bar.total, bar.n = now.total, now.done
             left = "" if now.seconds_left is None else f"{_duration(now.seconds_left)} left"
             step = f"{now.text} {now.step}/{now.steps}" if now.steps else now.text
-            bar.set_postfix_str(", ".join(part for part in (left, step[:48]) if part), refresh=False)
-            if now.done == now.total or bar._time() - bar.last_print_t >= bar.mininterval:
-                bar.refresh()
-                bar.last_print_t = bar._time()
+            draw(now.done, now.total, lambda: ", ".join(part for part in (left, step[:48]) if part), title=now.stage)
 
         yield show
 

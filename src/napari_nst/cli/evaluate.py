@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.cli.options import DONE, FAILED, typed
+from napari_nst.cli.options import DONE, FAILED, read_mask, typed
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
@@ -253,8 +253,6 @@ def _mask(given: str | None, role: str, pictures: Mapping[str, NDArray[Any]]) ->
 
     if given == "border":
         return black_border(pictures[role])
-    from napari_nst.cli.inputs import read_mask
-
     return check_mask(read_mask(given), pictures[role].shape)
 
 

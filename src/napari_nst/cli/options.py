@@ -1,42 +1,59 @@
-"""Options of the command line, made from the descriptions of settings."""
+"""What the commands share: exit statuses, options made from settings, interruption, progress bars."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from napari_nst.errors import ParameterError
 from napari_nst.settings.presets import PRESETS, RECOMMENDED
 from napari_nst.settings.specs import ParameterSpec
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "NOTE", "PRESETS_TOLD", "USAGE", "add_parameter", "interruptible", "typed"]
+__all__ = [
+    *("DONE", "FAILED", "INTERRUPTED", "NOTE", "PRESETS_HELP", "USAGE"),
+    *(
+        "add_parameter",
+        "add_parameters",
+        "given_of",
+        "interruptible",
+        "progress_bar",
+        "read_mask",
+        "typed",
+        "with_options",
+    ),
+]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 NOTE = "A style transfer changes pixels. It is no measurement, and its results are not for diagnosis."
 
-PRESETS_TOLD = (
+PRESETS_HELP = (
     "Presets: "
     + " ".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
     + f" The defaults above are those of {RECOMMENDED}; another preset brings its own."
 )
 
-
 _METAVARS = {"int": "N", "float": "X", "auto_float": "X", "names": "LAYERS", "numbers": "WEIGHTS", "range": "RANGE"}
 
 
-def add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:
+def add_parameters(parser: argparse.ArgumentParser, title: str, specs: Iterable[ParameterSpec]) -> None:
+    """Add an option for each setting, the advanced ones in a group of their own."""
+    basic, advanced = parser.add_argument_group(title), parser.add_argument_group(f"{title}, further")
+    for spec in specs:
+        add_parameter(advanced if spec.advanced else basic, spec)
+
+
+def add_parameter(group: argparse._ActionsContainer, spec: ParameterSpec) -> None:
     """Add one option; it has no default of its own, so that a preset fills whatever is not typed."""
-    flags = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
-    text = spec.help.replace("%", "%%")
-    unit = f" [{spec.unit}]".replace("%", "%%") if spec.unit else ""
-    default = spec.to_text(spec.default).replace("%", "%%") or "none"
-    described = f"{text}{unit} (default: {default})"
+    flags = [_flag(name) for name in (spec.name, *spec.aliases)]
+    unit = f" [{spec.unit}]" if spec.unit else ""
+    described = f"{spec.help}{unit} (default: {spec.to_text(spec.default) or 'none'})".replace("%", "%%")
     common: dict[str, Any] = {"dest": spec.name, "default": argparse.SUPPRESS, "help": described}
     if spec.kind == "bool":
         group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
@@ -46,16 +63,39 @@ def add_parameter(group: argparse._ArgumentGroup, spec: ParameterSpec) -> None:
         group.add_argument(*flags, type=typed(spec), metavar=_METAVARS.get(spec.kind, "NAME"), **common)
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def typed(spec: ParameterSpec) -> Callable[[str], Any]:
-    """How argparse turns text into the value of a setting."""
+    """Return how argparse turns text into the value of a setting."""
 
     def convert(text: str) -> Any:
         try:
             return spec.from_text(text)
         except ParameterError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"`{spec.name}` ")) from error
 
     return convert
+
+
+def given_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return the options that were typed, of those named."""
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
+
+
+def with_options(text: str, names: Iterable[str]) -> str:
+    """Return a message in which settings are called by their options: ``--lr`` for `lr`."""
+    known = set(names)
+    return re.sub(r"`(\w+)`", lambda found: _flag(found[1]) if found[1] in known else found[0], text)
+
+
+def read_mask(path: str) -> Any:
+    """Return a mask from an image file, (y, x); of a color image, what is not black."""
+    from napari_nst.io.images import ImageFile
+
+    mask = ImageFile.read(path).data
+    return mask if mask.ndim == 2 else mask[..., :3].any(axis=-1)
 
 
 @contextlib.contextmanager
@@ -77,3 +117,25 @@ def interruptible() -> Iterator[threading.Event]:
         yield cancel
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, **options: Any) -> Iterator[Callable[..., None]]:
+    """Give ``show(done, total, text, title)`` for a bar on standard error; without a terminal a line every ten seconds.
+
+    `text` is called only when the bar is drawn: the losses it may show are waited for on a GPU.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=None, desc=title[:40], mininterval=0.1 if sys.stderr.isatty() else 10.0, **options) as bar:
+
+        def show(done: int, total: int, text: Callable[[], str] = str, title: str = "") -> None:
+            if title:
+                bar.set_description_str(title, refresh=False)
+            bar.total, bar.n = total, done
+            if done in (1, total) or bar._time() - bar.last_print_t >= bar.mininterval:
+                bar.set_postfix_str(text(), refresh=False)
+                bar.refresh()
+                bar.last_print_t = bar._time()
+
+        yield show
