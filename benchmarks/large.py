@@ -1,9 +1,9 @@
-"""Memory and time of a picture that is computed in tiles.
+"""Memory and time of an image that is computed in tiles.
 
     python benchmarks/large.py [--size 8192] [--style-size 512] [--preset texture] [--steps 2] [--precision auto] [--json FILE]
 
 A step of 8192 × 8192 pixels takes minutes.  Memory is the process's largest resident size; told are its growth over the size
-before the call, when PyTorch is imported and both pictures are there, and its excess over the target alone.
+before the call, when PyTorch is imported and both images are there, and its excess over the target alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def peak() -> float:
 
 
 def blocks(size: int, seed: int) -> np.ndarray:
-    """A grey picture of random blocks of 8 × 8 pixels, uint8."""
+    """A gray image of random blocks of 8 × 8 pixels, uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (-(-size // 8),) * 2, dtype=np.uint8)
     return np.kron(coarse, np.ones((8, 8), np.uint8))[:size, :size]
 

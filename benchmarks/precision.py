@@ -1,13 +1,13 @@
-"""What bfloat16 changes: pictures, losses, and how well cones are found, against float32.
+"""What bfloat16 changes: images, losses, and how well cones are found, against float32.
 
     python benchmarks/precision.py [--data DIR] [--pairs 3] [--presets documented texture] [--steps 100] [--cones 6] [--json F]
 
 Windows of real AOSLO images (DATA/aoslo/*confocal*.tif) are run in float32 and in bfloat16, without an early stop, on one
 thread, and as a yardstick in float32 on two threads: as far as that, float32 does not agree with itself.  Differences of
-the final pictures are in grey levels of 255, not rounded; differences of the losses are relative, after the last step and
+the final images are in gray levels of 255, not rounded; differences of the losses are relative, after the last step and
 at the worst step (from the second: before, the content loss is 0).
 
---cones N enhances N degraded, hand-marked images (condition mix:2) in both precisions and compares dice35, with the script
+--cones N enhances N degraded, annotated images (condition mix:2) in both precisions and compares dice35, with the script
 cones.py beside the data (DATA/../evaluation).  Either part is left out by 0.
 """
 
@@ -31,7 +31,7 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import has_bfloat16, resolve_device
 from napari_nst.transfer.api import StyleTransfer
 
-#: What must hold: RMS in grey levels of 255, losses relative, dice35 absolute.
+#: What must hold: RMS in gray levels of 255, losses relative, dice35 absolute.
 LIMITS = {"documented": 1.5, "texture": 3.5}
 LOSSES, DICE = 0.02, 0.005
 DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -51,17 +51,17 @@ def window(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def windows(folder: Path, size: int, count: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, target and style, grey levels of 255, float32; the style is the window of the next image."""
+    """Name, target and style, gray levels of 255, float32; the style is the window of the next image."""
     files = sorted(folder.glob("*confocal*.tif"))
     if len(files) < 2:
         sys.exit(f"There are {len(files)} confocal AOSLO images in {folder}; name the folder of the data by --data.")
-    pictures = [window(np.asarray(ImageFile.read(file).data), size).astype(np.float32) for file in files[: count + 1]]
-    pictures *= 2
-    return [(files[k].stem[:40], pictures[k], pictures[k + 1]) for k in range(min(count, len(files)))]
+    images = [window(np.asarray(ImageFile.read(file).data), size).astype(np.float32) for file in files[: count + 1]]
+    images *= 2
+    return [(files[k].stem[:40], images[k], images[k + 1]) for k in range(min(count, len(files)))]
 
 
 def difference(one: StyleTransfer, other: StyleTransfer) -> dict[str, Any]:
-    """How far `one` is from `other`, pictures and losses."""
+    """How far `one` is from `other`, images and losses."""
     away = one.image.astype(float) - other.image.astype(float)
     found: dict[str, Any] = {
         "rms": float(np.sqrt((away**2).mean())),
@@ -97,7 +97,7 @@ def compare_windows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def load_evaluation(path: Path) -> ModuleType:
-    """The script that scores enhancements on hand-marked images."""
+    """The script that scores enhancements on annotated images."""
     if not path.is_file():
         sys.exit(f"There is no {path}; name it by --evaluation, or leave this part out by --cones 0.")
     spec = importlib.util.spec_from_file_location("cones_evaluation", path)

@@ -1,10 +1,10 @@
-"""How well the ratio of two cone spacings is measured, though one of the pictures is poor.
+"""How well the ratio of two cone spacings is measured, though one of the images is poor.
 
     python benchmarks/relative_spacing.py [--images 20] [--evaluation FILE]
 
 Printed is, for each degradation of the target and for styles as they are and resampled by 0.71 and 1.41, the error of
-ln(ratio): its mean and its standard deviation over the pictures, of `relative_spacing` and of the ratio of the two rings.
-What is true comes from hand marks: the median distance of nearest neighbours in target and style. Pictures, marks and
+ln(ratio): its mean and its standard deviation over the images, of `relative_spacing` and of the ratio of the two rings.
+What is true comes from manual annotations: the median distance of nearest neighbours in target and style. Images, marks and
 degradations come from the evaluation script (by default that of the shared folder beside the project).
 """
 

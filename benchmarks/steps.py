@@ -1,12 +1,12 @@
 """Time to the loss that 100 steps of "documented" reach, by other ways to make steps, in one process.
 
-    python benchmarks/steps.py [--pictures FOLDER] [--size 185] [--threads N] [--precision auto] [--json FILE]
+    python benchmarks/steps.py [--images FOLDER] [--size 185] [--threads N] [--precision auto] [--json FILE]
 
 The objective is that of "documented" for all: total loss at full size. Without a folder, pairs are synthetic; with one of
-TIFF pictures, each is the target once and the next one the style, both cut from the middle. For each contender are
+TIFF images, each is the target once and the next one the style, both cut from the middle. For each contender are
 printed: the step at which it first reaches the loss, what it reaches at its end, both in units of the reference's loss,
 the time for all of its steps in units of the reference's (steps of all contenders are timed in turns), and how far its
-picture is from the reference's, in grey levels of 255.
+image is from the reference's, in gray levels of 255.
 """
 
 from __future__ import annotations
@@ -78,18 +78,17 @@ def pairs(folder: Path | None, size: int) -> dict[str, tuple[torch.Tensor, torch
         made = {f"mosaic {seed}": mosaic_pair((size, size), seed=seed) for seed in range(4)}
         return {name: (_unit(pair.target, size), _unit(pair.style, size)) for name, pair in made.items()}
     files = sorted(folder.glob("*.tif"))
-    pictures = [_unit(ImageFile.read(file).data, size) for file in files]
+    images = [_unit(ImageFile.read(file).data, size) for file in files]
     return {
-        file.stem: (target, style)
-        for file, target, style in zip(files, pictures, pictures[1:] + pictures[:1], strict=True)
+        file.stem: (target, style) for file, target, style in zip(files, images, images[1:] + images[:1], strict=True)
     }
 
 
-def _unit(picture: Any, size: int) -> torch.Tensor:
-    plane = np.asarray(picture, dtype=np.float32)
+def _unit(image: Any, size: int) -> torch.Tensor:
+    plane = np.asarray(image, dtype=np.float32)
     top, left = ((n - size) // 2 for n in plane.shape[:2])
     plane = plane[top : top + size, left : left + size]
-    full = (0.0, 255.0) if np.asarray(picture).dtype == np.uint8 else (plane.min(), plane.max())
+    full = (0.0, 255.0) if np.asarray(image).dtype == np.uint8 else (plane.min(), plane.max())
     return torch.from_numpy((plane - full[0]) / (full[1] - full[0]))[None, None]
 
 
@@ -121,7 +120,7 @@ def measure(target: torch.Tensor, style: torch.Tensor, compute: torch.dtype) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--images", type=Path)
     parser.add_argument("--size", type=int, default=185)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="auto")
@@ -133,7 +132,7 @@ def main() -> None:
     print(f"{options.size} × {options.size}, {compute}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
     print(f"{'':26} {'steps':>5} {'reached':>7} {'time':>6} {'loss':>6} {'rms':>6} {'largest':>7}")
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, (target, style) in pairs(options.pictures, options.size).items():
+    for name, (target, style) in pairs(options.images, options.size).items():
         found[name] = measure(target, style, compute)
         print(name)
         for row in found[name]:
