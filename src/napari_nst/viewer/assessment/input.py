@@ -13,7 +13,7 @@ from napari_nst.viewer.common.compare import partners
 from napari_nst.viewer.common.difference import TRANSFORMS
 from napari_nst.viewer.common.layers import made_by_us, moved, plain
 from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels
-from napari_nst.viewer.session.show import KEY as SESSION
+from napari_nst.viewer.session.layers import SESSION_KEY as SESSION
 from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK, micrometres
 
 if TYPE_CHECKING:

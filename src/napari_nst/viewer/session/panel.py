@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
+from magicgui.widgets import FileEdit, LineEdit
 from magicgui.widgets.bases import BaseValueWidget
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QIcon, QResizeEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFormLayout,
-    QFrame,
     QGridLayout,
     QLabel,
     QProgressBar,
-    QScrollArea,
     QSizePolicy,
     QSplitter,
     QStackedWidget,
@@ -25,47 +26,171 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_nst.viewer.common.panel import _button, _row, _text, breakable
+from napari_nst.errors import ParameterError
+from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.settings.session import THREADS, SessionSettings, split_settings
+from napari_nst.settings.specs import ParameterSpec, parse_value_range
+from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, described, field_for, shrinkable
+from napari_nst.viewer.common.panel import Scrolled, _button, _row, _text, breakable
 
-__all__ = ["SessionPanel"]
+__all__ = ["Activity", "PathField", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
 
 EMPTY = (
-    "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Judge: the images are cut into "
-    "patches, each patch is judged, and every poor one gets a good one as its style. Nothing is written.\n\nThen check the "
-    "table, and press Run."
+    "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Plan: the images are cut into "
+    "patches, the quality of each patch is assessed, and every poor one gets a good one as its style. Nothing is "
+    "written.\n\nThen check the table, and press Run."
 )
+#: The settings that are seen at once, in pairs.
+_FRONT = ("method", "preset", "epoch", "quality", "treat", "threshold")
+#: Settings that are paths.
+_PATHS = {"markers": FileDialogMode.EXISTING_DIRECTORY, "quality_table": FileDialogMode.EXISTING_FILE}
 #: From this width on, and if it is wider than high, the fields lie beside the table.
 _WIDE = 820
-_FIELDS = 420
+_FIELDS = 420  # pixels of width, beside the table
 _LEAST = 120  # pixels of fields that are always seen
 _ANY = 16_777_215  # Qt's own largest: no limit
 
 
-class _Fields(QScrollArea):
+class Activity(enum.Enum):
+    """What a session is doing."""
+
+    IDLE = "idle"
+    PLANNING = "planning"
+    ENHANCING = "enhancing"
+
+
+# Fields --------------------------------------------------------------------------------------------------------------
+
+
+class PathField(FileEdit):
+    """A path, or None where it is empty; the placeholder says what then counts."""
+
+    def __init__(
+        self, placeholder: str, mode: FileDialogMode = FileDialogMode.EXISTING_DIRECTORY, **kwargs: Any
+    ) -> None:
+        super().__init__(mode=mode, nullable=True, **kwargs)
+        self.line_edit.native.setMinimumWidth(60)
+        self.line_edit.native.setAcceptDrops(False)  # it would take the text of a URL; the panel takes the folder
+        self.choose_btn.text = "…"
+        self.choose_btn.tooltip = "Look for it."
+        self.choose_btn.native.setFixedWidth(32)
+        self.explain(placeholder)
+
+    def get_value(self) -> Path | None:
+        """Return the path."""
+        text = str(self.line_edit.value).strip()
+        return Path(text).expanduser() if text else None
+
+    def explain(self, placeholder: str, more: str = "") -> None:
+        """Say what counts while the field is empty."""
+        self.line_edit.native.setPlaceholderText(placeholder)
+        self.line_edit.tooltip = f"{self.tooltip}\n{more}".strip()
+
+
+def workers_field() -> OpenChoice:
+    """Return the field for the number of processes, or auto."""
+    field = OpenChoice(
+        ("auto", "1", "2", "4", "8"),
+        name="workers",
+        label="Workers",
+        tooltip="Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; "
+        "1: none beside napari itself.",
+        parse=_parse_workers,
+    )
+    shrinkable(field)
+    return field
+
+
+def _parse_workers(text: str) -> int | str:
+    text = text.strip().lower()
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ParameterError(f"Workers must be auto or a whole number of at least 1, got {text!r}. Try auto.")
+    return int(text)
+
+
+def scheduler_field() -> LineEdit:
+    """Return the field for the address of a Dask scheduler."""
+    field = LineEdit(
+        name="scheduler",
+        label="Scheduler",
+        value="",
+        tooltip="Address of a running Dask scheduler, such as tcp://host:8786, instead of local processes. All its machines must "
+        "see the output folder under the same path.",
+    )
+    field.native.setPlaceholderText("none")
+    shrinkable(field)
+    return field
+
+
+class SettingFields(ParameterFields):
+    """One field for each setting of a session, by its name: ``fields.method.value = "spectrum"``."""
+
+    def __init__(self) -> None:
+        specs = (*SessionSettings.specs(), *StyleTransferParameters.recommended_specs())
+        super().__init__([_setting_field(spec) for spec in specs], name="settings")
+        # A session has its own default: with one thread, the images do not depend on the number of workers.
+        self["threads"].value = THREADS
+
+    @property  # type: ignore[misc]  # hides that of the container, which is never shown
+    def orientation(self) -> Any:
+        """The field of this name."""
+        return self["orientation"]
+
+    def chosen(self) -> tuple[SessionSettings, StyleTransferParameters]:
+        """Return what is entered, checked; raise ParameterError where something cannot be used."""
+        paths = {name: str(self[name].value or "") for name in _PATHS}
+        return split_settings(self.arguments() | paths)
+
+    def front(self) -> list[BaseValueWidget]:
+        """Return the fields that are seen at once."""
+        return [self[name] for name in _FRONT]
+
+    def further(self) -> list[BaseValueWidget]:
+        """Return the others: first what is about the session, then what is about the transfer."""
+        return [field for field in self if field.name not in _FRONT]
+
+
+def _setting_field(spec: ParameterSpec) -> BaseValueWidget:
+    common = {"name": spec.name, "label": spec.label, "tooltip": described(spec)}
+    if spec.name in _PATHS:
+        return PathField("none", _PATHS[spec.name], **common)
+    if spec.name != "value_range":
+        return field_for(spec)
+    # Each image has its own; there are no layers whose contrast limits could be meant.
+    common["tooltip"] = f"{spec.help}\nIn scripts: {spec.name}"
+    field = OpenChoice(("auto", "percentiles"), parse=parse_value_range, show=spec.to_text, **common)
+    shrinkable(field)
+    return field
+
+
+# The panel -----------------------------------------------------------------------------------------------------------
+
+
+class _Fields(Scrolled):
     """The fields, as high as they need to be where there is room, scrolled where there is not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._height = 200
+        self._beside, self._room, self._height = False, 0, 200
 
-    def fit(self, width: int, room: int) -> None:
-        """Take this width (0: any), and of a height of `room` what is needed, but leave some to the table."""
+    def arrange(self, beside: bool, room: int) -> None:
+        """Lie beside the table, or above it, and take of a height of `room` what is needed, but leave some to the table."""
+        self._beside, self._room = beside, room
+        self.setMinimumWidth(_FIELDS if beside else 0)
+        self.setMaximumWidth(_FIELDS if beside else _ANY)
+        self.fit()
+
+    def fit(self) -> None:
+        """Ask for the height that the rows need."""
+        super().fit()
         content = self.widget()
-        layout = None if content is None else content.layout()
-        if content is None or layout is None:
+        if content is None:
             return
-        # Qt asks for what they would need at their least width, where every text wraps, and would scroll too early.
-        needed = layout.totalHeightForWidth(content.width())
-        if needed < 0:  # no text is shown
-            needed = layout.totalMinimumSize().height()
-        content.setMinimumHeight(needed)
-        self.setMinimumWidth(width)
-        self.setMaximumWidth(width or _ANY)
-        self.setMaximumHeight(_ANY if width else needed + 2)
-        height = needed + 2 if width else min(needed + 2, max(_LEAST, int(0.55 * room)))
+        needed = 2 + (content.minimumHeight() or content.minimumSizeHint().height())
+        self.setMaximumHeight(_ANY if self._beside else needed)
+        height = needed if self._beside else min(needed, max(_LEAST, int(0.55 * self._room)))
         if height != self._height:
             self._height = height
             self.updateGeometry()
@@ -85,27 +210,23 @@ class SessionPanel(QWidget):
     Parameters
     ----------
     folders, front, further : lists of BaseValueWidget
-        Fields of the folders; those that are seen at once, shown in two columns; and those below "Further settings".
-    workers : BaseValueWidget
-        Beside the buttons.
+        Fields of the folders, of which a dropped one is written into the first; those that are seen at once, in two columns;
+        and those below "Further settings".
     table : QWidget
     """
 
-    #: A folder was dropped.
-    dropped = Signal(str)
-
     def __init__(
         self,
-        folders: list[BaseValueWidget],
+        folders: list[PathField],
         front: list[BaseValueWidget],
         further: list[BaseValueWidget],
-        workers: BaseValueWidget,
         table: QWidget,
     ) -> None:
         super().__init__()
         self.setAcceptDrops(True)
         self.labels: dict[str, QLabel] = {}
-        self.judge = _button("Judge", "Read the images, cut and judge the patches, and pair them. Nothing is written.")
+        self._folder = folders[0]
+        self.plan = _button("Plan", "Read and cut the images, assess the patches, and pair them. Nothing is written.")
         self.run = _button(
             "Run", "Enhance the poor patches. A session that was stopped goes on where it was; a finished one is shown."
         )
@@ -117,7 +238,7 @@ class SessionPanel(QWidget):
         self.progress.hide()
         self.step = _text("What is being done, and the time left.")
         self.status = _text("What happened last.")
-        self.summary = _text("How many patches there are, and how they were judged.")
+        self.summary = _text("How many patches there are, and how good they are.")
         self.seen = _text("The patch that is shown in the viewer.")
         self.assess = _button(
             "Assess", "Measure what was done to the cones of this patch, and whether they can be trusted."
@@ -128,18 +249,11 @@ class SessionPanel(QWidget):
         )
         self.load_pairs = _button("Load pairs…", "Take the pairs from a CSV with the columns patch and style.")
         self.find_pairs = _button("Find pairs", "Forget what was chosen by hand, and pair the patches anew.")
-        self.plot_place = QWidget()
-        self.plot_layout = QVBoxLayout(self.plot_place)
-        self.plot_layout.setContentsMargins(0, 0, 0, 0)
-        self.plot_place.hide()
 
-        self.fields = self._fields(folders, front, further, workers)
+        self.fields = self._fields(folders, front, further)
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(self._table_part(table))
-        self.splitter.addWidget(self.plot_place)
-        self.splitter.setStretchFactor(0, 3)
-        self.splitter.setStretchFactor(1, 1)
         self.arranged = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
         self.arranged.setContentsMargins(4, 4, 4, 4)
         self.arranged.setSpacing(6)
@@ -148,44 +262,38 @@ class SessionPanel(QWidget):
         self.setMinimumWidth(330)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._was_wide: bool | None = None
-        self._order(folders, front, further, workers, table)
-        self.show_patches(False)
+        self._set_tab_order([*folders, *front], further, table)
         self._arrange()
 
     # Parts -------------------------------------------------------------------------------------------------------
 
     def _fields(
-        self,
-        folders: list[BaseValueWidget],
-        front: list[BaseValueWidget],
-        further: list[BaseValueWidget],
-        workers: BaseValueWidget,
+        self, folders: list[PathField], front: list[BaseValueWidget], further: list[BaseValueWidget]
     ) -> _Fields:
         content = QWidget()
         rows = QVBoxLayout(content)
         rows.setContentsMargins(2, 2, 2, 2)
         rows.setSpacing(5)
         rows.addLayout(self._form(folders))
-        rows.addLayout(self._grid([*front, workers]))
-        rows.addLayout(_row(self.judge, self.run, self.stop))
+        rows.addLayout(self._grid(front))
+        rows.addLayout(_row(self.plan, self.run, self.stop))
         rows.addWidget(self.progress)
         rows.addWidget(self.step)
         rows.addWidget(self.status)
         rows.addWidget(self._further(further))
         rows.addStretch(1)
         area = _Fields()
-        area.setWidget(content)
-        content.installEventFilter(self)
+        area.set_content(content)
         return area
 
-    def _label(self, field: BaseValueWidget) -> QLabel:
+    def _label(self, field: Any) -> QLabel:
         label = QLabel(field.label)
         label.setToolTip(field.tooltip)
         label.setBuddy(field.native)
         self.labels[field.name] = label
         return label
 
-    def _form(self, fields: list[BaseValueWidget]) -> QFormLayout:
+    def _form(self, fields: list[Any]) -> QFormLayout:
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(8)
@@ -212,7 +320,7 @@ class SessionPanel(QWidget):
     def _further(self, fields: list[BaseValueWidget]) -> QCollapsible:
         self.further = QCollapsible("▸  Further settings", expandedIcon=QIcon(), collapsedIcon=QIcon())
         self.further.setDuration(0)
-        self.further.toggleButton().setToolTip("Judging, pairing, patches, names, scale, the transfer, the cluster.")
+        self.further.toggleButton().setToolTip("Quality, pairing, patches, names, scale, the transfer, the cluster.")
         inner = QWidget()
         inner.setLayout(self._form(fields))
         self.further.addWidget(inner)
@@ -246,21 +354,11 @@ class SessionPanel(QWidget):
         self.pages.addWidget(page)
         return self.pages
 
-    def _order(
-        self,
-        folders: list[BaseValueWidget],
-        front: list[BaseValueWidget],
-        further: list[BaseValueWidget],
-        workers: BaseValueWidget,
-        table: QWidget,
-    ) -> None:
-        """The keyboard's way: as it is read."""
-        chain: list[Any] = []
-        for field in [*folders, *front, workers]:
-            chain += _stops(field)
-        chain += [self.judge, self.run, self.stop, self.further.toggleButton()]
-        for field in further:
-            chain += _stops(field)
+    def _set_tab_order(self, fields: list[Any], further: list[Any], table: QWidget) -> None:
+        """Set the tab order: as it is read."""
+        chain = [stop for field in fields for stop in _stops(field)]
+        chain += [self.plan, self.run, self.stop, self.further.toggleButton()]
+        chain += [stop for field in further for stop in _stops(field)]
         chain += [table, self.assess, self.save_pairs, self.load_pairs, self.find_pairs]
         for before, after in itertools.pairwise(chain):
             QWidget.setTabOrder(before, after)
@@ -274,13 +372,16 @@ class SessionPanel(QWidget):
 
     def _arrange(self) -> None:
         wide = self.wide
-        self.arranged.setDirection(QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom)
-        self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
-        self.fields.fit(_FIELDS if wide else 0, self.height())
+        self.fields.arrange(wide, self.height())
         if wide != self._was_wide:
             self._was_wide = wide
-            room = self.splitter.width() if wide else self.splitter.height()
-            self.splitter.setSizes([int(0.72 * room), int(0.28 * room)])
+            self.arranged.setDirection(QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom)
+            self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
+            self._split()
+
+    def _split(self) -> None:
+        room = self.splitter.width() if self._was_wide else self.splitter.height()
+        self.splitter.setSizes([int(0.72 * room), int(0.28 * room)])
 
     def sizeHint(self) -> QSize:
         """Wide enough for every word in the fields."""
@@ -291,12 +392,6 @@ class SessionPanel(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Give the fields the height that they need at this width."""
-        if event is not None and watched is self.fields.widget() and event.type() == QEvent.Type.LayoutRequest:
-            self._arrange()
-        return super().eventFilter(watched, event)
-
     def _on_further(self, expanded: bool) -> None:
         self.further.setText(f"{'▾' if expanded else '▸'}  Further settings")
         self._arrange()
@@ -304,16 +399,16 @@ class SessionPanel(QWidget):
     # Dropping ----------------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take folders, or files for the folder that they lie in."""
+        """Accept folders, or files for the folder that they lie in."""
         if event is not None and _dropped_folder(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        """Tell which folder it was."""
-        folder = "" if event is None else _dropped_folder(event)
+        """Take the folder."""
+        folder = None if event is None else _dropped_folder(event)
         if folder and event is not None:
             event.acceptProposedAction()
-            self.dropped.emit(folder)
+            self._folder.value = folder
 
     # What is shown -----------------------------------------------------------------------------------------------
 
@@ -330,37 +425,38 @@ class SessionPanel(QWidget):
         self.say(self.step, text)
 
     def show_patches(self, there: bool) -> None:
-        """The table, or what to do to get one."""
+        """Show the table, or what to do to get one."""
         self.pages.setCurrentIndex(int(there))
-        self.plot_place.setVisible(there)
+        if self.splitter.count() > 1:
+            self.splitter.widget(1).setVisible(there)
 
-    def show_state(self, folder: bool, judging: bool, running: bool, stopping: bool, patches: bool) -> None:
+    def show_activity(self, activity: Activity, *, stopping: bool, folder: bool, patches: bool) -> None:
         """Enable what can be pressed now."""
-        busy = judging or running
-        self.judge.setEnabled(folder and not busy)
-        self.judge.setText("Judging…" if judging and not running else "Judge")
-        self.run.setEnabled(folder and not busy)
-        self.run.setText("Running…" if running else "Run")
-        self.stop.setEnabled(busy and not stopping)
+        idle = activity is Activity.IDLE
+        self.plan.setEnabled(folder and idle)
+        self.plan.setText("Planning…" if activity is Activity.PLANNING else "Plan")
+        self.run.setEnabled(folder and idle)
+        self.run.setText("Running…" if activity is Activity.ENHANCING else "Run")
+        self.stop.setEnabled(not idle and not stopping)
         self.stop.setText("Stopping…" if stopping else "Stop")
-        for button in (self.load_pairs, self.find_pairs):
-            button.setEnabled(patches and not busy)
+        self.load_pairs.setEnabled(patches and idle)
+        self.find_pairs.setEnabled(patches and idle)
         self.save_pairs.setEnabled(patches)
 
     def add_plot(self, plot: QWidget) -> None:
         """Put the histogram into its place."""
-        self.plot_layout.addWidget(plot)
+        self.splitter.addWidget(plot)
+        self.splitter.setStretchFactor(0, 3)
+        self.splitter.setStretchFactor(1, 1)
+        self._split()
 
 
-def _stops(field: BaseValueWidget) -> list[QWidget]:
-    """Where the keyboard stops in a field: that of a path has two places."""
-    parts = [getattr(field, name, None) for name in ("line_edit", "choose_btn")]
-    return [part.native for part in parts if part is not None] or [field.native]
+def _stops(field: Any) -> list[QWidget]:
+    """Where the Tab key stops in a field: that of a path has two places."""
+    return [part.native for part in ((field.line_edit, field.choose_btn) if isinstance(field, PathField) else (field,))]
 
 
-def _dropped_folder(event: QDropEvent) -> str:
+def _dropped_folder(event: QDropEvent) -> Path | None:
     data = event.mimeData()
     paths = [Path(url.toLocalFile()) for url in (data.urls() if data is not None else []) if url.isLocalFile()]
-    if not paths:
-        return ""
-    return str(paths[0] if paths[0].is_dir() else paths[0].parent)
+    return None if not paths else paths[0] if paths[0].is_dir() else paths[0].parent

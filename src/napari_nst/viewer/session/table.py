@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QImage, QPixmap
+from qtpy.QtCore import (
+    QAbstractItemModel,
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QSize,
+    QSortFilterProxyModel,
+    Qt,
+    QTimer,
+    Signal,
+)
+from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+    QWidget,
+)
 
 from napari_nst.io.images import image_stem
 from napari_nst.palette import ATTENTION
 
-__all__ = ["COLUMNS", "PatchModel", "SortedPatches", "short_names"]
+__all__ = ["COLUMNS", "STYLE", "THUMBNAIL", "PatchModel", "PatchTable", "short_names"]
 
-_ROLE = Qt.ItemDataRole
-#: The columns whose words may call for attention.
-_CALLING = ("quality", "status", "verdict")
-#: Poor, failed and distrust, beside the words: Okabe and Ito's vermilion, lightened so that it is read on dark ground too.
-_NONE = QModelIndex()
+#: Largest side of a thumbnail, pixels.
+THUMBNAIL = 38
+#: Values that call for attention.
+_ALERTS = {("quality", "poor"), ("status", "failed"), ("verdict", "distrust")}
+_Role = Qt.ItemDataRole
+_ROOT = QModelIndex()
+
+#: The styles that a patch can have: text and full name.
+Choices = Callable[[str], Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -31,17 +54,15 @@ class Column:
     key: str
     title: str
     help: str
-    digits: str | None = None  # a format, for numbers
+    digits: str | None = None  # a format, for numbers; "": as many digits as the value needs
     width: int = 8  # in characters
     after: bool = False  # whether it is empty until something has been enhanced
 
 
 COLUMNS = (
-    Column(
-        "patch", "Patch", "Number of the patch and its image. Click a row, or press Return, to see the patch.", width=18
-    ),
+    Column("patch", "Patch", "Number of the patch and its image. Click a row, or press Return, to see it.", width=18),
     Column("quality", "Quality", "good: the score is above the threshold.", width=6),
-    Column("score", "Score", "What the patch is judged by.", "", 6),
+    Column("score", "Score", "The image quality of the patch.", "", 6),
     Column(
         "style",
         "Style ▾",
@@ -54,40 +75,25 @@ COLUMNS = (
         "verdict",
         "Verdict",
         "What the measures say of the result: trusted, look, or distrust. Rest the mouse on a cell for the reasons.",
-        width=8,
         after=True,
     ),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
-    Column(
-        "unsupported",
-        "Unsupported",
-        "New ones at places where the patch as it was shows nothing that could be a cone.",
-        ".0f",
-        11,
-        True,
-    ),
-    Column("lost", "Lost", "Cones found in the patch as it was only.", ".0f", 5, True),
-    Column(
-        "structure",
-        "Structure",
-        "Correlation of result and patch in the band of the cones; 1: the same.",
-        ".3f",
-        9,
-        True,
-    ),
+    Column("unsupported", "Unsupported", "New cones where the original shows nothing like a cone.", ".0f", 11, True),
+    Column("lost", "Lost", "Cones found in the original only.", ".0f", 5, True),
+    Column("structure", "Structure", "Correlation of result and original in the band of the cones.", ".3f", 9, True),
     Column("ring_after", "Ring after", "Prominence of Yellott's ring in the result, dB.", ".1f", 9, True),
     Column("ring_before", "Ring", "Prominence of Yellott's ring, dB: how clear the mosaic is.", ".1f", 6),
     Column("cones_before", "Cones", "Cones that the own detector finds.", ".0f", 6),
-    Column("spacing_before", "Spacing", "Cone spacing that follows from the ring, pixels.", ".2f", 8),
-    Column("aiq_before", "AIQ", "Spectral signal-to-noise ratio, dB; shown only, it judges badly alone.", ".1f", 6),
-    Column("distance", "Distance", "From patch to style, pixels on the retina.", ".0f", 8),
-    Column("reason", "Reason", "Why it is treated with this style, or not treated.", width=50),
+    Column("spacing_before", "Spacing", "Cone spacing that follows from the ring, pixels.", ".2f"),
+    Column("aiq_before", "AIQ", "Spectral signal-to-noise ratio, dB; shown only, a poor measure alone.", ".1f", 6),
+    Column("distance", "Distance", "From patch to style, pixels on the retina.", ".0f"),
+    Column("reason", "Reason", "Why it is enhanced with this style, or not enhanced.", width=50),
 )
 STYLE = next(number for number, column in enumerate(COLUMNS) if column.key == "style")
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """What tells file names apart: without the extension, and without the parts that all of them have."""
+    """Return what tells file names apart: without the extension, and without the parts that all of them have."""
     stems = {name: image_stem(name) for name in names}
     parts = {name: stem.split("_") for name, stem in stems.items()}
     if len(stems) < 2:
@@ -98,12 +104,12 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
             name: "_".join(word for word, kept in zip(part, differs, strict=True) if kept)
             for name, part in parts.items()
         }
-    begin, end = _common(parts.values()), _common(part[::-1] for part in parts.values())
-    return {name: "_".join(part[begin : len(part) - end]) or stems[name] for name, part in parts.items()}
+    start, end = _common(parts.values()), _common(part[::-1] for part in parts.values())
+    return {name: "_".join(part[start : len(part) - end]) or stems[name] for name, part in parts.items()}
 
 
 def _common(lists: Iterable[list[str]]) -> int:
-    """How many entries all lists begin with."""
+    """How many entries all lists start with."""
     first, *others = lists
     return next((at for at, word in enumerate(first) if any(o[at : at + 1] != [word] for o in others)), len(first))
 
@@ -121,14 +127,14 @@ class PatchModel(QAbstractTableModel):
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.locked = False
+        self.show_after = False
         self._thumbnails: Mapping[str, NDArray[np.uint8]] = {}
         self._pixmaps: dict[str, QPixmap] = {}
         self._short: dict[str, str] = {}
         self._number: dict[str, int] = {}
-        self.show_after = False
 
     def set_rows(self, rows: Sequence[dict[str, Any]], thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Show other patches, or the same ones after another judgement."""
+        """Show other patches, or the same ones with another plan."""
         self.beginResetModel()
         self.rows = [dict(row) for row in rows]
         if thumbnails is not self._thumbnails:
@@ -136,7 +142,7 @@ class PatchModel(QAbstractTableModel):
         images = short_names(dict.fromkeys(row["image"] for row in self.rows))
         self._short = {row["patch"]: f"{row['crop_id']} · {images[row['image']]}" for row in self.rows}
         self._number = {row["patch"]: number for number, row in enumerate(self.rows)}
-        self.show_after = any(_known(row.get("structure")) for row in self.rows)
+        self.show_after = any(_is_number(row.get("structure")) for row in self.rows)
         self.endResetModel()
 
     def update_row(self, patch: str, values: Mapping[str, Any]) -> None:
@@ -145,34 +151,31 @@ class PatchModel(QAbstractTableModel):
         if number is None:
             return
         self.rows[number].update(values)
-        self.show_after = self.show_after or _known(values.get("structure"))
+        self.show_after = self.show_after or _is_number(values.get("structure"))
         self.dataChanged.emit(self.index(number, 0), self.index(number, len(COLUMNS) - 1))
 
     def number_of(self, patch: str) -> int | None:
-        """The row of a patch, before sorting."""
+        """Return the row of a patch, before sorting."""
         return self._number.get(patch)
 
     def short(self, patch: str) -> str:
-        """A short name: number and image."""
+        """Return a short name: number and image."""
         return self._short.get(patch, patch)
 
     # What Qt asks for --------------------------------------------------------------------------------------------
 
-    def rowCount(self, parent: QModelIndex = _NONE) -> int:
+    def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         """Patches."""
         return 0 if parent.isValid() else len(self.rows)
 
-    def columnCount(self, parent: QModelIndex = _NONE) -> int:
+    def columnCount(self, parent: QModelIndex = _ROOT) -> int:
         """Columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _ROLE.DisplayRole) -> Any:
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole) -> Any:
         """Titles, and what they mean."""
         if orientation == Qt.Orientation.Horizontal and 0 <= section < len(COLUMNS):
-            if role == _ROLE.DisplayRole:
-                return COLUMNS[section].title
-            if role == _ROLE.ToolTipRole:
-                return COLUMNS[section].help
+            return {_Role.DisplayRole: COLUMNS[section].title, _Role.ToolTipRole: COLUMNS[section].help}.get(role)
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
@@ -180,41 +183,29 @@ class PatchModel(QAbstractTableModel):
         flags = super().flags(index)
         return flags | Qt.ItemFlag.ItemIsEditable if index.column() == STYLE and not self.locked else flags
 
-    def setData(self, index: QModelIndex, value: Any, role: int = _ROLE.EditRole) -> bool:
-        """Tell that a style was chosen; who listens changes the plan, and then the rows."""
-        if role != _ROLE.EditRole or not index.isValid() or index.column() != STYLE or self.locked:
+    def setData(self, index: QModelIndex, value: Any, role: int = _Role.EditRole) -> bool:
+        """Emit the style that was chosen; who listens changes the plan, and then the rows."""
+        if role != _Role.EditRole or not index.isValid() or index.column() != STYLE or self.locked:
             return False
         row = self.rows[index.row()]
         if value != row["style"]:
             self.style_chosen.emit(row["patch"], value)
         return True
 
-    def data(self, index: QModelIndex, role: int = _ROLE.DisplayRole) -> Any:
+    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
         """What a cell shows."""
         if not index.isValid():
             return None
         row, column = self.rows[index.row()], COLUMNS[index.column()]
-        if role == _ROLE.DisplayRole:
-            return self._text(row, column)
-        if role == _ROLE.UserRole:
-            return self._sort_key(row, column)
-        if role == _ROLE.EditRole:
+        if role == _Role.EditRole:
             return row.get(column.key)
-        if role == _ROLE.ToolTipRole:
-            return self._tooltip(row, column)
-        if role == _ROLE.DecorationRole and column.key == "patch":
-            return self._pixmap(row["patch"])
-        if role == _ROLE.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignRight if column.digits is not None else Qt.AlignmentFlag.AlignLeft
-            return side | Qt.AlignmentFlag.AlignVCenter
-        calls = column.key in _CALLING and self._text(row, column) in ("poor", "failed", "distrust")
-        if role == _ROLE.ForegroundRole and calls:
-            return QColor(ATTENTION)
-        if role == _ROLE.FontRole and calls:
-            font = QFont()
-            font.setBold(True)
-            return font
-        return None
+        show = {
+            _Role.DisplayRole: self._text,
+            _Role.UserRole: self._sort_key,
+            _Role.ToolTipRole: self._tooltip,
+            _Role.DecorationRole: self._pixmap,
+        }.get(role)
+        return _appearance(row, column, role) if show is None else show(row, column)
 
     def _text(self, row: Mapping[str, Any], column: Column) -> str:
         value = row.get(column.key)
@@ -226,7 +217,7 @@ class PatchModel(QAbstractTableModel):
             return str(value) if value and value != "open" else "to do" if row["style"] else "keep"
         if column.digits is None:
             return str(value or "")
-        if value is None or not _known(value):
+        if value is None or not _is_number(value):
             return "–"
         # Scores are decibels, counts, or whatever a table says.
         digits = column.digits or (".0f" if abs(value) >= 100 else ".1f" if abs(value) >= 10 else ".2f")
@@ -240,50 +231,186 @@ class PatchModel(QAbstractTableModel):
             number = self._number.get(str(value))
             return None if number is None else float(self.rows[number]["crop_id"])
         if column.digits is not None:
-            return float(value) if value is not None and _known(value) else None
+            return float(value) if value is not None and _is_number(value) else None
         return self._text(row, column).casefold() or None
 
     def _tooltip(self, row: Mapping[str, Any], column: Column) -> str:
-        if column.key == "patch":
-            return str(row["patch"])
         if column.key == "style":
-            return str(row["style"]) or "Not treated. Double-click to choose a style."
-        if column.key == "status" and row.get("error"):
-            return f"The original was kept: {row['error']}"
-        if column.key == "verdict":
-            return str(row.get("verdict_text") or "")
-        return self._text(row, column) if column.key == "reason" else ""
+            return str(row["style"]) or "Not enhanced. Double-click to choose a style."
+        if column.key == "status":
+            return f"The original was kept: {row['error']}" if row.get("error") else ""
+        shown = {"patch": "patch", "verdict": "verdict_text", "reason": "reason"}.get(column.key, "")
+        return str(row.get(shown) or "")
 
-    def _pixmap(self, patch: str) -> QPixmap | None:
-        if patch not in self._pixmaps and patch in self._thumbnails:
-            grey = self._thumbnails[patch]
-            height, width = grey.shape
-            image = QImage(grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
+    def _pixmap(self, row: Mapping[str, Any], column: Column) -> QPixmap | None:
+        patch = row["patch"]
+        if column.key != "patch" or patch not in self._thumbnails:
+            return None
+        if patch not in self._pixmaps:
+            gray = self._thumbnails[patch]
+            height, width = gray.shape
+            image = QImage(gray.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
             self._pixmaps[patch] = QPixmap.fromImage(image)
-        return self._pixmaps.get(patch)
+        return self._pixmaps[patch]
 
 
-class SortedPatches(QSortFilterProxyModel):
+def _appearance(row: Mapping[str, Any], column: Column, role: int) -> Any:
+    """Alignment, and color and font of what calls for attention."""
+    if role == _Role.TextAlignmentRole:
+        side = Qt.AlignmentFlag.AlignRight if column.digits is not None else Qt.AlignmentFlag.AlignLeft
+        return side | Qt.AlignmentFlag.AlignVCenter
+    if (column.key, row.get(column.key)) not in _ALERTS:
+        return None
+    if role == _Role.FontRole:
+        font = QFont()
+        font.setBold(True)
+        return font
+    return QColor(ATTENTION) if role == _Role.ForegroundRole else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number; pandas has an NA of its own that is none."""
+    try:
+        return value is not None and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+class _SortedPatches(QSortFilterProxyModel):
     """The table in the order of any column; what is unknown comes last, up or down."""
 
     def __init__(self, model: PatchModel) -> None:
         super().__init__()
         self.setSourceModel(model)
-        self.setSortRole(_ROLE.UserRole)
+        self.setSortRole(_Role.UserRole)
 
     def lessThan(self, left: QModelIndex, right: QModelIndex) -> bool:
-        """Compare two cells of a column."""
-        one, two = left.data(_ROLE.UserRole), right.data(_ROLE.UserRole)
-        if one is None or two is None:
-            # Downwards, the larger one comes first: what is unknown must then be the smallest.
-            falling = self.sortOrder() == Qt.SortOrder.DescendingOrder
-            return (two is None and one is not None) != falling if (one is None) != (two is None) else False
-        return bool(one < two)
+        one, two = left.data(_Role.UserRole), right.data(_Role.UserRole)
+        if one is not None and two is not None:
+            return bool(one < two)
+        # Downwards, the larger one comes first: what is unknown must then be the smallest.
+        falling = self.sortOrder() == Qt.SortOrder.DescendingOrder
+        return one is not two and (one is None) == falling
 
 
-def _known(value: Any) -> bool:
-    """Whether it is a number; pandas has an NA of its own that is none."""
-    try:
-        return value is not None and math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
+class _StyleDelegate(QStyledItemDelegate):
+    """A drop-down list in the cell of a style."""
+
+    def __init__(self, find_styles: Choices, parent: QObject) -> None:
+        super().__init__(parent)
+        self._find_styles = find_styles
+
+    def createEditor(self, parent: QWidget | None, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget | None:
+        """Make the list, opened."""
+        combo = QComboBox(parent)
+        for text, name in self._find_styles(index.siblingAtColumn(0).data(_Role.EditRole)):
+            combo.addItem(text, name)
+            combo.setItemData(combo.count() - 1, name, _Role.ToolTipRole)
+        view = combo.view()
+        if view is not None:
+            # The cell is narrow, the list need not be.
+            view.setMinimumWidth(min(420, view.sizeHintForColumn(0) + 40))
+        combo.activated.connect(self._on_activated)
+        soon = QTimer(combo)  # its child: an editor that is closed at once is not opened any more
+        soon.setSingleShot(True)
+        soon.timeout.connect(combo.showPopup)
+        soon.start(0)
+        return combo
+
+    def _on_activated(self) -> None:
+        combo = self.sender()
+        if isinstance(combo, QComboBox):
+            self.commitData.emit(combo)
+            self.closeEditor.emit(combo)
+
+    def setEditorData(self, editor: QWidget | None, index: QModelIndex) -> None:
+        assert isinstance(editor, QComboBox)
+        editor.setCurrentIndex(max(0, editor.findData(index.data(_Role.EditRole) or "")))
+
+    def setModelData(self, editor: QWidget | None, model: QAbstractItemModel | None, index: QModelIndex) -> None:
+        assert isinstance(editor, QComboBox)
+        assert model is not None
+        model.setData(index, editor.currentData(), _Role.EditRole)
+
+
+class PatchTable(QTableView):
+    """The table: rows to click, and a cell in which a style is chosen from a list.
+
+    Parameters
+    ----------
+    model : PatchModel
+    find_styles : callable
+        Gives the styles that a patch can have, as pairs of text and full name.
+    """
+
+    #: The full name of a patch that is to be seen.
+    wanted = Signal(str)
+    #: The full names of patches that are not to be enhanced.
+    undone = Signal(list)
+
+    def __init__(self, model: PatchModel, find_styles: Choices) -> None:
+        super().__init__()
+        self.patches = model
+        self.sorted = _SortedPatches(model)
+        self.setModel(self.sorted)
+        self.setItemDelegateForColumn(STYLE, _StyleDelegate(find_styles, self))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed)
+        self.setSortingEnabled(True)
+        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.setAlternatingRowColors(False)  # napari's palette has one color for both themes
+        self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTabKeyNavigation(False)  # Tab leaves the table, arrows move in it
+        self.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setMinimumHeight(96)
+        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        assert rows is not None
+        assert columns is not None
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(THUMBNAIL + 4)
+        columns.setSectionsMovable(True)
+        columns.setHighlightSections(False)
+        unit = self.fontMetrics().averageCharWidth()
+        for number, column in enumerate(COLUMNS):
+            icon = THUMBNAIL if column.key == "patch" else 0
+            self.setColumnWidth(number, unit * (column.width + 2) + icon)
+        model.modelReset.connect(self._show_columns)
+        model.dataChanged.connect(self._show_columns)
+        self.clicked.connect(self._on_chosen)
+        self.activated.connect(self._on_chosen)
+        self._show_columns()
+
+    def _show_columns(self, *_: Any) -> None:
+        """Hide the columns that are empty until something has been enhanced."""
+        for number, column in enumerate(COLUMNS):
+            hidden = column.after and not self.patches.show_after
+            if hidden != self.isColumnHidden(number):
+                self.setColumnHidden(number, hidden)
+
+    def selected(self) -> list[str]:
+        """Return the full names of the selected patches."""
+        selection = self.selectionModel()
+        return [] if selection is None else [str(index.data(_Role.EditRole)) for index in selection.selectedRows(0)]
+
+    def select(self, patch: str) -> None:
+        """Select the row of a patch, and bring it into sight."""
+        number = self.patches.number_of(patch)
+        if number is not None:
+            index = self.sorted.mapFromSource(self.patches.index(number, 0))
+            self.setCurrentIndex(index)
+            self.scrollTo(index)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Take the styles of the selected patches away on Delete."""
+        if event is not None and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and not self.patches.locked:
+            self.undone.emit(self.selected())
+            event.accept()
+            return
+        super().keyPressEvent(event)
+
+    def _on_chosen(self, index: QModelIndex) -> None:
+        self.wanted.emit(str(index.siblingAtColumn(0).data(_Role.EditRole)))

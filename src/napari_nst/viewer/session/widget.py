@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,45 +11,43 @@ from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_warning
 from napari.utils.theme import get_theme
 from psygnal import Signal
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan, plan_row
+from napari_nst.session.quality import Quality
 from napari_nst.viewer import commands
 from napari_nst.viewer.common.panel import time_text
-from napari_nst.viewer.session.actions import SessionActions
-from napari_nst.viewer.session.fields import (
+from napari_nst.viewer.session.job import SessionJob, SessionWork, ShownPlan, WorkEnd, automatic_output
+from napari_nst.viewer.session.layers import PatchLayers
+from napari_nst.viewer.session.panel import (
+    Activity,
+    PathField,
+    SessionPanel,
     SettingFields,
-    chosen_folder,
-    input_field,
-    output_field,
     scheduler_field,
-    show_automatic,
     workers_field,
 )
-from napari_nst.viewer.session.following import Following
-from napari_nst.viewer.session.pairs import PairsByHand
-from napari_nst.viewer.session.panel import SessionPanel
-from napari_nst.viewer.session.show import SessionShow, own_copy
-from napari_nst.viewer.session.table import PatchModel
-from napari_nst.viewer.session.view import PatchTable
-from napari_nst.viewer.session.words import style_choices, summary
-from napari_nst.viewer.session.work import SessionWork
-from napari_nst.viewer.session.worker import Ended, Job, Judged, Progress
+from napari_nst.viewer.session.table import PatchModel, PatchTable
 
 if TYPE_CHECKING:
     import napari.viewer
     import pandas as pd
 
-    from napari_nst.session.run import SessionResult
+    from napari_nst.session.run import SessionProgress, SessionResult
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
 
 __all__ = ["EnhanceSessionWidget"]
 
+#: Milliseconds of rest after the last change of a setting: a number is typed digit by digit.
+_REST = 400
 
-class EnhanceSessionWidget(PairsByHand, Container):
-    """Judge the patches of a folder of images, pair them, and enhance the poor ones.
+
+class EnhanceSessionWidget(Container):
+    """Plan the enhancement of a folder of images, patch by patch, and enhance the poor ones.
 
     Parameters
     ----------
@@ -61,8 +61,10 @@ class EnhanceSessionWidget(PairsByHand, Container):
     settings : Container
         A field for each setting: ``widget.settings.method.value = "spectrum"``.
     workers, scheduler : magicgui widgets
-        Where patches are worked on; workers are a number or "auto".
-    judged : signal
+        Where patches are enhanced; workers are a number or "auto".
+    edits : dict
+        Patch to style, as chosen by hand, "" for none; another plan keeps them.
+    planned : signal
         Emits the plan, whenever there is a new one.
     finished : signal
         Emits the SessionResult, or None where there is none, at the end of every run.
@@ -73,11 +75,11 @@ class EnhanceSessionWidget(PairsByHand, Container):
     --------
     >>> dock, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Enhance Session")  # doctest: +SKIP
     >>> widget.folder.value = "session"  # doctest: +SKIP
-    >>> widget.judged.connect(lambda plan: print(plan.table))  # doctest: +SKIP
-    >>> widget.judge()  # doctest: +SKIP
+    >>> widget.planned.connect(lambda plan: print(plan.table))  # doctest: +SKIP
+    >>> widget.make_plan()  # doctest: +SKIP
     """
 
-    judged = Signal(object, description="The plan, whenever there is a new one")
+    planned = Signal(object, description="The plan, whenever there is a new one")
     finished = Signal(object, description="The SessionResult, or None, when a run has ended")
     errored = Signal(object, description="The error of what failed")
 
@@ -87,16 +89,27 @@ class EnhanceSessionWidget(PairsByHand, Container):
         self._work: SessionWork | None = None
         self._plan: SessionPlan | None = None
         self._thumbnails: Any = {}
-        self.edits: dict[str, str] = {}
         self._output: Path | None = None
         self._plot: Any = None
         self._notes: list[str] = []
-        self._show = SessionShow(viewer)
-        self.folder, self.output = input_field(), output_field()
+        self._layers = PatchLayers(viewer)
+        self.edits: dict[str, str] = {}
+        self.folder = PathField(
+            "choose, or drop here",
+            name="folder",
+            label="Images",
+            tooltip="A folder of images of one retina (TIFF, PNG, JPEG); it is not changed.",
+        )
+        self.output = PathField(
+            "beside the images",
+            name="output",
+            label="Output",
+            tooltip="Where the results go; empty: a new folder beside the images.",
+        )
         self.settings = SettingFields()
         self.workers, self.scheduler = workers_field(), scheduler_field()
         self.model = PatchModel()
-        self.view = PatchTable(self.model, self._styles)
+        self.view = PatchTable(self.model, self._style_choices)
         super().__init__(
             widgets=[self.folder, self.output, self.settings, self.workers, self.scheduler],
             labels=False,
@@ -105,37 +118,56 @@ class EnhanceSessionWidget(PairsByHand, Container):
         self.margins = (0, 0, 0, 0)
         self.panel = SessionPanel(
             [self.folder, self.output],
-            self.settings.front(),
+            [*self.settings.front(), self.workers],
             [*self.settings.further(), self.scheduler],
-            self.workers,
             self.view,
         )
         self.native.layout().addWidget(self.panel)
         self.settings.native.hide()  # its fields are in the panel
         self.min_width = 340
-        self._actions, self._following = SessionActions(self), Following(self)
+        self._rest = QTimer(self.panel)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST)
+        self._connect()
+        self._show_activity()
+
+    def _connect(self) -> None:
+        # Qt holds bound methods weakly: functions made here would keep the widget.
+        panel = self.panel
+        panel.plan.clicked.connect(self._on_plan_clicked)
+        panel.run.clicked.connect(self._on_run_clicked)
+        panel.stop.clicked.connect(self._on_stop_clicked)
+        panel.assess.clicked.connect(self._on_assess_clicked)
+        panel.save_pairs.clicked.connect(self._on_save_clicked)
+        panel.load_pairs.clicked.connect(self._on_load_clicked)
+        panel.find_pairs.clicked.connect(self._on_find_clicked)
+        self.view.wanted.connect(self._on_wanted)
+        self.view.undone.connect(self._on_undone)
+        self.model.style_chosen.connect(self._on_style_chosen)
         self.folder.changed.connect(self._on_folder)
+        for field in (self.output, *self.settings):
+            field.changed.connect(self._follow)
+        self._rest.timeout.connect(self._on_rested)
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
         self._viewer.events.theme.connect(self._on_theme)
-        self._show_state()
 
     @property
     def plan(self) -> SessionPlan | None:
-        """What Run would do, with the pairs that were chosen by hand; None before the first judgement."""
+        """What Run would do, with the pairs that were chosen by hand; None before the first plan."""
         return self._plan
 
     @property
     def table(self) -> pd.DataFrame:
-        """The table as it is seen, in the order of the patches, with full names; empty before the first judgement."""
+        """The table as it is seen, in the order of the patches, with full names; empty before the first plan."""
         import pandas as pd
 
         return pd.DataFrame(self.model.rows)
 
     @property
     def output_folder(self) -> Path | None:
-        """Where the results go; None while it is to be chosen and nothing was judged yet."""
-        return chosen_folder(self.output) or self._output
+        """Where the results go; None while it is to be chosen and there is no plan yet."""
+        return self.output.value or self._output
 
     @property
     def shown_output(self) -> Path | None:
@@ -144,44 +176,139 @@ class EnhanceSessionWidget(PairsByHand, Container):
 
     @property
     def is_running(self) -> bool:
-        """Whether patches are judged or enhanced at this moment."""
+        """Whether a plan is made or patches are enhanced at this moment."""
         return self._work is not None
 
-    def judge(self) -> None:
-        """Read the images, cut and judge the patches, and pair them; ``judged`` tells its end.
+    def make_plan(self) -> None:
+        """Read and cut the images, assess the patches, and pair them; ``planned`` tells the end.
 
         Raises
         ------
         StyleTransferError
-            When something is under way, or what is entered cannot be used; nothing is started then.
+            When something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=True, enhance=False)
 
-    def rejudge(self) -> None:
+    def replan(self) -> None:
         """Split and pair again, with what is entered now; the images are read only if that is needed.
 
         Raises
         ------
         StyleTransferError
-            When something is under way, or what is entered cannot be used; nothing is started then.
+            When something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=False, enhance=False)
 
     def run(self) -> None:
-        """Enhance the poor patches, judging them first where needed; ``finished`` tells its end.
+        """Enhance the poor patches, with a new plan where that is needed; ``finished`` tells the end.
 
         Raises
         ------
         StyleTransferError
-            When something is under way, or what is entered cannot be used; nothing is started then.
+            When something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=False, enhance=True)
 
     def stop(self) -> None:
-        """End what is under way soon; what is finished is kept, and `run` goes on there."""
+        """End what is running soon; what is finished is kept, and `run` goes on there."""
         if self._work is not None:
             self._work.stop()
-            self._show_state()
+            self._show_activity()
+
+    # Former names, for one release.
+
+    @property
+    def judged(self) -> Any:
+        """The former name of the signal `planned`."""
+        warnings.warn("`judged` was renamed. Use `planned`.", DeprecationWarning, stacklevel=2)
+        return self.planned
+
+    def judge(self) -> None:
+        """Call `make_plan` under its former name."""
+        warnings.warn("`judge` was renamed. Use `make_plan`.", DeprecationWarning, stacklevel=2)
+        self.make_plan()
+
+    # Pairs ---------------------------------------------------------------------------------------------------------
+
+    def set_pair(self, patch: str, style: str | None) -> None:
+        """Choose the style of a patch by hand.
+
+        Parameters
+        ----------
+        patch, style : str
+            Names as in the table, with or without extension; no style: the patch is not enhanced.
+
+        Raises
+        ------
+        StyleTransferError
+            There are no such patches, or they are in use.
+        """
+        self.set_pairs({patch: style or ""})
+
+    def set_pairs(self, changes: Mapping[str, str]) -> None:
+        """Choose the styles of several patches by hand, as `set_pair` does: patch to style, "" for none."""
+        from napari_nst.session.planning import with_pairs
+
+        plan = self._known_plan()
+        self._check_idle()
+        changed, known = with_pairs(plan, changes), _names(plan)
+        self.edits |= {known.find(p) or p: (known.find(s) or s) if s else "" for p, s in changes.items()}
+        self._plan = changed
+        self._show_plan({})
+        self._follow()  # another session, so another folder
+        self.planned.emit(changed)
+
+    def load_pairs(self, path: str | Path) -> None:
+        """Take the whole pairing from a table, as `save_pairs` writes it; what it does not name is not enhanced.
+
+        Raises
+        ------
+        StyleTransferError
+            The table cannot be used, or patches are in use.
+        """
+        from napari_nst.session.pairing import read_pairs
+
+        names = [planned.patch.name for planned in self._known_plan().patches]
+        frame = read_pairs(path, names)
+        self.set_pairs(dict.fromkeys(names, "") | dict(zip(frame["patch"], frame["style"], strict=True)))
+
+    def save_pairs(self, path: str | Path) -> Path:
+        """Write the table with its pairs; return the path, with a number where the name is taken.
+
+        Raises
+        ------
+        StyleTransferError
+            There is nothing to write yet, or it cannot be written.
+        """
+        from napari_nst.session.pairing import write_pairs
+
+        return write_pairs(path, self._known_plan().table)
+
+    def find_pairs(self) -> None:
+        """Forget the pairs that were chosen by hand, and pair the patches anew; ``planned`` tells the end.
+
+        Raises
+        ------
+        StyleTransferError
+            There are no patches yet, or they are in use.
+        """
+        self._known_plan()
+        self._check_idle()
+        self.edits = {}
+        self.replan()
+
+    def _style_choices(self, patch: str) -> list[tuple[str, str]]:
+        """The styles that a patch can have, the best ones first: text and full name."""
+        from napari_nst.session.planning import style_candidates
+
+        choices = [("(not enhanced)", "")]
+        for found in style_candidates(self._known_plan(), patch):
+            where = f", {found.distance:.0f} px" if found.distance >= 0 else ""
+            text = f"{self.model.short(found.name)} ({Quality.of(found.good)}, {found.score:.3g}{where})"
+            choices.append((text, found.name))
+        return choices
+
+    # One patch -----------------------------------------------------------------------------------------------------
 
     def show_patch(self, patch: str) -> None:
         """Show target, style and result of a patch in the viewer, with the cones on them.
@@ -191,145 +318,143 @@ class EnhanceSessionWidget(PairsByHand, Container):
         StyleTransferError
             There is no such patch, or its image has changed or vanished.
         """
-        plan = self.judged_plan()
-        known = KnownNames([planned.patch.name for planned in plan.patches])
+        plan = self._known_plan()
+        known = _names(plan)
         name = known.find(patch)
         if name is None:
             raise ParameterError(known.unknown(patch))
-        short = {planned.patch.name: self.model.short(planned.patch.name) for planned in plan.patches}
-        seen = self._show.show(plan, name, self.output_folder, short)
-        self.panel.say(self.panel.seen, f"In the viewer: {short[name]}, {seen}.")
-        self.panel.assess.setVisible(self._show.has_result)
+        seen = self._layers.show(plan, name, self.output_folder, self.model.short)
+        self.panel.say(self.panel.seen, f"In the viewer: {self.model.short(name)}, {seen}.")
+        self.panel.assess.setVisible(self._layers.has_result)
 
     def assess_patch(self) -> None:
         """Open the widget "Assessment" on the patch that is shown; raises StyleTransferError where that cannot be."""
-        commands.assess_layer(self._viewer, self._show.layers().get("result"))
+        commands.assess_layer(self._viewer, self._layers.layers().get("result"))
 
-    # Judging and running -----------------------------------------------------------------------------------------
+    # Planning and running ------------------------------------------------------------------------------------------
 
-    def check_idle(self) -> None:
-        """Raise StyleTransferError when something is under way."""
+    def _check_idle(self) -> None:
         if self._work is not None:
-            raise StyleTransferError("This session is at work: stop it, or wait for its end.")
+            raise StyleTransferError("This session is running. Stop it, or wait for its end.")
 
-    def judged_plan(self) -> SessionPlan:
-        """The plan; raises StyleTransferError where there is none yet."""
+    def _known_plan(self) -> SessionPlan:
         if self._plan is None:
-            raise StyleTransferError("There are no patches yet: choose a folder of images, and press Judge.")
+            raise StyleTransferError("There are no patches yet. Choose a folder of images, and press Plan.")
         return self._plan
 
+    def _entered(self) -> tuple[SessionSettings, StyleTransferParameters, Path | None]:
+        """What is entered now, the output folder unless it is automatic; raises ParameterError where it cannot be used."""
+        return (*self.settings.chosen(), self.output.value)
+
     def _start(self, *, fresh: bool, enhance: bool) -> None:
-        self.check_idle()
-        folder = chosen_folder(self.folder)
-        if folder is None:
-            raise FileError("There is nothing to work on: choose a folder of images first.")
-        settings, parameters, output = self.entered()
-        self._following.cancel()
-        job = Job(
-            folder=folder,
-            output=output,
-            settings=settings,
-            parameters=parameters,
-            plan=self._plan,
-            fresh=fresh,
-            edits=dict(self.edits),
-            thumbnails=self._thumbnails,
-            enhance=enhance,
-            workers=self.workers.value,
-            scheduler=str(self.scheduler.value).strip(),
+        self._check_idle()
+        if self.folder.value is None:
+            raise FileError("There is nothing to work on. Choose a folder of images first.")
+        settings, parameters, output = self._entered()
+        self._rest.stop()
+        self._work = work = SessionWork(
+            SessionJob(
+                folder=self.folder.value,
+                output=output,
+                settings=settings,
+                parameters=parameters,
+                plan=self._plan,
+                fresh=fresh,
+                edits=dict(self.edits),
+                thumbnails=self._thumbnails,
+                enhance=enhance,
+                workers=self.workers.value,
+                scheduler=str(self.scheduler.value).strip(),
+            )
         )
-        self._work = work = SessionWork(job)
-        work.judged.connect(self._on_judged)
+        work.planned.connect(self._on_planned)
         work.row.connect(self._on_row)
         work.advanced.connect(self._on_advanced)
         work.warned.connect(self._on_warned)
         work.ended.connect(self._on_ended)
         self._notes.clear()
-        self.say("")
-        self.panel.show_progress(None, "Looking at the images…" if fresh or self._plan is None else "Judging…")
+        self._say("")
+        self.panel.show_progress(None, "Looking at the images…" if fresh or self._plan is None else "Planning…")
         self._lock(enhance)
         work.start()
-        self._show_state()
+        self._show_activity()
 
     def _lock(self, locked: bool) -> None:
-        """Patches that are at work keep their threshold and their styles."""
+        """Keep threshold and styles of patches that are enhanced."""
         self.model.locked = locked
         if self._plot is not None:
             self._plot.locked = locked
 
-    def _on_judged(self, judged: Judged) -> None:
-        # A store of images of its own: that of the plan at work belongs to the worker.
-        self._plan, self._thumbnails, self._output = own_copy(judged.plan), judged.thumbnails, judged.output
-        self.edits = {patch: style for patch, style in self.edits.items() if patch not in judged.dropped}
-        if judged.dropped:
-            self._note(f"{len(judged.dropped)} styles chosen by hand are of patches that are not there any more.")
-        show_automatic(self.output, judged.output)
-        self._show_plan(judged.rows)
-        self.judged.emit(self._plan)
-
-    def take_plan(self, plan: SessionPlan) -> None:
-        """Show a plan with other pairs: another session, with another folder."""
-        self._plan = plan
-        self._show_plan({})
-        self._following.soon()
-        self.judged.emit(plan)
+    def _on_planned(self, shown: ShownPlan) -> None:
+        # A copy has a store of images of its own: that of the plan at work belongs to the worker.
+        self._plan = shown.plan.replace()
+        self._thumbnails, self._output = shown.thumbnails, shown.output
+        for patch in shown.dropped:
+            self.edits.pop(patch, None)
+        if shown.dropped:
+            self._note(f"{len(shown.dropped)} styles chosen by hand are of patches that are not there any more.")
+        self.output.explain(f"→ {shown.output.name}", f"→ {shown.output}")
+        self._show_plan(shown.rows)
+        self.planned.emit(self._plan)
 
     def _show_plan(self, finished: dict[str, dict[str, Any]]) -> None:
-        plan = self.judged_plan()
-        selected = self.view.selected()
+        plan, selected = self._known_plan(), self.view.selected()
         rows = [plan_row(p) | {"status": "open"} | finished.get(p.patch.name, {}) for p in plan.patches]
         self.model.set_rows(rows, self._thumbnails)
-        self.panel.show_patches(True)
         if self._plot is None:
             from napari_nst.viewer.session.plot import ScorePlot
 
             self._plot = ScorePlot(get_theme(self._viewer.theme))
             self._plot.threshold_chosen.connect(self._on_threshold)
             self.panel.add_plot(self._plot)
+        self.panel.show_patches(True)
         self._plot.show_plan(plan)
         if selected:
             self.view.select(selected[0])
-        self.panel.say(self.panel.summary, summary(plan))
+        self.panel.say(self.panel.summary, _summary(plan))
         self.panel.summary.setToolTip(plan.split.reason)
 
     def _on_row(self, row: dict[str, Any]) -> None:
         self.model.update_row(row["patch"], row)
-        if row["patch"] == self._show.patch and self._show.layers():
-            self._actions.attempt(lambda: self.show_patch(row["patch"]))
+        if row["patch"] == self._layers.patch and self._layers.layers():
+            self._on_wanted(row["patch"])
 
-    def _on_advanced(self, now: Progress) -> None:
-        left = "" if now.seconds_left is None else f", {time_text(now.seconds_left)} left"
-        self.panel.show_progress(now.part, f"{now.text}{left}")
-        number = self.model.number_of(now.patch)
+    def _on_advanced(self, now: SessionProgress) -> None:
+        self.panel.show_progress(*_progress(now))
+        number = self.model.number_of(now.text) if now.stage == "enhancing" and now.row is None else None
         if number is not None and self.model.rows[number]["status"] == "open":
-            self.model.update_row(now.patch, {"status": "at work"})
+            self.model.update_row(now.text, {"status": "running"})
 
     def _on_warned(self, message: str) -> None:
         show_warning(message)
         self._note(f"Warning: {message}")
 
-    def _on_ended(self, ended: Ended) -> None:
+    def _on_ended(self, end: WorkEnd) -> None:
         work, self._work = self._work, None
         if work is None or self._gone:
             return
         self._lock(False)
         for row in self.model.rows:
-            if row["status"] == "at work":
+            if row["status"] == "running":
                 self.model.update_row(row["patch"], {"status": "open"})
-        if ended.result is not None:
-            self._show_result(ended.result)
-        elif ended.error is not None:
-            self.say(str(ended.error))
-            show_error(str(ended.error))
-        elif ended.stopped:
-            self.say("Stopped." if self._plan is not None else "Stopped; press Judge to begin again.")
+        if end.result is not None:
+            self._show_result(end.result)
+        elif end.error is not None:
+            self._report(end.error)
+        elif end.stopped:
+            self._say("Stopped." if self._plan is not None else "Stopped; press Plan to start again.")
         self.panel.show_progress(0.0, "")
-        self._show_state()
-        if ended.error is not None:
-            self.errored.emit(ended.error)
+        self._show_activity()
+        if end.error is not None:
+            self.errored.emit(end.error)
         if work.job.enhance:
-            self.finished.emit(ended.result)
-        self._following.after(work.job)
+            self.finished.emit(end.result)
+        try:
+            changed = self._entered() != (work.job.settings, work.job.parameters, work.job.output)
+        except StyleTransferError:
+            changed = True
+        if changed:  # else what failed would be tried for ever
+            self._follow()
 
     def _show_result(self, result: SessionResult) -> None:
         for row in result.table.to_dict("records"):
@@ -339,47 +464,114 @@ class EnhanceSessionWidget(PairsByHand, Container):
         if result.state == "cancelled":
             text.append("Stopped: what is finished is kept, and Run goes on there.")
         text.append(f"Results: {result.folder}")
-        self.say("\n".join(text))
+        self._say("\n".join(text))
 
-    def _styles(self, patch: str) -> list[tuple[str, str]]:
-        return style_choices(self.judged_plan(), patch, self.model.short)
+    # The table follows the settings, as far as that needs no image ---------------------------------------------------
+
+    def _follow(self) -> None:
+        if self._plan is not None:
+            self._rest.start()
+
+    def _on_rested(self) -> None:
+        plan = self._plan
+        if plan is None or self.is_running:
+            return
+        from napari_nst.session.planning import needs_reading
+
+        try:
+            settings, parameters, output = self._entered()
+        except StyleTransferError as error:
+            self._say(str(error))
+            return
+        again = needs_reading(plan, settings, parameters)
+        if again:
+            label = self.panel.labels[again[0]].text()
+            self._say(f"{label} has changed. Press Plan to cut the images anew (Run does so too).")
+        elif (plan.settings, plan.parameters) != (settings, parameters) or self._output != (
+            output or automatic_output(plan)
+        ):
+            self.replan()
 
     def _on_threshold(self, threshold: float) -> None:
         self.settings.threshold.value = threshold
 
-    def entered(self) -> tuple[SessionSettings, StyleTransferParameters, Path | None]:
-        """What is entered now: settings, parameters, and the output folder unless that is automatic.
-
-        Raises
-        ------
-        ParameterError
-            Where something cannot be used.
-        """
-        return (*self.settings.chosen(), chosen_folder(self.output))
-
     def _on_folder(self) -> None:
-        if self._plan is not None and chosen_folder(self.folder) != self._plan.folder:
+        if self._plan is not None and self.folder.value != self._plan.folder:
             self._plan, self._output, self.edits = None, None, {}
             self.model.set_rows([], {})
             self.panel.show_patches(False)
-            show_automatic(self.output, None)
-        self._show_state()
+            self.output.explain("beside the images")
+        self._show_activity()
 
-    def say(self, text: str) -> None:
-        """Tell the user, below what is to be known of the run."""
+    # Buttons and the table -------------------------------------------------------------------------------------------
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do something, and say why it cannot be done."""
+        try:
+            action()
+        except StyleTransferError as error:
+            self._report(error)
+
+    def _on_plan_clicked(self) -> None:
+        self._attempt(self.make_plan)
+
+    def _on_run_clicked(self) -> None:
+        self._attempt(self.run)
+
+    def _on_stop_clicked(self) -> None:
+        self.stop()
+
+    def _on_find_clicked(self) -> None:
+        self._attempt(self.find_pairs)
+
+    def _on_assess_clicked(self) -> None:
+        self._attempt(self.assess_patch)
+
+    def _on_save_clicked(self) -> None:
+        start = str(self._beside() / "pairs.csv")
+        path, _ = QFileDialog.getSaveFileName(self.native, "Save pairs", start, "CSV (*.csv)")
+        if path:
+            self._attempt(lambda: self._say(f"Pairs: {self.save_pairs(path)}"))
+
+    def _on_load_clicked(self) -> None:
+        kinds = "CSV (*.csv);;All files (*)"
+        path, _ = QFileDialog.getOpenFileName(self.native, "Load pairs", str(self._beside()), kinds)
+        if path:
+            self._attempt(lambda: self.load_pairs(path))
+
+    def _beside(self) -> Path:
+        return (self.folder.value or Path()).parent
+
+    def _on_wanted(self, patch: str) -> None:
+        self._attempt(lambda: self.show_patch(patch))
+
+    def _on_style_chosen(self, patch: str, style: str) -> None:
+        self._attempt(lambda: self.set_pair(patch, style))
+
+    def _on_undone(self, patches: list[str]) -> None:
+        self._attempt(lambda: self.set_pairs(dict.fromkeys(patches, "")))
+
+    # What is said ----------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        """Show a text, below what is to be known of the run."""
         self.panel.say(self.panel.status, "\n".join([*self._notes, *filter(None, [text])]))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
-        self.say("")
+        self._say("")
 
-    def _show_state(self) -> None:
+    def _report(self, error: StyleTransferError) -> None:
+        self._say(str(error))
+        show_error(str(error))
+
+    def _show_activity(self) -> None:
         work = self._work
-        self.panel.show_state(
-            folder=chosen_folder(self.folder) is not None,
-            judging=work is not None,
-            running=work is not None and work.job.enhance,
+        running = Activity.ENHANCING if work is not None and work.job.enhance else Activity.PLANNING
+        self.panel.show_activity(
+            Activity.IDLE if work is None else running,
             stopping=work is not None and work.stopping,
+            folder=self.folder.value is not None,
             patches=self._plan is not None,
         )
 
@@ -387,7 +579,7 @@ class EnhanceSessionWidget(PairsByHand, Container):
         if self._plot is not None and not self._gone:
             self._plot.use_theme(get_theme(self._viewer.theme))
 
-    # The end -----------------------------------------------------------------------------------------------------
+    # The end ---------------------------------------------------------------------------------------------------------
 
     _gone = False
     _docked = False
@@ -403,3 +595,38 @@ class EnhanceSessionWidget(PairsByHand, Container):
         self._gone = True
         if self._work is not None:
             self._work.abandon()
+
+
+def _names(plan: SessionPlan) -> KnownNames:
+    return KnownNames([planned.patch.name for planned in plan.patches])
+
+
+def _summary(plan: SessionPlan) -> str:
+    """What was found, in a few lines."""
+    qualities = [planned.quality for planned in plan.patches]
+    counts = ", ".join(f"{n} {quality}" for quality in Quality if (n := qualities.count(quality)))
+    images, total, enhanced = len(plan.images), len(plan.patches), len(plan.treated)
+    text = f"{total} patch{'es' if total != 1 else ''} of {images} image{'s' if images != 1 else ''}: {counts}. "
+    doing = "to be enhanced" if plan.settings.method != "none" else "paired"
+    text += f"{enhanced or 'None'} {doing}{', pairs changed by hand' if plan.pairs_given else ''}."
+    return "\n".join([text, *plan.notes, *(f"Not used: {entry['reason']}" for entry in plan.unreadable)])
+
+
+#: Share of the whole that each stage is, from and to; what is done before every patch takes little.
+_STAGES = {"cutting": (0.0, 0.03), "enhancing": (0.03, 0.95), "stitching": (0.95, 1.0)}
+
+
+def _progress(now: SessionProgress) -> tuple[float, str]:
+    """How far it is, 0 to 1, and in words."""
+    count = f"{min(now.done + 1, now.total)} of {now.total}"
+    if now.stage not in _STAGES:  # planning
+        return now.done / (now.total + 1), f"{now.text} ({count})"
+    start, end = _STAGES[now.stage]
+    done = now.done + (now.step / now.steps if now.steps else 0.0)
+    part = start + (end - start) * (min(1.0, done / now.total) if now.total else 1.0)
+    text = f"{now.stage.capitalize()} {count}"
+    if now.stage == "enhancing":
+        text = f"{now.done} of {now.total} patches done"
+        if now.steps:
+            text += f", step {now.step} of {now.steps}"
+    return part, text if now.seconds_left is None else f"{text}, {time_text(now.seconds_left)} left"

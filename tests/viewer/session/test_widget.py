@@ -54,7 +54,7 @@ class Runner:
         self.qtbot, self.plans, self.results, self.errors = qtbot, [], [], []
 
     def __call__(self, widget, action, **arguments):
-        signals = ((widget.judged, self.plans), (widget.finished, self.results), (widget.errored, self.errors))
+        signals = ((widget.planned, self.plans), (widget.finished, self.results), (widget.errored, self.errors))
         for signal, seen in signals:
             signal.connect(seen.append)
         try:
@@ -142,20 +142,20 @@ def test_before_anything_it_says_what_to_do(viewer):
     panel = widget.panel
     assert "Choose a folder" in panel.empty.text()
     assert panel.pages.currentIndex() == 0
-    assert not panel.judge.isEnabled()
+    assert not panel.plan.isEnabled()
     assert not panel.run.isEnabled()
     assert widget.table.empty
-    with pytest.raises(FileError, match="choose a folder"):
-        widget.judge()
+    with pytest.raises(FileError, match="Choose a folder"):
+        widget.make_plan()
     for action in (lambda: widget.set_pair("a", "b"), lambda: widget.show_patch("a"), widget.find_pairs):
-        with pytest.raises(StyleTransferError, match="press Judge"):
+        with pytest.raises(StyleTransferError, match="press Plan"):
             action()
 
 
 def test_the_table_is_the_plan(widget, folder, do, viewer):
     from napari_nst.session.planning import plan_session
 
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     expected = plan_session(folder, *widget.settings.chosen())
     assert len(do.plans) == 1
     assert do.plans[0] is widget.plan
@@ -175,7 +175,7 @@ def test_the_table_is_the_plan(widget, folder, do, viewer):
 
 
 def test_a_threshold_judges_again_without_reading(widget, do, monkeypatch):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     monkeypatch.setattr("napari_nst.session.planning.plan_session", None)
     widget._plot.threshold_chosen.emit(1000.0)  # as dragging the line does
     assert widget.settings.threshold.value == 1000.0
@@ -189,7 +189,7 @@ def test_a_threshold_judges_again_without_reading(widget, do, monkeypatch):
 
 
 def test_what_needs_the_images_is_said(widget, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     widget.settings.size.value = 90
     do.until(lambda: "Patch size has changed" in status(widget))
     assert widget.plan.settings.size == 100
@@ -199,7 +199,7 @@ def test_what_needs_the_images_is_said(widget, do):
 
 
 def test_half_typed_settings_are_said_and_kept_out(widget, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     plan, field = widget.plan, widget.settings.threshold
     field.native.setText("1e")
     assert field.native.styleSheet()  # seen to be no number yet
@@ -211,12 +211,12 @@ def test_half_typed_settings_are_said_and_kept_out(widget, do):
 
 
 def test_folders(widget, folder, do, tmp_path, pictures):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     path = folder / widget.plan.images[0].name
     path.unlink()
     write_image(path, pictures[1])
     widget.view.wanted.emit(widget.plan.patches[0].patch.name)
-    assert "not the file any more" in status(widget)
+    assert "has changed since" in status(widget)
     widget.folder.value = tmp_path
     assert widget.plan is None
     assert widget.panel.pages.currentIndex() == 0
@@ -226,7 +226,7 @@ def test_folders(widget, folder, do, tmp_path, pictures):
 
 
 def test_pairs_by_hand_outlast_another_threshold(widget, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     one, two = (planned.patch.name for planned in widget.plan.treated[:2])
     good = next(planned.patch.name for planned in widget.plan.patches if planned.good)
     widget.set_pair(one.removesuffix(".tif"), good)
@@ -238,7 +238,7 @@ def test_pairs_by_hand_outlast_another_threshold(widget, do):
     do.until(lambda: widget.plan.split.threshold == 5.5)
     do.wait(widget)
     assert widget.table.set_index("patch")["style"][[one, two]].tolist() == [good, ""]
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     assert widget.plan[one].style == good
     do(widget, widget.find_pairs)
     assert not widget.plan.pairs_given
@@ -246,10 +246,10 @@ def test_pairs_by_hand_outlast_another_threshold(widget, do):
 
 
 def test_a_style_is_chosen_in_the_table(widget, do, notified):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     one = widget.plan.treated[0].patch.name
-    choices = widget._styles(one)
-    assert choices[0] == ("(not treated)", "")
+    choices = widget._style_choices(one)
+    assert choices[0] == ("(not enhanced)", "")
     assert "(good, " in choices[1][0]
     wanted = choices[-1][1]
     widget.model.style_chosen.emit(one, wanted)
@@ -260,7 +260,7 @@ def test_a_style_is_chosen_in_the_table(widget, do, notified):
 
 
 def test_pairs_are_saved_and_loaded(widget, do, tmp_path, monkeypatch):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     one = widget.plan.treated[0].patch.name
     widget.set_pair(one, None)
     pairs = {planned.patch.name: planned.style for planned in widget.plan.treated}
@@ -294,7 +294,7 @@ def test_a_run_from_the_folder_to_the_pictures(widget, folder, do, viewer):
     assert widget.panel.progress.isHidden()
     name = widget.plan.treated[0].patch.name
     widget.view.wanted.emit(name)  # as a click does
-    assert widget._show.layers()["result"].visible
+    assert widget._layers.layers()["result"].visible
     assert not widget.panel.assess.isHidden()
     row = table.loc[name]
     assert f"{row['kept']:.0f} kept, {row['lost']:.0f} lost, {row['new']:.0f} new" in widget.panel.seen.text()
@@ -311,7 +311,7 @@ def test_results_of_before_are_seen_at_once(widget, folder, do, viewer):
     again = EnhanceSessionWidget(viewer)
     viewer.window.add_dock_widget(again, name="again")
     quick(again, folder)
-    do(again, again.judge)
+    do(again, again.make_plan)
     assert again.table["status"].tolist() == widget.table["status"].tolist()
     again.settings.threshold.value = 5.0  # another session, so another folder
     do.until(lambda: again.output_folder == folder.with_name("session-enhanced-2"))
@@ -319,7 +319,7 @@ def test_results_of_before_are_seen_at_once(widget, folder, do, viewer):
 
 
 def test_pairs_by_hand_are_recorded_as_given(widget, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     names = [planned.patch.name for planned in widget.plan.treated]
     widget.set_pair(names[0], None)
     do(widget, widget.run)
@@ -342,29 +342,29 @@ def test_stop_keeps_what_is_finished_and_run_goes_on(widget, do, monkeypatch):
             widget._work.stop()  # touches nothing of Qt: this is the worker's thread
         return record
 
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     monkeypatch.setattr(cluster, "run_task", one_then_stop)
     do(widget, widget.run)
     assert do.results[0].state == "cancelled"
     assert "Run goes on there" in status(widget)
     done = widget.table["status"] != "open"
     assert widget.table["patch"][done].tolist() == calls[:2]
-    assert not (widget.table["status"] == "at work").any()
+    assert not (widget.table["status"] == "running").any()
     do(widget, widget.run)
     assert do.results[1].state == "finished"
     assert sorted(calls) == sorted(widget.table["patch"])  # each was enhanced once
 
 
 def test_patches_at_work_are_locked(widget, do):
-    widget.judge()
+    widget.make_plan()
     widget.stop()
     assert widget.panel.stop.text() == "Stopping…"
     do.wait(widget)
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     name = widget.plan.treated[0].patch.name
     widget.run()
-    for action in (widget.run, widget.judge, lambda: widget.set_pair(name, None)):
-        with pytest.raises(StyleTransferError, match="at work"):
+    for action in (widget.run, widget.make_plan, lambda: widget.set_pair(name, None)):
+        with pytest.raises(StyleTransferError, match="is running"):
             action()
     assert widget.model.locked
     widget.show_patch(name)  # looking is allowed
@@ -391,7 +391,7 @@ def test_an_output_of_something_else(widget, folder, do):
     taken = folder.with_name("session-enhanced")
     (taken / "spectrum").mkdir(parents=True)
     (taken / "spectrum" / "mine.txt").write_text("mine")
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     assert widget.output_folder == folder.with_name("session-enhanced-2")  # automatic: another one
     widget.output.value = taken
     do.until(lambda: widget.shown_output == taken)
@@ -415,7 +415,7 @@ def test_errors_that_nobody_foresaw_end_the_run_too(widget, do, monkeypatch):
 
 
 def test_a_setting_that_fails_is_not_tried_for_ever(widget, do, tmp_path):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     widget.errored.connect(do.errors.append)
     widget.settings.quality_table.value = str(tmp_path / "missing.csv")
     widget.settings.quality.value = "table"
@@ -439,7 +439,7 @@ def test_scripts_without_a_guard_get_no_workers(text, spec, bare, tmp_path, monk
     import sys
     from types import SimpleNamespace
 
-    from napari_nst.viewer.session.worker import _started_by_a_bare_script
+    from napari_nst.viewer.session.job import _started_by_a_bare_script
 
     main = SimpleNamespace(__spec__=spec)
     if text is not None:
@@ -470,11 +470,11 @@ def test_a_folder_is_dropped(viewer, folder):
         )
         widget.panel.dropEvent(event)
         assert widget.folder.value == folder
-        assert widget.panel.judge.isEnabled()
+        assert widget.panel.plan.isEnabled()
 
 
 def test_at_the_side_and_at_the_bottom(widget, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     panel = widget.panel
     for size, wide in (((450, 800), False), ((1200, 300), True), ((450, 800), False)):
         panel.setMinimumSize(*size)
@@ -499,7 +499,7 @@ def test_tab_goes_from_the_folder_to_the_table(widget):
         widget.output.line_edit.native,
         widget.settings.method.native,
         widget.settings.threshold.native,
-        widget.panel.judge,
+        widget.panel.plan,
         widget.panel.run,
         widget.panel.stop,
         widget.view,
@@ -510,7 +510,7 @@ def test_tab_goes_from_the_folder_to_the_table(widget):
 
 
 def test_closing_the_dock_stops_the_run(widget, viewer, do):
-    do(widget, widget.judge)
+    do(widget, widget.make_plan)
     widget.finished.connect(do.results.append)
     widget.run()
     viewer.window.remove_dock_widget(widget.native)
@@ -520,7 +520,7 @@ def test_closing_the_dock_stops_the_run(widget, viewer, do):
     do.qtbot.wait(50)
 
 
-@pytest.mark.parametrize("action", ["judge", "run"])
+@pytest.mark.parametrize("action", ["make_plan", "run"])
 def test_closing_the_viewer_ends_everything(make_napari_viewer_proxy, folder, do, action):
     from napari.qt.threading import FunctionWorker
 

@@ -7,8 +7,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
-from napari_nst.viewer.session.table import COLUMNS, STYLE, PatchModel, short_names
-from napari_nst.viewer.session.view import PatchTable
+from napari_nst.viewer.session.table import COLUMNS, STYLE, PatchModel, PatchTable, short_names
 
 NUMBER = {column.key: number for number, column in enumerate(COLUMNS)}
 NAMES = [f"CROP_{n}_x0y0_eye_{n % 2}_confocal.tif" for n in range(1, 6)]
@@ -36,7 +35,7 @@ def row(n, **values):
 @pytest.fixture
 def table(qtbot):
     model = PatchModel()
-    table = PatchTable(model, lambda patch: [("(not treated)", ""), *((f"to {n}", n) for n in NAMES if n != patch)])
+    table = PatchTable(model, lambda patch: [("(not enhanced)", ""), *((f"to {n}", n) for n in NAMES if n != patch)])
     qtbot.addWidget(table)
     table.resize(900, 300)
     rows = [row(n) for n in range(1, 6)]

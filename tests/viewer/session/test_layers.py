@@ -12,7 +12,7 @@ from napari_nst.io.images import write_image
 from napari_nst.session.effects import compare_cones
 from napari_nst.viewer.assessment.input import Trio, assess_job, trio_of
 from napari_nst.viewer.common.layers import plain
-from napari_nst.viewer.session.show import SessionShow
+from napari_nst.viewer.session.layers import PatchLayers
 
 ROLES = ["target", "style", "result", "kept", "lost", "new", "captions"]
 
@@ -38,13 +38,13 @@ def session(tmp_path_factory):
 
 @pytest.fixture
 def show(viewer):
-    return SessionShow(viewer)
+    return PatchLayers(viewer)
 
 
 def test_target_style_and_result_side_by_side(viewer, show, session):
     plan, output, short = session
     planned = plan.treated[0]
-    words = show.show(plan, planned.patch.name, output, short)
+    words = show.show(plan, planned.patch.name, output, short.get)
     layers = show.layers()
     assert list(layers) == ROLES
     assert [plain(layer) for layer in viewer.layers] == list(layers.values())
@@ -91,14 +91,14 @@ def test_another_patch_uses_the_same_layers(viewer, show, session):
     plan, output, short = session
     own = viewer.add_image(np.zeros((60, 70)), name="mine", contrast_limits=(0, 5))
     before = own.as_layer_data_tuple()[1]
-    show.show(plan, plan.treated[0].patch.name, output, short)
+    show.show(plan, plan.treated[0].patch.name, output, short.get)
     layers, count = show.layers(), len(viewer.layers)
     # Beside what is there, not on it.
     assert layers["target"].extent.world[0, 1] > plain(own).extent.world[1, 1]
     viewer.scene.camera.zoom = 7.0
     kept = next(planned for planned in plan.patches if not planned.treat)
     for name in (kept.patch.name, plan.treated[-1].patch.name, plan.treated[0].patch.name):
-        words = show.show(plan, name, output, short)
+        words = show.show(plan, name, output, short.get)
         assert show.layers() == layers
         assert len(viewer.layers) == count
         assert layers["style"].visible == layers["result"].visible == plan[name].treat
@@ -113,7 +113,7 @@ def test_another_patch_uses_the_same_layers(viewer, show, session):
 def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     plan, output, short = session
     planned = plan.treated[0]
-    show.show(plan, planned.patch.name, output, short)
+    show.show(plan, planned.patch.name, output, short.get)
     assert show.has_result
     target, style, result = (show.layers()[role] for role in ROLES[:3])
     trio = trio_of(viewer, result)
@@ -128,9 +128,9 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     valid = np.zeros_like(cut.valid)
     valid[:50] = True
     monkeypatch.setattr(type(plan), "crop", lambda *_: cut._replace(valid=valid))
-    show.show(plan, planned.patch.name, output, short)
+    show.show(plan, planned.patch.name, output, short.get)
     np.testing.assert_array_equal(assess_job(viewer, trio, None).mask, valid)
-    show.show(plan, planned.patch.name, None, short)
+    show.show(plan, planned.patch.name, None, short.get)
     assert not show.has_result
     assert trio_of(viewer, result) is None
 
@@ -138,9 +138,9 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
 def test_the_zoom_stays_while_the_place_stays(viewer, show, session):
     plan, output, short = session
     one, two = (planned.patch.name for planned in plan.treated[:2])
-    show.show(plan, one, output, short)
+    show.show(plan, one, output, short.get)
     viewer.scene.camera.zoom = 7.0
-    show.show(plan, two, output, short)
+    show.show(plan, two, output, short.get)
     assert viewer.scene.camera.zoom == 7.0
 
 
@@ -150,7 +150,7 @@ def test_micrometres_where_they_are_known(viewer, show, session):
     images = [image.replace(um_per_px=0.25) for image in plan.images]
     scaled = plan.replace(images=images)
     name = plan.treated[0].patch.name
-    show.show(scaled, name, output, short)
+    show.show(scaled, name, output, short.get)
     for layer in show.layers().values():
         assert tuple(layer.scale) == (0.25, 0.25)
         assert tuple(layer.units) == tuple(plain(mine).units)
@@ -160,27 +160,27 @@ def test_micrometres_where_they_are_known(viewer, show, session):
     kept = layers["target"].world_to_data(layers["kept"].data_to_world(layers["kept"].data[0]))
     assert np.isclose(detect_cones(layers["target"].data).points, kept).all(axis=1).any()
     viewer.layers.remove(mine)
-    show.show(plan, name, output, short)
+    show.show(plan, name, output, short.get)
     assert {str(unit) for layer in show.layers().values() for unit in layer.units} == {"pixel"}
 
 
 def test_deleted_layers_come_again(viewer, show, session):
     plan, output, short = session
     name = plan.treated[0].patch.name
-    show.show(plan, name, output, short)
+    show.show(plan, name, output, short.get)
     for role in ("style", "lost"):
         viewer.layers.remove(show.layers()[role])
-    show.show(plan, name, output, short)
+    show.show(plan, name, output, short.get)
     assert set(show.layers()) == set(ROLES)
     viewer.layers.clear()
-    show.show(plan, name, None, short)
+    show.show(plan, name, None, short.get)
     assert set(show.layers()) == set(ROLES)
 
 
 def test_without_a_result_the_cones_of_the_target_are_marked(show, session, tmp_path):
     plan, _, short = session
     for output in (None, tmp_path / "nothing"):
-        assert show.show(plan, plan.treated[0].patch.name, output, short).endswith("cones found")
+        assert show.show(plan, plan.treated[0].patch.name, output, short.get).endswith("cones found")
         layers = show.layers()
         assert not layers["result"].visible
         assert layers["style"].visible
