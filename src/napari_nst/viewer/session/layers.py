@@ -203,10 +203,10 @@ class PatchLayers:
         layer.selected_data = set()
 
     def _show_captions(self, parts: dict[str, _Part], offsets: dict[str, Points]) -> None:
-        shown = {role: part for role, part in parts.items() if part.image is not None}
-        height = shown["target"].image.shape[0]
+        shown = {role: part.image for role, part in parts.items() if part.image is not None}
+        height = shown["target"].shape[0]
         # The number alone: a name could be longer than its image is wide.
-        features = {"caption": [f"{role} {part.name.split()[0]}" for role, part in shown.items()]}
+        features = {"caption": [f"{role} {parts[role].name.split()[0]}" for role in shown]}
         text = {"string": "{caption}", "size": 10, "color": CAPTION, "anchor": "upper_left"}
         look = {"size": 1, "opacity": 1.0, "face_color": "transparent", "border_color": "transparent"}
         layer = self._put(

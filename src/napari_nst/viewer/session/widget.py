@@ -94,13 +94,13 @@ class EnhanceSessionWidget(Container):
         self._notes: list[str] = []
         self._layers = PatchLayers(viewer)
         self.edits: dict[str, str] = {}
-        self.folder = PathField(
+        self.folder: Any = PathField(
             "choose, or drop here",
             name="folder",
             label="Images",
             tooltip="A folder of images of one retina (TIFF, PNG, JPEG); it is not changed.",
         )
-        self.output = PathField(
+        self.output: Any = PathField(
             "beside the images",
             name="output",
             label="Output",
