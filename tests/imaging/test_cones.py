@@ -184,9 +184,9 @@ def test_sigma_and_spacing_are_two_names_of_one_scale(mosaic):
     [
         ({"confidence": 1.1}, "confidence=1.1"),
         ({"confidence": np.nan}, "confidence=nan"),
-        ({"sigma": 0}, "sigma=0"),
-        ({"spacing": np.nan}, "spacing=nan"),
-        ({"spacing": -3}, "spacing=-3"),
+        ({"sigma": 0}, "sigma must be .* got 0"),
+        ({"spacing": np.nan}, "spacing must be .* got nan"),
+        ({"spacing": -3}, "spacing must be .* got -3"),
     ],
 )
 def test_settings_are_checked(options, message):

@@ -14,7 +14,7 @@ from napari_nst.imaging.masks import black_border, check_mask, pack_mask, unpack
 
 
 def flooded(image):
-    """Flood from outside: one more ring of black around the picture, and skimage."""
+    """Flood from outside: one more ring of black around the image, and skimage."""
     ringed = np.pad(image == 0, 1, constant_values=True)
     return ~flood(ringed, (0, 0), connectivity=1)[1:-1, 1:-1]
 
@@ -76,7 +76,7 @@ def test_labels_above_and_below_one_count():
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.ones((2, 3)), r"shape \(2, 3\), the picture \(2, 2\)"),
+        (np.ones((2, 3)), r"shape \(2, 3\), the image \(2, 2\)"),
         (np.array([[np.nan, 1], [1, 1]]), "NaN"),
         (np.array([[np.inf, 1], [1, 1]]), "infinite"),
         (np.zeros((2, 2), bool), "selects no pixel"),

@@ -340,7 +340,7 @@ def test_statistics_of_another_type_do_not_fit(patches, statistics):
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
-        (np.zeros((2, 3, 3)), "grey picture"),
+        (np.zeros((2, 3, 3)), "gray image"),
         (np.array([[1, np.nan]]), "NaN or infinite"),
         (np.eye(2, dtype=bool), "bool"),
     ],

@@ -1,4 +1,4 @@
-"""Reading and writing pictures, against tifffile, Pillow and OpenCV, and on the damaged files of a camera."""
+"""Reading and writing images, against tifffile, Pillow and OpenCV, and on the damaged files of a camera."""
 
 import hashlib
 import io
@@ -36,17 +36,16 @@ def noise(shape, dtype="uint8", seed=0):
 
 
 # --- reading
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", DAMAGED or [None], ids=lambda path: path.stem[-12:] if path else "none")
 def test_a_camera_file_with_a_damaged_directory_is_read(path, caplog):
     if path is None:
-        pytest.skip(f"the folder {AOSLO.name} with real pictures is not beside this checkout")
-    images._tell_once.cache_clear()
+        pytest.skip(f"the folder {AOSLO.name} with real images is not beside this checkout")
+    images._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="napari_nst"):
         array, info = read_image(path)
-        read_image(path)  # which is told once
+        read_image(path)  # which is reported once
     assert array.shape == (800, 800)
     assert array.dtype == np.uint16
     assert np.array_equal(array, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
@@ -81,10 +80,10 @@ def test_a_damaged_directory_is_read_without_the_real_files_too(tmp_path, caplog
 
 
 @pytest.mark.parametrize("kind", ["confocal", "split_det"])
-def test_real_pictures_are_read_as_opencv_reads_them(kind):
+def test_real_images_are_read_as_opencv_reads_them(kind):
     paths = sorted(AOSLO.glob(f"CS_*{kind}*.tif"))
     if not paths:
-        pytest.skip(f"the folder {AOSLO.name} with real pictures is not beside this checkout")
+        pytest.skip(f"the folder {AOSLO.name} with real images is not beside this checkout")
     for path in paths:
         assert np.array_equal(ImageFile(path).data, cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
 
@@ -104,7 +103,7 @@ def test_tiffs_of_tifffile_are_read(tmp_path, dtype, options):
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_colour_is_last_however_it_is_stored(tmp_path, planar, channels):
+def test_color_is_last_however_it_is_stored(tmp_path, planar, channels):
     image = noise((12, 9, channels))
     stored = image if planar == "contig" else np.moveaxis(image, -1, 0)
     tifffile.imwrite(tmp_path / "x.tif", stored, photometric="rgb", planarconfig=planar)
@@ -124,12 +123,12 @@ def test_pages_of_different_size_give_the_first_and_a_warning(tmp_path, caplog):
         writer.write(np.ones((8, 9), np.uint8), metadata=None)
         writer.write(np.ones((11, 4), np.uint8), metadata=None)
     assert read_image(tmp_path / "x.tif")[0].shape == (8, 9)
-    assert "2 pictures of different shape" in caplog.text
+    assert "2 images of different shape" in caplog.text
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [(), (3,)])
-def test_lzw_needs_no_optional_codec(tmp_path, dtype, channels):
+def test_lzw_is_read(tmp_path, dtype, channels):
     image = noise((20, 31, *channels), dtype)
     cv2.imwrite(str(tmp_path / "x.tif"), image[..., ::-1] if channels else image, [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     with tifffile.TiffFile(tmp_path / "x.tif") as tiff:
@@ -137,7 +136,7 @@ def test_lzw_needs_no_optional_codec(tmp_path, dtype, channels):
     assert np.array_equal(read_image(tmp_path / "x.tif")[0], image)
 
 
-def test_lzw_with_transparency_keeps_its_colours(tmp_path):
+def test_lzw_with_transparency_keeps_its_colors(tmp_path):
     image = noise((20, 31, 4))
     Image.fromarray(image).save(tmp_path / "x.tif", compression="tiff_lzw")
     assert np.array_equal(read_image(tmp_path / "x.tif")[0], image)
@@ -156,7 +155,7 @@ def test_white_is_zero_is_inverted(tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["png", "tif"])
-def test_bits_and_palettes_become_bytes_and_colour(tmp_path, extension):
+def test_bits_and_palettes_become_bytes_and_color(tmp_path, extension):
     bits = Image.fromarray(noise((9, 10)) > 128)
     palette = Image.fromarray(noise((9, 10, 3))).quantize(16)
     bits.save(tmp_path / f"bits.{extension}")
@@ -167,11 +166,11 @@ def test_bits_and_palettes_become_bytes_and_colour(tmp_path, extension):
     assert np.array_equal(read_image(tmp_path / f"palette.{extension}")[0], np.asarray(palette.convert("RGB")))
 
 
-def test_a_palette_of_imagej_only_colours_the_display(tmp_path):
+def test_a_palette_of_imagej_only_colors_the_display(tmp_path):
     image = noise((9, 10))
-    colours = np.zeros((3, 256), np.uint16)
-    colours[0] = np.arange(256) * 257
-    tifffile.imwrite(tmp_path / "x.tif", image, imagej=True, colormap=colours)
+    colors = np.zeros((3, 256), np.uint16)
+    colors[0] = np.arange(256) * 257
+    tifffile.imwrite(tmp_path / "x.tif", image, imagej=True, colormap=colors)
     assert np.array_equal(read_image(tmp_path / "x.tif")[0], image)
 
 
@@ -187,23 +186,23 @@ def test_pngs_keep_depth_and_order(tmp_path, dtype, channels):
     assert (info.resolution, info.pixel_size, info.pixel_unit) == (None, None, None)
 
 
-def test_grey_with_transparency_becomes_rgba(tmp_path):
-    picture = Image.merge("LA", [Image.fromarray(noise((6, 7), seed=seed)) for seed in (1, 2)])
-    picture.save(tmp_path / "x.png")
-    assert np.array_equal(read_image(tmp_path / "x.png")[0], np.asarray(picture.convert("RGBA")))
+def test_gray_with_transparency_becomes_rgba(tmp_path):
+    shown_image = Image.merge("LA", [Image.fromarray(noise((6, 7), seed=seed)) for seed in (1, 2)])
+    shown_image.save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png")[0], np.asarray(shown_image.convert("RGBA")))
 
 
-def test_jpegs_are_read_in_grey_and_colour(tmp_path):
+def test_jpegs_are_read_in_gray_and_color(tmp_path):
     yy, xx = np.mgrid[:64, :64]
-    grey = (yy + xx).astype(np.uint8)
-    colour = np.stack([grey, 255 - grey, grey // 2], -1)
-    Image.fromarray(grey).save(tmp_path / "grey.jpg", quality=95)
-    Image.fromarray(colour).save(tmp_path / "colour.jpeg", quality=95)
-    read = read_image(tmp_path / "grey.jpg")[0]
-    assert np.abs(read.astype(int) - grey).max() <= 4
-    read = read_image(tmp_path / "colour.jpeg")[0]
-    assert read.shape == colour.shape
-    assert np.abs(read.astype(int) - colour).mean() < 3
+    gray = (yy + xx).astype(np.uint8)
+    color = np.stack([gray, 255 - gray, gray // 2], -1)
+    Image.fromarray(gray).save(tmp_path / "gray.jpg", quality=95)
+    Image.fromarray(color).save(tmp_path / "color.jpeg", quality=95)
+    read = read_image(tmp_path / "gray.jpg")[0]
+    assert np.abs(read.astype(int) - gray).max() <= 4
+    read = read_image(tmp_path / "color.jpeg")[0]
+    assert read.shape == color.shape
+    assert np.abs(read.astype(int) - color).mean() < 3
 
 
 def test_the_content_decides_not_the_extension(tmp_path):
@@ -213,7 +212,6 @@ def test_the_content_decides_not_the_extension(tmp_path):
 
 
 # --- resolution and pixel size
-# ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", ["um", "micron", "µm", "\u03bcm", "\\u00B5m", "nm", "mm"])
@@ -306,15 +304,15 @@ def test_the_pixel_size_is_kept(tmp_path, dtype, shape, extension):
 
 
 # --- writing
-# ---------------------------------------------------------------------------------------------------
 
-anything_grey = st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]).flatmap(
+
+anything_gray = st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]).flatmap(
     lambda dtype: arrays(dtype, array_shapes(min_dims=2, max_dims=4, min_side=5, max_side=8))
 )
 
 
 @few
-@given(anything_grey)
+@given(anything_gray)
 def test_tiff_keeps_every_bit(tmp_path_factory, image):
     path = ImageFile("x", image).write(tmp_path_factory.mktemp("tiff") / "x")
     assert path.name == "x.tif"
@@ -328,7 +326,7 @@ def test_tiff_keeps_every_bit(tmp_path_factory, image):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("shape", [(6, 7, 3), (6, 7, 4), (5, 6, 7, 3)])
-def test_tiff_colour_is_declared(tmp_path, dtype, shape):
+def test_tiff_color_is_declared(tmp_path, dtype, shape):
     image = noise(shape, dtype)
     path = ImageFile("x", image).write(tmp_path / "x.tiff")
     with tifffile.TiffFile(path) as tiff:
@@ -370,8 +368,8 @@ def test_png_keeps_every_bit(tmp_path_factory, dtype, h, w, channels, seed):
 
 def test_jpeg_is_written_in_8_bits(tmp_path):
     yy, xx = np.mgrid[:64, :64]
-    colour = np.stack([yy * 4, xx * 4, 255 - yy * 2], -1).astype(np.uint8)
-    for image in (colour, colour[..., 0]):
+    color = np.stack([yy * 4, xx * 4, 255 - yy * 2], -1).astype(np.uint8)
+    for image in (color, color[..., 0]):
         path = ImageFile("x", image).write(tmp_path / "x.jpg")
         assert np.abs(np.asarray(Image.open(path)).astype(int) - image).mean() < 3
 
@@ -413,17 +411,16 @@ def test_a_name_with_dots_gets_its_extension_at_the_end(tmp_path):
     assert ImageFile(name, noise((5, 6))).write(tmp_path / name).name == name + ".tif"
 
 
-def test_an_unwritable_folder_is_told(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="Choose another output folder"):
         ImageFile("x", noise((5, 6))).write(tmp_path / "file" / "x.tif")
 
 
 # --- unreadable files
-# ------------------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(FileError, match="does not exist; check the name"):
         read_image(tmp_path / "no.tif")
     lazy = ImageFile(tmp_path / "no.tif")
@@ -432,28 +429,28 @@ def test_a_missing_file_is_told(tmp_path):
         lazy.shape  # noqa: B018
 
 
-def test_a_folder_is_told(tmp_path):
+def test_a_folder_is_reported(tmp_path):
     with pytest.raises(FileError, match="is a folder"):
         ImageFile.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.npy", "Subject1_1.5x1.5_4495_Confocal"])
-def test_an_unsupported_extension_is_told(tmp_path, name):
+def test_an_unsupported_extension_is_reported(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(FileError, match=r"only \.tif.* are read"):
         read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a" + bytes(50), bytes(500)])
-def test_what_is_no_picture_is_told(tmp_path, content):
+def test_what_is_no_image_is_reported(tmp_path, content):
     (tmp_path / "x.tif").write_bytes(content)
-    with pytest.raises(FileError, match="is not a picture"):
+    with pytest.raises(FileError, match="is not an image"):
         read_image(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG"])
 @pytest.mark.parametrize("part", [0.02, 0.1, 0.3, 0.6, 0.9])
-def test_a_truncated_file_is_told(tmp_path, kind, part):
+def test_a_truncated_file_is_reported(tmp_path, kind, part):
     buffer = io.BytesIO()
     Image.fromarray(noise((64, 64))).save(buffer, format=kind)
     whole = buffer.getvalue()
@@ -463,7 +460,7 @@ def test_a_truncated_file_is_told(tmp_path, kind, part):
 
 
 @pytest.mark.parametrize("magic", [b"II*\0", b"MM\0*", b"II+\0", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
-def test_garbage_behind_a_good_beginning_is_told(tmp_path, magic):
+def test_garbage_behind_a_good_beginning_is_reported(tmp_path, magic):
     for seed in range(20):
         (tmp_path / "x.png").write_bytes(magic + noise(300, seed=seed).tobytes())
         with pytest.raises(FileError, match="cannot be read"):
@@ -471,7 +468,6 @@ def test_garbage_behind_a_good_beginning_is_told(tmp_path, magic):
 
 
 # --- the container
-# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -487,7 +483,7 @@ def test_garbage_behind_a_good_beginning_is_told(tmp_path, magic):
         (".tif", ".tif"),
     ],
 )
-def test_the_stem_loses_only_the_extension_of_a_picture(name, stem):
+def test_the_stem_loses_only_the_extension_of_an_image(name, stem):
     file = ImageFile(f"folder/{name}", np.zeros((2, 2)))
     assert (str(file), file.stem, file.name, image_stem(name)) == (stem, stem, name, stem)
     assert f"{file}_x.csv" == f"{stem}_x.csv"
@@ -520,8 +516,8 @@ def test_equal_means_same_stem_and_pixels():
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0, 5)])
-def test_what_is_no_picture_is_refused(shape):
-    with pytest.raises(ImageError, match="not the shape of a picture"):
+def test_what_is_no_image_is_refused(shape):
+    with pytest.raises(ImageError, match="not the shape of an image"):
         ImageFile("x", np.zeros(shape))
 
 
@@ -535,10 +531,10 @@ def test_what_is_no_picture_is_refused(shape):
         )
     )
 )
-def test_the_rgb_picture_spans_the_range(image):
-    picture = ImageFile("x", image).to_pil_rgb_image()
-    shown = np.asarray(picture)
-    assert picture.mode == "RGB"
+def test_the_rgb_image_spans_the_range(image):
+    shown_image = ImageFile("x", image).to_pil_rgb_image()
+    shown = np.asarray(shown_image)
+    assert shown_image.mode == "RGB"
     exact = image.astype(np.longdouble)
     span = exact.max() - exact.min()
     expected = (exact - exact.min()) / (span or 1) * 255
@@ -548,10 +544,10 @@ def test_the_rgb_picture_spans_the_range(image):
 def test_bytes_are_shown_as_they_are():
     image = noise((5, 6)) // 2
     assert np.array_equal(np.asarray(ImageFile("x", image).to_pil_rgb_image()), np.dstack([image] * 3))
-    colour = noise((5, 6, 4))
+    color = noise((5, 6, 4))
     for channels in (3, 4):
-        shown = np.asarray(ImageFile("x", colour[..., :channels]).to_pil_rgb_image())
-        assert np.array_equal(shown, colour[..., :3])
+        shown = np.asarray(ImageFile("x", color[..., :channels]).to_pil_rgb_image())
+        assert np.array_equal(shown, color[..., :3])
 
 
 def test_transparency_does_not_enter_the_range():
@@ -571,7 +567,7 @@ def test_infinity_is_clipped_to_the_finite_range_and_nan_refused():
         ImageFile("x", np.zeros((5, 6, 7))).to_pil_rgb_image()
 
 
-def test_a_boolean_picture_is_black_and_white():
+def test_a_boolean_image_is_black_and_white():
     shown = np.asarray(ImageFile("x", np.array([[True, False]])).to_pil_rgb_image())
     assert shown[0, :, 0].tolist() == [255, 0]
 

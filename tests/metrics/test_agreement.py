@@ -217,7 +217,7 @@ def test_a_row_is_plain_numbers():
         ({"tolerances": [math.nan]}, "tolerance of nan"),
         ({"border": -1}, "border=-1"),
         ({"border": math.nan}, "border=nan"),
-        ({"spacing": 0}, "spacing=0"),
+        ({"spacing": 0}, "spacing must be a positive length in pixels, got 0"),
     ],
 )
 def test_settings_are_checked(options, message):

@@ -103,5 +103,5 @@ def test_without_a_spectrum_there_is_no_number(image):
 
 
 def test_only_grey_pictures_have_a_quality():
-    with pytest.raises(ImageError, match="one grey plane"):
+    with pytest.raises(ImageError, match="gray image"):
         aiq(np.zeros((80, 80, 3)))

@@ -163,7 +163,7 @@ def test_wrong_input_is_told(mosaic):
     image = mosaic.image
     with pytest.raises(ImageError, match=r"\(120, 136\).*\(120, 100\)"):
         assess(image, image[:, :100])
-    with pytest.raises(ImageError, match="grey plane"):
+    with pytest.raises(ImageError, match="gray image"):
         assess(np.dstack([image] * 3), np.dstack([image] * 3), mask="border")
     with pytest.raises(ImageError, match="The style"):
         assess(image, image, np.ones((3, 40, 40)))

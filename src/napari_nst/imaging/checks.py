@@ -30,8 +30,63 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-12
 
 
-def image_and_mask(image: ArrayLike, mask: ArrayLike | None, what: str = "picture") -> tuple[Floats, NDArray[np.bool_]]:
-    """Turn a grey picture into float64 and say which of its pixels are used.
+def check_grey(
+    image: ArrayLike, mask: ArrayLike | None, role: str, *, minimum_side: int = 1, varied: bool = False
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Check a gray image and its mask for filters, which need every used pixel.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Any integer or float dtype.
+    mask : array, (H, W), or None
+        Not 0 where a pixel is used; None: everywhere.
+    role : str
+        "target", "style", "image"..., for messages.
+    minimum_side : int
+        Fewest pixels along either axis.
+    varied : bool
+        Whether a constant image is refused.
+
+    Returns
+    -------
+    array, (H, W)
+        `image`, not copied.
+    array of bool, (H, W)
+        True where a pixel is used.
+
+    Raises
+    ------
+    ImageError
+        When it is no such image, or a used pixel is NaN or infinite.
+    """
+    array = np.asarray(image)
+    check_dtype(array.dtype, role)
+    _check_plane(array, role)
+    if min(array.shape) < minimum_side:
+        raise ImageError(
+            f"The {role} is {array.shape[0]} × {array.shape[1]} pixels; at least {minimum_side} × {minimum_side} are needed. "
+            "Take a larger region."
+        )
+    used = np.ones(array.shape, dtype=bool) if mask is None else check_mask(mask, array.shape)
+    bad = used & ~np.isfinite(array)
+    if bad.any():
+        row, column = (int(v) for v in np.argwhere(bad)[0])
+        raise ImageError(
+            f"The {role} has {int(bad.sum())} pixel(s) that are NaN or infinite, the first at row {row}, column {column}. "
+            "Replace them, or keep them out with a mask."
+        )
+    values = array[used]
+    if varied and (values == values[0]).all():
+        raise ImageError(
+            f"The {role} is constant: every value that counts is {values[0]}. There is no structure to work on; check that "
+            "the right image and the right mask were chosen."
+        )
+    return array, used
+
+
+def image_and_mask(image: ArrayLike, mask: ArrayLike | None, role: str = "image") -> tuple[Floats, NDArray[np.bool_]]:
+    """Turn a gray image into float64 and say which of its pixels are used, for measures, which go without some.
 
     Parameters
     ----------
@@ -39,73 +94,60 @@ def image_and_mask(image: ArrayLike, mask: ArrayLike | None, what: str = "pictur
         Integers or floats.
     mask : array, (H, W), optional
         0 or False for pixels to leave out; all may be left out.
-    what : str
-        What messages call the picture.
+    role : str
+        What messages call the image.
 
     Returns
     -------
-    picture : array of float64, (H, W)
-        0 where the picture is not finite.
+    image : array of float64, (H, W)
+        0 where the image is not finite.
     used : array of bool, (H, W)
-        False where the mask is, and where the picture is not finite.
+        False where the mask is, and where the image is not finite.
 
     Raises
     ------
     ImageError
-        `image` is no grey picture, or the mask does not fit it.
+        `image` is no gray image, or the mask does not fit it.
     """
     array = np.asarray(image)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ImageError(
-            f"The {what} has shape {array.shape}; cones are measured in one grey plane (H, W). Pass one channel or one "
-            "plane of a stack at a time."
-        )
-    if array.dtype.kind not in "uif":
-        raise ImageError(
-            f"The {what} is of type {array.dtype}; pictures hold integers or floats. Convert it with .astype('float32')."
-        )
-    picture: Floats = array.astype(np.float64)
-    used: NDArray[np.bool_] = np.isfinite(picture)
+    check_dtype(array.dtype, role)
+    _check_plane(array, role)
+    values: Floats = array.astype(np.float64)
+    used: NDArray[np.bool_] = np.isfinite(values)
     if mask is not None:
         given: NDArray[Any] = np.asarray(mask)
         # A patch that lies wholly outside of the retina is no mistake of the caller: nothing is found in it.
         used &= check_mask(given, array.shape) if given.any() or given.shape != array.shape else False
-    return np.where(used, picture, 0.0), used
+    return np.where(used, values, 0.0), used
 
 
 def images_and_mask(
     target: ArrayLike, result: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Turn two pictures of one place into float64 and say which pixels are used in both.
-
-    Parameters
-    ----------
-    target, result : array, (H, W)
-        Integers or floats.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out.
-
-    Returns
-    -------
-    target, result : array of float64, (H, W)
-        0 where a pixel is not used.
-    used : array of bool, (H, W)
-        False where the mask is, and where either picture is not finite.
+    """Turn two images of one place into float64, as `image_and_mask` does, used where both are.
 
     Raises
     ------
     ImageError
-        A picture is not grey, the shapes differ, or the mask does not fit.
+        An image is not gray, the shapes differ, or the mask does not fit.
     """
     first, first_used = image_and_mask(target, mask, "target")
     second, second_used = image_and_mask(result, None, "result")
     if first.shape != second.shape:
         raise ImageError(
             f"The target has shape {first.shape}, the result {second.shape}; they are compared pixel by pixel. "
-            "Pass two pictures of the very same place."
+            "Pass two images of the very same place."
         )
     used = first_used & second_used
     return np.where(used, first, 0.0), np.where(used, second, 0.0), used
+
+
+def _check_plane(array: NDArray[Any], role: str) -> None:
+    if array.ndim != 2 or 0 in array.shape:
+        raise ImageError(
+            f"The {role} has shape {array.shape}; a gray image (H, W) is needed. Pass one plane of a stack or one channel of "
+            "a color image at a time."
+        )
 
 
 def is_flat(values: Floats) -> bool:
@@ -116,27 +158,27 @@ def is_flat(values: Floats) -> bool:
     return high - low <= _ROUNDING * max(abs(low), abs(high))
 
 
-def to_unit_range(picture: Floats, used: NDArray[np.bool_]) -> Floats:
+def to_unit_range(image: Floats, used: NDArray[np.bool_]) -> Floats:
     """Map the used values, which must not be flat, to 0..1, so that no measure depends on scale or offset."""
-    low, high = picture[used].min(), picture[used].max()
-    unit: Floats = np.where(used, (picture / 2 - low / 2) / (high / 2 - low / 2), 0.0)  # halves cannot overflow
+    low, high = image[used].min(), image[used].max()
+    unit: Floats = np.where(used, (image / 2 - low / 2) / (high / 2 - low / 2), 0.0)  # halves cannot overflow
     return unit
 
 
-def fill_smoothly(picture: Floats, used: NDArray[np.bool_], sigma: float) -> Floats:
+def fill_smoothly(image: Floats, used: NDArray[np.bool_], sigma: float) -> Floats:
     """Give unused pixels the mean of the used ones around them, weighted by a Gaussian of `sigma` pixels.
 
     Unlike the value of the nearest used pixel this draws no streaks away from a spot that the edge cuts. Far from
     any used pixel the fill goes over into the mean of all.
     """
     if used.all():
-        return picture
+        return image
     from scipy import ndimage
 
-    mean = picture[used].mean()
+    mean = image[used].mean()
     weight = ndimage.gaussian_filter(used.astype(np.float64), sigma, mode="nearest")
-    deviation = ndimage.gaussian_filter(np.where(used, picture - mean, 0.0), sigma, mode="nearest")
-    filled: Floats = np.where(used, picture, mean + deviation / (weight + 1e-3))
+    deviation = ndimage.gaussian_filter(np.where(used, image - mean, 0.0), sigma, mode="nearest")
+    filled: Floats = np.where(used, image, mean + deviation / (weight + 1e-3))
     return filled
 
 
@@ -144,7 +186,7 @@ def noise_deviation(values: Floats, used: NDArray[np.bool_]) -> float:
     """Standard deviation of white noise, from a filter that sees neither planes nor edges along the axes.
 
     After Immerkær, Comput. Vis. Image Underst. 64, 300 (1996), with a median for his mean, which edges raise. 0 where no
-    pixel has all its neighbours used.
+    pixel has all its neighbors used.
     """
     from scipy import ndimage
 
@@ -158,26 +200,15 @@ def noise_deviation(values: Floats, used: NDArray[np.bool_]) -> float:
 
 
 def check_length(value: float | None, name: str) -> None:
-    """Refuse lengths that are not above 0 and finite; None is no length.
-
-    Raises
-    ------
-    ParameterError
-    """
+    """Refuse lengths (ParameterError) that are not above 0 and finite; None is no length."""
     if value is not None and not 0 < value < np.inf:
         raise ParameterError(
-            f"{name}={value} is no length in pixels; pass a number above 0, or None to have it measured."
+            f"{name} must be a positive length in pixels, got {value}. Pass a number above 0, or None to have it measured."
         )
 
 
 def to_points(points: ArrayLike, what: str) -> Floats:
-    """Check positions, (n, 2) row and column; an empty list counts as none.
-
-    Raises
-    ------
-    ParameterError
-        Another shape, or values that are not finite.
-    """
+    """Check positions (ParameterError), (n, 2) finite rows and columns; an empty list counts as none."""
     array: Floats = np.asarray(points, dtype=np.float64)
     if array.size == 0:
         return np.empty((0, 2))
@@ -186,63 +217,3 @@ def to_points(points: ArrayLike, what: str) -> Floats:
     if not np.isfinite(array).all():
         raise ParameterError(f"The {what} contain NaN or infinite positions; leave those rows out.")
     return array
-
-
-def check_grey(
-    image: ArrayLike, mask: ArrayLike | None, role: str, *, minimum_side: int = 1, varied: bool = False
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Check a grey picture and its mask.
-
-    Parameters
-    ----------
-    image : array, (H, W)
-        Any integer or float dtype.
-    mask : array, (H, W), or None
-        Not 0 where a pixel is used; None: everywhere.
-    role : str
-        "target", "style", "picture"..., for messages.
-    minimum_side : int
-        Fewest pixels along either axis.
-    varied : bool
-        Whether a constant picture is refused.
-
-    Returns
-    -------
-    array, (H, W)
-        `image`, not copied.
-    array of bool, (H, W)
-        True where a pixel is used.
-
-    Raises
-    ------
-    ImageError
-        When it is no such picture, or a used pixel is NaN or infinite.
-    """
-    array = np.asarray(image)
-    check_dtype(array.dtype, role)
-    if array.ndim != 2:
-        raise ImageError(
-            f"The {role} has shape {array.shape}; a grey picture (H, W) is needed. Pass one plane of a stack or one channel of "
-            "a colour picture at a time."
-        )
-    if min(array.shape) < minimum_side:
-        raise ImageError(
-            f"The {role} is {array.shape[0]} × {array.shape[1]} pixels; at least {minimum_side} × {minimum_side} are needed. "
-            "Take a larger region."
-        )
-    used = np.ones(array.shape, dtype=bool) if mask is None else check_mask(mask, array.shape)
-    if array.dtype.kind == "f":
-        bad = used & ~np.isfinite(array)
-        if bad.any():
-            row, column = (int(v) for v in np.argwhere(bad)[0])
-            raise ImageError(
-                f"The {role} has {int(bad.sum())} pixel(s) that are NaN or infinite, the first at row {row}, column {column}. "
-                "Replace them, or keep them out with a mask."
-            )
-    values = array[used]
-    if varied and (values == values[0]).all():
-        raise ImageError(
-            f"The {role} is constant: every value that counts is {values[0]}. There is no structure to work on; check that "
-            "the right picture and the right mask were chosen."
-        )
-    return array, used

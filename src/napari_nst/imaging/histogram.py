@@ -1,4 +1,4 @@
-"""Giving one picture the histogram of another."""
+"""Give one image the histogram of another."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def match_histogram(
     mask: ArrayLike | None = None,
     style_mask: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
-    """Map the grey levels of a picture so that they are distributed as those of another.
+    """Map the gray levels of an image so that they are distributed as those of another.
 
     Parameters
     ----------
     target : array, (H, W)
-        The picture to change, any integer or float dtype.
+        The image to change, any integer or float dtype.
     style : array, (H', W')
-        The picture to be like, of any size and dtype, with its values on the same scale.
+        The image to be like, of any size and dtype, with its values on the same scale.
     mask, style_mask : array, (H, W) and (H', W'), optional
         Not 0 where a pixel is used. The others take no part; those of the target come back as they were.
 
@@ -37,13 +37,13 @@ def match_histogram(
     Raises
     ------
     ImageError
-        A picture is constant, not grey, or not finite.
+        An image is constant, not gray, or not finite.
 
     Notes
     -----
     By ``skimage.exposure.match_histograms``: each level goes to the style's level of the same cumulative share, with
     linear interpolation between the levels that the style has. In double precision, so that no level is lost to
-    rounding and 16-bit pictures need no table.
+    rounding and 16-bit images need no table.
     """
     from skimage.exposure import match_histograms
 

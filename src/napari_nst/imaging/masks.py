@@ -20,7 +20,7 @@ _ENCODING = "base64(zlib(packbits))"
 
 
 def black_border(image: ArrayLike) -> NDArray[np.bool_]:
-    """Find the picture inside the black border that registration and montaging leave.
+    """Find the image inside the black border that registration and montaging leave.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def black_border(image: ArrayLike) -> NDArray[np.bool_]:
     Returns
     -------
     array of bool, (H, W)
-        True where the picture is to be used. False for pixels that are 0 in every channel and connected to
-        the edge of the image through such pixels. Zeros inside (a vessel's shadow, a dead pixel) stay True.
+        False for pixels that are 0 in every channel and connected to the edge of the image through such
+        pixels. Zeros inside (a vessel's shadow, a dead pixel) stay True.
 
     Raises
     ------
@@ -47,20 +47,14 @@ def black_border(image: ArrayLike) -> NDArray[np.bool_]:
     array = np.asarray(image)
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))) or 0 in array.shape:
         raise ImageError(
-            f"The border is looked for in a picture (H, W), (H, W, 3) or (H, W, 4), not in shape "
-            f"{array.shape}; pass one plane of a stack at a time."
+            f"A black border is that of an image (H, W), (H, W, 3) or (H, W, 4), got shape {array.shape}. Pass one plane of "
+            "a stack at a time."
         )
     black = array == 0 if array.ndim == 2 else (array[..., :3] == 0).all(axis=-1)
-    if not black.any():
-        return np.ones(black.shape, dtype=bool)
     from scipy import ndimage
 
-    labels, count = ndimage.label(black)  # the default structure of scipy joins by sides
-    outside = np.zeros(count + 1, dtype=bool)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        outside[edge] = True
-    outside[0] = False  # label 0: not black
-    used: NDArray[np.bool_] = ~outside[labels]
+    # From beyond the edges through black pixels; the default structure of scipy joins by sides.
+    used: NDArray[np.bool_] = ~ndimage.binary_propagation(np.zeros_like(black), mask=black, border_value=1)
     return used
 
 
@@ -72,7 +66,7 @@ def check_mask(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
     mask : array
         bool, integer labels (as a napari Labels layer has), or finite floats; not 0 means: use this pixel.
     shape : sequence of int
-        The shape that the mask must have, in pixels: that of the picture without its channels.
+        The shape that the mask must have, in pixels: that of the image without its channels.
 
     Returns
     -------
@@ -87,8 +81,8 @@ def check_mask(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
     expected = tuple(int(side) for side in shape)
     if array.shape != expected:
         raise ImageError(
-            f"The mask has shape {array.shape}, the picture {expected}. Draw the mask on the picture "
-            "itself, or crop both in the same way."
+            f"The mask has shape {array.shape}, the image {expected}. Draw the mask on the image itself, or crop both in the "
+            "same way."
         )
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
@@ -103,79 +97,35 @@ def check_mask(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
     return used
 
 
-def fill_from_nearest(picture: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
-    """Give every unknown pixel the value of the known pixel nearest to it.
+def fill_from_nearest(image: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Give every unknown pixel the value of the known pixel nearest to it, so that no edge is added where they begin.
 
-    Parameters
-    ----------
-    picture : array, (H, W) or (H, W, channels)
-        Any dtype.
-    known : array of bool, (H, W)
-        True where the value is to be used; at least once.
-
-    Returns
-    -------
-    array, shape and dtype of `picture`
-        Nothing in it depends on the unknown pixels, and no edge is added where they begin. `picture` itself
-        when all are known.
+    `image` is (H, W) or (H, W, channels), `known` (H, W) with at least one True. Returns `image` itself when all are known.
     """
     if known.all():
-        return picture
+        return image
     from scipy import ndimage
 
     rows, columns = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    filled: NDArray[Any] = picture[rows, columns]
+    filled: NDArray[Any] = image[rows, columns]
     return filled
 
 
 def pack_mask(mask: ArrayLike) -> dict[str, Any]:
-    """Encode a mask compactly and exactly for a JSON record.
+    """Encode a boolean mask of any shape compactly and exactly for a JSON record.
 
-    Parameters
-    ----------
-    mask : array of bool
-        Any shape.
-
-    Returns
-    -------
-    dict
-        ``shape`` (list of int), ``encoding`` (how to decode it) and ``data`` (ASCII str): eight pixels a
-        byte in C order, the first in the highest bit, compressed by zlib, in base64.
-
-    Raises
-    ------
-    ImageError
-        The dtype is not bool.
+    The keys are ``shape`` (list of int), ``encoding`` (how to decode it) and ``data`` (ASCII str): eight pixels a
+    byte in C order, the first in the highest bit, compressed by zlib, in base64. Raises ImageError for another dtype.
     """
     array = np.asarray(mask)
     if array.dtype != np.bool_:
         raise ImageError(f"Only boolean masks are packed, not {array.dtype}; check_mask turns labels into booleans.")
     packed = zlib.compress(np.packbits(array.ravel()).tobytes(), 9)
-    return {
-        "shape": [int(side) for side in array.shape],
-        "encoding": _ENCODING,
-        "data": base64.b64encode(packed).decode("ascii"),
-    }
+    return {"shape": list(array.shape), "encoding": _ENCODING, "data": base64.b64encode(packed).decode("ascii")}
 
 
 def unpack_mask(packed: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Decode what `pack_mask` made.
-
-    Parameters
-    ----------
-    packed : mapping
-        As `pack_mask` returns it, possibly after a way through JSON.
-
-    Returns
-    -------
-    array of bool
-        Equal to the packed mask.
-
-    Raises
-    ------
-    ImageError
-        The record is incomplete or damaged.
-    """
+    """Decode what `pack_mask` made; raises ImageError for an incomplete or damaged record."""
     try:
         if packed["encoding"] != _ENCODING:
             raise ImageError(f"Masks are encoded as {_ENCODING!r}, not as {packed['encoding']!r}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ __all__ = ["MissingImageError", "pad_to_square", "reflect_to_multiple", "unpad_f
 
 
 class MissingImageError(ImageError, ValueError):
-    """No picture was given. Also the documented ``ValueError`` of `pad_to_square`."""
+    """No image was given. Also the documented ``ValueError`` of `pad_to_square`."""
 
 
 def pad_to_square(image: ArrayLike | None, target_size: int = 498) -> NDArray[Any]:
-    """Centre a picture on a black square.
+    """Center an image on a black square.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def pad_to_square(image: ArrayLike | None, target_size: int = 498) -> NDArray[An
     MissingImageError
         `image` is None (an `ImageError` and, as documented, a ``ValueError``).
     ImageError
-        `image` is not a picture with at least one pixel.
+        `image` is not an image with at least one pixel.
     ParameterError
         `target_size` is not positive.
 
@@ -47,10 +46,7 @@ def pad_to_square(image: ArrayLike | None, target_size: int = 498) -> NDArray[An
     NST pipeline documentation, "Utility Functions". Written with NumPy: cv2.copyMakeBorder,
     which stands there, takes neither more than 4 channels nor every dtype.
     """
-    if image is None:
-        raise MissingImageError("Input image is None: it could not be read, or no picture was chosen.")
-    array = np.asarray(image)
-    _check_picture(array)
+    array = _checked(image, "it could not be read, or no image was chosen")
     margins = [_margins(side, target_size) for side in array.shape[:2]]
     return np.pad(array, [*margins, (0, 0)][: array.ndim])
 
@@ -63,7 +59,7 @@ def unpad_from_square(
     Parameters
     ----------
     padded_image : array, (h, w) or (h, w, channels)
-        What `pad_to_square` returned, or a picture of that size.
+        What `pad_to_square` returned, or an image of that size.
     original_h, original_w : int
         Height and width before padding, in pixels.
     target_size : int
@@ -79,7 +75,7 @@ def unpad_from_square(
     MissingImageError
         `padded_image` is None.
     ImageError
-        `padded_image` has not the size that a picture of `original_h` x `original_w` is padded to.
+        `padded_image` has not the size that an image of `original_h` x `original_w` is padded to.
     ParameterError
         A size is not positive.
 
@@ -88,16 +84,13 @@ def unpad_from_square(
     NST pipeline documentation, "Utility Functions". There, a side longer than the square gave a
     negative offset and an empty or wrong crop; here it comes back unchanged.
     """
-    if padded_image is None:
-        raise MissingImageError("Input image is None: there is nothing to take the padding from.")
-    array = np.asarray(padded_image)
-    _check_picture(array)
+    array = _checked(padded_image, "there is nothing to take the padding from")
     top, bottom = _margins(original_h, target_size)
     left, right = _margins(original_w, target_size)
     expected = (top + original_h + bottom, left + original_w + right)
     if array.shape[:2] != expected:
         raise ImageError(
-            f"A picture of {original_h} x {original_w} pixels padded to {target_size} measures "
+            f"An image of {original_h} x {original_w} pixels padded to {target_size} measures "
             f"{expected[0]} x {expected[1]}, but this one measures {array.shape[0]} x {array.shape[1]}. "
             "Pass the original height and width and the target_size that were used for padding."
         )
@@ -122,28 +115,17 @@ def reflect_to_multiple(array: NDArray[Any], multiple: int) -> tuple[NDArray[Any
         `array` itself, not a copy, when nothing is missing.
     crop : (slice, slice)
         ``padded[(..., *crop)]`` is the original.
-
-    Raises
-    ------
-    ImageError
-        `array` has fewer than two axes, or an empty one.
-    ParameterError
-        `multiple` is not a positive whole number.
     """
     _check_positive("multiple", multiple)
     if array.ndim < 2 or 0 in array.shape:
         raise ImageError(f"An array (..., H, W) with at least one pixel is needed, not one of shape {array.shape}.")
-    missing = [-side % multiple for side in array.shape[-2:]]
-    margins = [(gap // 2, gap - gap // 2) for gap in missing]
-    crop = _crop(margins, array.shape[-2:])
-    if not any(missing):
+    height, width = array.shape[-2:]
+    (top, bottom), (left, right) = ((-side % multiple // 2, (-side % multiple + 1) // 2) for side in (height, width))
+    crop = (slice(top, top + height), slice(left, left + width))
+    if not bottom and not right:
         return array, crop
-    return np.pad(array, [(0, 0)] * (array.ndim - 2) + margins, mode="reflect"), crop
-
-
-def _crop(margins: Sequence[tuple[int, int]], sides: Sequence[int]) -> tuple[slice, slice]:
-    rows, columns = (slice(before, before + side) for (before, _), side in zip(margins, sides, strict=True))
-    return rows, columns
+    margins = [(0, 0)] * (array.ndim - 2) + [(top, bottom), (left, right)]
+    return np.pad(array, margins, mode="reflect"), crop
 
 
 def _margins(side: int, target_size: int) -> tuple[int, int]:
@@ -156,9 +138,13 @@ def _margins(side: int, target_size: int) -> tuple[int, int]:
 
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ParameterError(f"{name} must be a whole number of pixels, at least 1, not {value!r}.")
+        raise ParameterError(f"{name} must be a whole number of pixels, at least 1, got {value!r}.")
 
 
-def _check_picture(array: NDArray[Any]) -> None:
+def _checked(image: ArrayLike | None, missing: str) -> NDArray[Any]:
+    if image is None:
+        raise MissingImageError(f"Input image is None: {missing}.")
+    array = np.asarray(image)
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(f"A picture (height, width) or (height, width, channels) is needed, not shape {array.shape}.")
+        raise ImageError(f"An image (height, width) or (height, width, channels) is needed, got shape {array.shape}.")
+    return array

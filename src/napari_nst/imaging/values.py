@@ -1,4 +1,4 @@
-"""What may be a picture, and how its values map to [0, 1] and back without loss."""
+"""What may be an image, and how its values map to [0, 1] and back without loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PERCENTILES = (0.1, 99.9)
 
 
 class ValueRange(NamedTuple):
-    """The values that become 0 and 1, in the picture's own units (grey levels)."""
+    """The values that become 0 and 1, in the image's own units (gray levels)."""
 
     low: float
     high: float
@@ -40,21 +40,16 @@ class ValueRange(NamedTuple):
 
 
 def check_dtype(dtype: np.dtype[Any], role: str) -> None:
-    """Refuse what is no picture.
-
-    Raises
-    ------
-    ImageError
-        For bool, complex, text and objects.
-    """
+    """Refuse what is no image (ImageError): bool, complex, text and objects."""
     if dtype == np.bool_:
         raise ImageError(
-            f"The {role} is of type bool: a mask has no grey levels to optimise. Pass it as mask= or style_mask=, or convert "
-            "it with .astype('uint8') * 255 if it really is a picture."
+            f"The {role} is of type bool: a mask has no gray levels. Pass it as mask= or style_mask=, or convert "
+            "it with .astype('uint8') * 255 if it really is an image."
         )
     if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise ImageError(
-            f"The {role} is of type {dtype}; pictures are uint8, uint16, int16, other integers, or float32/64."
+            f"The {role} is of type {dtype}; an image must be of uint8, uint16, int16, other integers, "
+            "or float32/64. Convert it with .astype('float32')."
         )
 
 
@@ -64,7 +59,7 @@ def find_range(
     role: str,
     dtype: np.dtype[Any] | None = None,
 ) -> ValueRange:
-    """The value range of a picture.
+    """Return the value range of an image.
 
     Parameters
     ----------
@@ -75,7 +70,7 @@ def find_range(
     role : str
         "target" or "style", for messages.
     dtype : dtype, optional
-        Of the picture, if `values` is a sample of another type.
+        Of the image, if `values` is a sample of another type.
 
     Raises
     ------
@@ -119,22 +114,11 @@ def apply_change(
 ) -> np.ndarray[Any, Any]:
     """Add a change, given in [0, 1] units, to the original values.
 
-    The result is made from the original and the change, not from the optimised picture alone: where nothing changed,
+    The result is made from the original and the change, not from the optimized image alone: where nothing changed,
     the value is the original to the last bit, for every type and outside the value range too.
 
-    Parameters
-    ----------
-    values : ndarray
-        The original, any real dtype.
-    change : ndarray
-        Same shape, in units of the value range's span.
-    value_range : ValueRange
-        Of the original.
-
-    Returns
-    -------
-    ndarray
-        Same shape and dtype; integers are rounded and limited to what the type can hold.
+    `values` is the original of any real dtype, and `change` of the same shape in units of the range's span.  Returns the
+    shape and dtype of `values`; integers are rounded and limited to what the type can hold.
     """
     delta = change.astype(np.float64) * value_range.span
     if values.dtype.kind == "f":

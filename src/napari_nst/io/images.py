@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import logging
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from tifffile import TiffFile
 
-__all__ = ["FileInfo", "ImageFile", "image_stem", "read_image", "write_image"]
+__all__ = ["EXTENSION", "SUPPORTED", "FileInfo", "ImageFile", "image_stem", "read_image", "write_image"]
 
 logger = logging.getLogger(__name__)
 
 #: The extensions that are read and written, in words and as a pattern.
 SUPPORTED = ".tif, .tiff, .png, .jpg and .jpeg"
 EXTENSION = re.compile(r"(?<=.)((\.ome)?\.tiff?|\.png|\.jpe?g)$", re.IGNORECASE)
+# Not written; any other text after a dot belongs to the name (AOSLO names contain dots) and gets ".tif".
+_OTHER = re.compile(r"\.(bmp|gif|webp|jp2|svg|pdf|npy|npz|zarr|h5|czi|nd2|csv|json|avi|mp4)$", re.IGNORECASE)
 
 _MICROMETERS = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
 _UNITS = {"um": "um", "nm": "nm", "mm": "mm", "micron": "um", "microns": "um", "micrometer": "um"}
@@ -44,7 +48,7 @@ _MICRO = re.compile(r"\\u00B5|\\u03BC|\u00b5|\u03bc", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What is known about a picture from its file, beside the pixels.
+    """What is known about an image from its file, beside the pixels.
 
     Attributes
     ----------
@@ -76,7 +80,7 @@ class FileInfo:
 
 
 def image_stem(name: str) -> str:
-    """Take the extension of a picture off a file name: ``a.b.tif`` and ``a.b.ome.tif`` give ``a.b``.
+    """Take the extension of an image off a file name: ``a.b.tif`` and ``a.b.ome.tif`` give ``a.b``.
 
     Other text after a dot is part of the name, as in ``Subject34_1.5x1.5_4495_Confocal``.
     """
@@ -89,13 +93,13 @@ def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
     Parameters
     ----------
     path : path-like
-        The kind of file is recognised by its content.
+        The kind of file is recognized by its content.
 
     Returns
     -------
     array, (H, W), (H, W, 3), (H, W, 4) or (planes, ...)
         In the dtype of the file and native byte order. Pages of a TIFF become planes. Palettes become RGB
-        (not those of ImageJ, which only colour the display), 1 bit becomes 0 and 255, white-is-zero is
+        (not those of ImageJ, which only color the display), 1 bit becomes 0 and 255, white-is-zero is
         inverted.
     FileInfo
 
@@ -111,9 +115,9 @@ def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
     """
     path = Path(path)
     if path.is_dir():
-        raise FileError(f"{path} is a folder; choose a picture in it.")
+        raise FileError(f"{path} is a folder; choose an image in it.")
     if path.exists() and not EXTENSION.search(path.name):
-        raise FileError(f"{path}: only {SUPPORTED} are read; convert the picture to .tif.")
+        raise FileError(f"{path}: only {SUPPORTED} are read; convert the image to .tif.")
     facts: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
@@ -126,12 +130,12 @@ def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
             elif magic == b"\x89PNG\r\n\x1a\n" or magic[:3] == b"\xff\xd8\xff":
                 array = _decode(file.read())
             else:
-                raise FileError(f"{path} is not a picture, whatever its name says: it begins with {magic!r}.")
+                raise FileError(f"{path} is not an image, whatever its name says: it begins with {magic!r}.")
     except FileError:
         raise
     except FileNotFoundError as error:
         raise FileError(f"{path} does not exist; check the name and the folder.") from error
-    # Damaged files make the decoders raise nearly anything, MemoryError for sizes that cannot be included.
+    # Damaged files make the decoders raise nearly anything, MemoryError for absurd sizes included.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise FileError(f"{path} cannot be read ({reason}). Open it in another program and save it again.") from error
@@ -146,18 +150,11 @@ def _read_tiff(file: BinaryIO, path: Path) -> tuple[NDArray[Any], dict[str, Any]
         try:
             source: Any = tiff.series[0]
             if len(tiff.series) > 1:
-                _tell_once(path, f"holds {len(tiff.series)} pictures of different shape; the first is used.")
+                _warn_once(path, f"holds {len(tiff.series)} images of different shape; the first is used.")
         except (TiffFileError, IndexError) as error:
-            _tell_once(path, f"the directory of the TIFF file is damaged ({error}); the first page was used.")
+            _warn_once(path, f"the directory of the TIFF file is damaged ({error}); the first page was used.")
             source = page
-        facts = _tiff_facts(tiff, page)
-        try:
-            array = np.asarray(source.asarray())
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            file.seek(0)
-            return _decode_compressed(file.read(), error, page.dtype), facts
+        array = np.asarray(source.asarray())
         if "S" in source.axes:
             array = np.moveaxis(array, source.axes.index("S"), -1)
         if array.dtype == bool:
@@ -167,37 +164,21 @@ def _read_tiff(file: BinaryIO, path: Path) -> tuple[NDArray[Any], dict[str, Any]
             array = (top - array).astype(array.dtype)
         elif page.photometric == 3 and page.colormap is not None and not tiff.is_imagej:
             array = np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, array], 0, -1)
+        facts = _tiff_facts(tiff, page)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), facts
 
 
 @functools.lru_cache(maxsize=10_000)
-def _tell_once(path: Path, what: str) -> None:
+def _warn_once(path: Path, what: str) -> None:
     """Log what is odd about a file: a session reads it several times, a person needs to know it once."""
     logger.warning("%s: %s", path, what)
 
 
-def _decode_compressed(encoded: bytes, error: ValueError, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Decode what tifffile can only with its optional codecs, LZW above all."""
-    if dtype.itemsize == 1:  # OpenCV multiplies 8-bit colour by its transparency
-        from PIL import ImageSequence
-
-        pages = [_plain(page) for page in ImageSequence.Iterator(_open(encoded))]
-    else:  # Pillow has no 16-bit colour
-        import cv2
-
-        pages = [swap_red_blue(page) for page in cv2.imdecodemulti(_buffer(encoded), cv2.IMREAD_UNCHANGED)[1]]
-    if len({page.shape for page in pages}) != 1:
-        raise ValueError(f"{error}; save it without compression, or install imagecodecs")
-    return pages[0] if len(pages) == 1 else np.stack(pages)
-
-
 def _tiff_facts(tiff: TiffFile, page: Any) -> dict[str, Any]:
+    """Return resolution, pixel size and unit, as far as the tags and the metadata say them."""
     facts: dict[str, Any] = {}
-    per_unit = []
-    for name in ("XResolution", "YResolution"):
-        value = page.tags.valueof(name)
-        if isinstance(value, tuple) and len(value) == 2 and value[1]:
-            per_unit.append(value[0] / value[1])
+    tags = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
+    per_unit = [tag[0] / tag[1] for tag in tags if isinstance(tag, tuple) and len(tag) == 2 and tag[1]]
     if len(per_unit) == 2:
         # Without the tag the unit is the inch (TIFF 6.0, section 8).
         facts["resolution"] = (*per_unit, int(page.tags.valueof("ResolutionUnit", 2)))
@@ -229,70 +210,38 @@ def _unit(text: str) -> str | None:
 
 
 def _decode(encoded: bytes) -> NDArray[Any]:
-    picture = _open(encoded)
-    picture.load()
-    if picture.format == "PNG" and encoded[24] == 16:  # bit depth; Pillow has no 16-bit colour
-        import cv2
-
-        deep = cv2.imdecode(_buffer(encoded), cv2.IMREAD_UNCHANGED)
-        if deep is None:
-            raise ValueError("OpenCV cannot decode this 16-bit PNG")
-        return swap_red_blue(deep)
-    return _plain(picture)
-
-
-def _open(encoded: bytes) -> Image:
-    import io
-    import warnings
-
+    """Decode a PNG or JPEG to gray, RGB or RGBA."""
     from PIL import Image
 
     with warnings.catch_warnings():
         # Pillow suspects an attack in every montage above 89 megapixels.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(encoded))
+        image = Image.open(io.BytesIO(encoded))
+    image.load()
+    if image.format == "PNG" and encoded[24] == 16:  # bit depth; Pillow has no 16-bit color
+        import imagecodecs
 
-
-def _plain(picture: Image) -> NDArray[np.uint8]:
-    """Bring any mode of Pillow to grey, RGB or RGBA."""
-    mode = picture.mode
-    if mode == "1":
-        picture = picture.convert("L")
-    elif mode == "LA" or (mode in ("P", "PA") and "transparency" in picture.info):
-        picture = picture.convert("RGBA")
-    elif mode not in ("L", "RGB", "RGBA"):
-        picture = picture.convert("RGB")
-    return np.array(picture)
-
-
-def _buffer(encoded: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(encoded, np.uint8)
-
-
-def swap_red_blue(array: NDArray[Any]) -> NDArray[Any]:
-    """Swap red and blue, which OpenCV keeps in the other order; its own inverse."""
-    if array.ndim == 2:
-        return array
-    return np.ascontiguousarray(array[..., [2, 1, 0, 3][: array.shape[-1]]])
-
-
-# Not written; any other text after a dot belongs to the name (AOSLO names contain dots) and gets ".tif".
-_OTHER = re.compile(r"\.(bmp|gif|webp|jp2|svg|pdf|npy|npz|zarr|h5|czi|nd2|csv|json|avi|mp4)$", re.IGNORECASE)
-_OME_UNITS = {"um": "µm", "nm": "nm", "mm": "mm"}
+        deep: NDArray[Any] = imagecodecs.png_decode(encoded)
+        return deep[..., [0, 0, 0, 1]] if deep.shape[2:] == (2,) else deep
+    if image.mode == "1":
+        return np.array(image.convert("L"))
+    if image.mode == "LA" or (image.mode in ("P", "PA") and "transparency" in image.info):
+        return np.array(image.convert("RGBA"))
+    return np.array(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
 
 
 def write_image(
     path: str | os.PathLike[str], array: NDArray[Any], like: FileInfo | None = None, *, publish: Publish = write_new
 ) -> Path:
-    """Write a picture to a new file.
+    """Write an image to a new file.
 
     Parameters
     ----------
     path : path-like
-        Where. ``.tif`` is added to a name without the extension of a picture. An existing file stays, and the
+        Where. ``.tif`` is added to a name without the extension of an image. An existing file stays, and the
         new one gets a counter.
     array : array, (H, W), (H, W, 3), (H, W, 4) or (planes, ...)
-        Arrays of three axes and more whose last is 3 or 4 long are colour, others stacks of grey planes.
+        Arrays of three axes and more whose last is 3 or 4 long are color, others stacks of gray planes.
     like : FileInfo, optional
         Whose resolution and pixel size to write into a TIFF.
     publish : write_new or write_over
@@ -325,12 +274,8 @@ def write_image(
     return publish(path, lambda temporary: temporary.write_bytes(encoded))
 
 
-def _is_colour(array: NDArray[Any]) -> bool:
-    return array.ndim >= 3 and array.shape[-1] in (3, 4)
-
-
 def _encode(array: NDArray[Any], target: Path) -> bytes:
-    import cv2
+    import imagecodecs
 
     png = target.suffix.lower() == ".png"
     depths, kind = (("uint8", "uint16"), "8 or 16 bits") if png else (("uint8",), "8 bits")
@@ -338,14 +283,11 @@ def _encode(array: NDArray[Any], target: Path) -> bytes:
     if array.dtype.name not in depths or array.ndim > 3 or channels not in ((1, 3, 4) if png else (1, 3)):
         transparent = "" if png else " without transparency"
         raise FileError(
-            f"{target.name}: {target.suffix} holds one picture of {kind}{transparent}, not {array.dtype} "
-            f"of shape {array.shape}. Choose .tif, which keeps every dtype, or convert the picture first."
+            f"{target.name}: {target.suffix} holds one image of {kind}{transparent}, not {array.dtype} "
+            f"of shape {array.shape}. Choose .tif, which keeps every dtype, or convert the image first."
         )
-    options = [] if png else [cv2.IMWRITE_JPEG_QUALITY, 95]
-    ok, encoded = cv2.imencode(target.suffix.lower(), swap_red_blue(array) if channels > 1 else array, options)
-    if not ok:
-        raise FileError(f"{target.name}: OpenCV could not encode shape {array.shape}; choose .tif.")
-    return bytes(encoded)
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return bytes(imagecodecs.png_encode(native) if png else imagecodecs.jpeg_encode(native, level=95))
 
 
 def _write_tiff(temporary: Path, target: Path, array: NDArray[Any], info: FileInfo | None) -> None:
@@ -356,21 +298,19 @@ def _write_tiff(temporary: Path, target: Path, array: NDArray[Any], info: FileIn
             f"{target.name}: {array.dtype} of shape {array.shape} is not written; convert it to uint8, "
             "uint16 or float32."
         )
-    colour = _is_colour(array)
-    axes = "TCZYX"[-(array.ndim - colour) :] + "S" * colour
-    options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack"}
+    color = array.ndim >= 3 and array.shape[-1] in (3, 4)
+    axes = "TCZYX"[-(array.ndim - color) :] + "S" * color
+    options: dict[str, Any] = {"photometric": "rgb" if color else "minisblack"}
     metadata: dict[str, Any] = {"axes": axes} if len(axes) == array.ndim else {}
     if info is not None and info.resolution is not None:
         options |= {"resolution": info.resolution[:2], "resolutionunit": info.resolution[2]}
     if info is not None and info.pixel_size is not None and info.pixel_unit is not None:
         rows, columns = info.pixel_size
         if ".ome." in target.name.lower():
-            for axis, size in zip("YX", info.pixel_size, strict=True):
-                metadata |= {
-                    f"PhysicalSize{axis}": size,
-                    f"PhysicalSize{axis}Unit": _OME_UNITS[info.pixel_unit],
-                }
-        elif array.dtype.name in (("uint8",) if colour else ("uint8", "uint16", "float32")) and array.ndim <= 3:
+            unit = "µm" if info.pixel_unit == "um" else info.pixel_unit
+            metadata |= {"PhysicalSizeY": rows, "PhysicalSizeX": columns}
+            metadata |= {"PhysicalSizeYUnit": unit, "PhysicalSizeXUnit": unit}
+        elif array.dtype.name in (("uint8",) if color else ("uint8", "uint16", "float32")) and array.ndim <= 3:
             options |= {"imagej": True, "resolution": (1 / columns, 1 / rows), "resolutionunit": 1}
             metadata["unit"] = "micron" if info.pixel_unit == "um" else info.pixel_unit
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -381,7 +321,7 @@ def _write_tiff(temporary: Path, target: Path, array: NDArray[Any], info: FileIn
 
 
 class ImageFile:
-    """A picture and the name that its results are filed under.
+    """An image and the name that its results are filed under.
 
     Parameters
     ----------
@@ -405,12 +345,12 @@ class ImageFile:
             self._data = np.asarray(data)
             if self._data.ndim < 2 or self._data.size == 0:
                 raise ImageError(
-                    f"{self._path.name}: {self._data.shape} is not the shape of a picture (H, W[, channels])."
+                    f"{self._path.name}: {self._data.shape} is not the shape of an image (H, W[, channels])."
                 )
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> ImageFile:
-        """Read a file at once, so that a missing or damaged one is told here (FileError)."""
+        """Read a file at once, so that a missing or damaged one is reported here (FileError)."""
         file = cls(path)
         file._load()
         return file
@@ -432,7 +372,7 @@ class ImageFile:
 
     @property
     def stem(self) -> str:
-        """The name without folders and without the extension of a picture; outputs are named after it."""
+        """The name without folders and without the extension of an image; outputs are named after it."""
         return image_stem(self._path.name)
 
     @cached_property
@@ -447,7 +387,7 @@ class ImageFile:
 
     @property
     def info(self) -> FileInfo | None:
-        """What the file says beside the pixels; None for a picture that was given as an array."""
+        """What the file says beside the pixels; None for an image that was given as an array."""
         self._load()
         return self._info
 
@@ -482,13 +422,13 @@ class ImageFile:
         return hash(self.stem)
 
     def to_pil_rgb_image(self) -> Image:
-        """Show the picture in 8-bit RGB, scaled instead of clipped.
+        """Show the image in 8-bit RGB, scaled instead of clipped.
 
         Returns
         -------
         PIL.Image.Image
             Mode RGB. uint8 as it is; every other dtype with its finite minimum at 0 and maximum at 255,
-            rounded (a constant picture is black). Grey is repeated, transparency dropped.
+            rounded (a constant image is black). Gray is repeated, transparency dropped.
 
         Raises
         ------
@@ -506,11 +446,9 @@ class ImageFile:
         if array.ndim == 2:
             array = array[..., np.newaxis]
         if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
-            raise ImageError(
-                f"{self.name} is a stack of shape {array.shape}; choose one plane to show it as a picture."
-            )
-        colour = _eight_bits(array[..., :3], self.name)
-        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3))))
+            raise ImageError(f"{self.name} is a stack of shape {array.shape}; choose one plane to show it as an image.")
+        color = _eight_bits(array[..., :3], self.name)
+        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3))))
 
     def write(
         self,
@@ -518,12 +456,12 @@ class ImageFile:
         data: ArrayLike | None = None,
         like: ImageFile | FileInfo | None = None,
     ) -> Path:
-        """Write the picture to a new file.
+        """Write the image to a new file.
 
         Parameters
         ----------
         path : path-like, optional
-            Where; by default its own path. ``.tif`` is added to a name without the extension of a picture.
+            Where; by default its own path. ``.tif`` is added to a name without the extension of an image.
             An existing file stays, and the new one gets a counter.
         data : array, optional
             Pixels to write instead of its own.
@@ -557,7 +495,7 @@ def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return array.view(np.uint8)
     values = array.astype(np.float64)
     if np.isnan(values).any():
-        raise ImageError(f"{name} contains NaN, which is no grey; replace it, for example with numpy.nan_to_num.")
+        raise ImageError(f"{name} contains NaN, which is no gray; replace it, for example with numpy.nan_to_num.")
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         raise ImageError(f"{name} contains only infinite values.")

@@ -439,10 +439,10 @@ def test_marks_outside_of_the_picture_are_refused(mosaic):
         ({"discs": 0}, "discs=0"),
         ({"discs": 40}, "No place for 40 discs"),
         ({"radius": 4.0}, "less than the spacing"),
-        ({"radius": -1.0}, "no length"),
+        ({"radius": -1.0}, "must be a positive length"),
         ({"radius": 60.0}, "No place for 2 discs"),
         ({"spacing": 40.0}, "check the spacing"),
-        ({"spacing": math.nan}, "no length"),
+        ({"spacing": math.nan}, "must be a positive length"),
     ],
 )
 def test_what_cannot_be_erased_is_said(mosaic, given, message):
@@ -478,7 +478,7 @@ def test_what_an_enhancer_gives_is_checked(audit, mosaic, others):
         audit(lambda target, style: np.full(target.shape, np.nan), mosaic.image, others)
     with pytest.raises(ImageError, match="type complex128"):
         audit(lambda target, style: target * 1j, mosaic.image, others)
-    with pytest.raises(ImageError, match="grey"):
+    with pytest.raises(ImageError, match="gray"):
         audit(raw, np.zeros((60, 60, 3)), others)
 
 
