@@ -4,7 +4,7 @@
     python benchmarks/batches.py --count 64 --batch 64 --steps 100 --device cuda --rounds 3
 
 COUNT patches are cut into chunks of BATCH; each chunk is run together and one by one in turn, so that both meet the same
-machine.  --rounds N goes through that many chunks, beginning again where there are no more.  The floors, the convolutions alone for
+machine.  --rounds N goes through that many chunks, beginning again where there are no more.  The rooflines, the convolutions alone for
 one patch and for a chunk, take part in the turns: what is printed of them is the time of all steps, per patch.
 """
 
@@ -14,13 +14,14 @@ import argparse
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from napari_nst import StyleTransferParameters, mosaic_pair, transfer_style
 from napari_nst.benchmark.report import machine
-from napari_nst.benchmark.roofline import Floor, waiting_for
+from napari_nst.benchmark.roofline import Roofline, waiting_for
 from napari_nst.benchmark.timing import OtherPrograms, Timing, ratio, take_turns
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import cpu_threads, resolve_device, resolve_dtypes
@@ -67,22 +68,22 @@ def entries(options: argparse.Namespace, device: torch.device) -> dict[str, Call
     parameters = StyleTransferParameters(preset=options.preset)
     dtype, _ = resolve_dtypes(options.precision, device)
     size = (options.size, options.size)
-    floors = {
-        name: Floor(parameters, size, dtype, device, count=n, packed=device.type == "cpu", products=False)
+    rooflines = {
+        name: Roofline(parameters, size, dtype, device, count=n, packed=device.type == "cpu", products=False)
         for name, n in ((CHUNK, options.batch), (SINGLE, 1))
     }
 
-    def all_steps(floor: Floor) -> Callable[[], None]:
+    def all_steps(roofline: Roofline) -> Callable[[], None]:
         # Times of a chunk: as many steps, of as many patches.
-        times = options.steps * (options.batch if floor is floors[SINGLE] else 1)
+        times = options.steps * (options.batch if roofline is rooflines[SINGLE] else 1)
 
         def run() -> None:
             for _ in range(times):
-                floor()
+                roofline()
 
         return run
 
-    return {TOGETHER: together, APART: apart, **{name: all_steps(floor) for name, floor in floors.items()}}
+    return {TOGETHER: together, APART: apart, **{name: all_steps(roofline) for name, roofline in rooflines.items()}}
 
 
 def main() -> None:
@@ -136,7 +137,7 @@ def main() -> None:
             "rounds": rounds,
             "other_programs_cores": others.cores,
             "per_patch": {name: timing.summary() for name, timing in times.items()},
-            "ratios": {name: r.summary() for name, r in compared.items()},
+            "ratios": {name: asdict(r) for name, r in compared.items()},
         }
         options.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

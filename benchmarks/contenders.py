@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import oracle
 from napari_nst import StyleTransferParameters, mosaic_pair
 from napari_nst.benchmark.report import stepper
-from napari_nst.benchmark.roofline import Floor
+from napari_nst.benchmark.roofline import Roofline
 from napari_nst.engine._torch import torch
 from napari_nst.imaging.values import ValueRange, to_unit
 from napari_nst.io.images import write_image
@@ -85,9 +85,9 @@ def ours(size: int, steps: int, precision: str, channels: str, stack: contextlib
     return stack.enter_context(stepper(size, steps, device="cpu", precision=precision, channels=channels))
 
 
-def floor(size: int, precision: str, packed: bool) -> Step:
+def roofline(size: int, precision: str, packed: bool) -> Step:
     """The convolutions and Gram products alone, in the same precision."""
-    return Floor(StyleTransferParameters(), (size, size), getattr(torch, precision), CPU, packed=packed)
+    return Roofline(StyleTransferParameters(), (size, size), getattr(torch, precision), CPU, packed=packed)
 
 
 def pastiche(size: int) -> Step:

@@ -4,7 +4,7 @@
 
 Contenders take turns, so that a noisy machine disturbs all of them alike.  Printed are, per contender, the median, minimum
 and quartiles, and ratios twice: of the medians, and the median over rounds of the ratio within a round.  The second
-is the one to trust.  Rivals have no bfloat16 and run in float32 in either case; the floors have the precision asked for.
+is the one to trust.  Rivals have no bfloat16 and run in float32 in either case; the rooflines have the precision asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import json
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import has_bfloat16
 
 LITERAL, FROZEN, GREY, RGB = "literal transcription", "frozen, cached, autograd", "ours, grey", "ours, three channels"
-FLOOR, PACKED = "floor, plain PyTorch", "floor, packed weights"
+ROOFLINE, PACKED = "roofline, plain PyTorch", "roofline, packed weights"
 
 
 def gather(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[dict[str, contenders.Step], list[str]]:
@@ -42,12 +43,12 @@ def gather(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[di
         except contenders.MissingError as reason:
             absent.append(f"{name} is left out: {reason}.")
     slow[FROZEN] = contenders.frozen_autograd(size)
-    # The floors stand beside what they are compared with.
+    # The rooflines stand beside what they are compared with.
     quick = {
         RGB: contenders.ours(size, steps, precision, "rgb", stack),
-        FLOOR: contenders.floor(size, precision, packed=False),
+        ROOFLINE: contenders.roofline(size, precision, packed=False),
         GREY: contenders.ours(size, steps, precision, "auto", stack),
-        PACKED: contenders.floor(size, precision, packed=True),
+        PACKED: contenders.roofline(size, precision, packed=True),
     }
     return {**slow, **quick}, absent
 
@@ -59,9 +60,9 @@ def ratios(times: dict[str, Timing]) -> dict[str, Ratio]:
         found |= {
             f"{name} / {mine}": ratio(times[name], times[mine])
             for name in times
-            if name not in (GREY, RGB, FLOOR, PACKED)
+            if name not in (GREY, RGB, ROOFLINE, PACKED)
         }
-        found |= {f"{mine} / {name}": ratio(times[mine], times[name]) for name in (FLOOR, PACKED)}
+        found |= {f"{mine} / {name}": ratio(times[mine], times[name]) for name in (ROOFLINE, PACKED)}
     return found
 
 
@@ -81,7 +82,7 @@ def plot(path: Path, times: dict[str, Timing], title: str) -> None:
     figure = Figure(figsize=(7.2, 0.42 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
     colours = [
-        "tab:blue" if n.startswith("ours") else "tab:gray" if n.startswith("floor") else "tab:orange" for n in names
+        "tab:blue" if n.startswith("ours") else "tab:gray" if n.startswith("roofline") else "tab:orange" for n in names
     ]
     axes.barh(names, medians, xerr=errors, color=colours, ecolor="black", capsize=2)
     for row, median in enumerate(medians):
@@ -120,7 +121,7 @@ def main() -> None:
             times = take_turns(entries, options.rounds)
     compared = ratios(times)
     print(title)
-    print(f"{options.size} × {options.size}, ours and floors {options.precision}, {options.rounds} rounds in turns")
+    print(f"{options.size} × {options.size}, ours and rooflines {options.precision}, {options.rounds} rounds in turns")
     print(f"Other programs kept {others.cores:.2f} cores busy.", *absent, sep="\n")
     print(f"\n{'one iteration, seconds':26} {'median':>8} {'minimum':>8} {'quartiles':>17}")
     for name, timing in times.items():
@@ -138,7 +139,7 @@ def main() -> None:
             "other_programs_cores": others.cores,
             "absent": absent,
             "contenders": {name: timing.summary() for name, timing in times.items()},
-            "ratios": {name: r.summary() for name, r in compared.items()},
+            "ratios": {name: asdict(r) for name, r in compared.items()},
         }
         options.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.plot:

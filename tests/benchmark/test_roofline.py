@@ -1,11 +1,11 @@
-"""The floor does the arithmetic of a step: counted by PyTorch's own counter, and by the formula of a convolution."""
+"""The roofline does the arithmetic of a step: counted by PyTorch's own counter, and by the formula of a convolution."""
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_nst import StyleTransferParameters
-from napari_nst.benchmark.roofline import Floor, waiting_for
+from napari_nst.benchmark.roofline import Roofline, waiting_for
 
 CPU = torch.device("cpu")
 #: Simonyan and Zisserman 2015, table 1, column E, up to conv5_1: channels in and out, and poolings before.
@@ -30,10 +30,10 @@ def multiplications(size, count, products=True):
 @pytest.mark.parametrize(
     ("size", "count", "products"), [((32, 32), 1, True), ((37, 50), 1, True), ((32, 48), 3, True), ((32, 32), 1, False)]
 )
-def test_the_floor_multiplies_as_often_as_a_step_must(one_thread, size, count, products):
-    floor = Floor(StyleTransferParameters(), size, torch.float32, CPU, count=count, products=products)
+def test_the_roofline_multiplies_as_often_as_a_step_must(one_thread, size, count, products):
+    roofline = Roofline(StyleTransferParameters(), size, torch.float32, CPU, count=count, products=products)
     with FlopCounterMode(display=False) as counter:
-        floor()
+        roofline()
     # The counter takes an addition and a multiplication for two.
     assert counter.get_total_flops() == 2 * multiplications(size, count, products)
 
@@ -61,7 +61,7 @@ def test_packed_convolutions_go_both_ways_on_real_shapes(monkeypatch, one_thread
             seen.append(("back", gradient.dtype, *gradient.shape[1:], self.weight.shape[1]))
 
     monkeypatch.setattr("napari_nst.benchmark.roofline.Convolution", Recorder)
-    Floor(StyleTransferParameters(), (32, 48), dtype, CPU, packed=True)()
+    Roofline(StyleTransferParameters(), (32, 48), dtype, CPU, packed=True)()
     expected = []
     for into, out, pools in CONVOLUTIONS:
         height, width = 32 // 2**pools, 48 // 2**pools
@@ -69,10 +69,10 @@ def test_packed_convolutions_go_both_ways_on_real_shapes(monkeypatch, one_thread
     assert seen == expected
 
 
-def test_shallower_layers_make_a_lower_floor(one_thread):
-    floor = Floor(StyleTransferParameters(preset="texture"), (32, 32), torch.float32, CPU)
+def test_shallower_layers_make_a_lower_roofline(one_thread):
+    roofline = Roofline(StyleTransferParameters(preset="texture"), (32, 32), torch.float32, CPU)
     with FlopCounterMode(display=False) as counter:
-        floor()
+        roofline()
     there = sum(9 * a * b * positions((32, 32), pools) for a, b, pools in CONVOLUTIONS[:5])
     grams = sum(c * c * positions((32, 32), pools) for c, pools in STYLES[:3])
     assert counter.get_total_flops() == 2 * (2 * there + grams)

@@ -34,7 +34,7 @@ def test_a_timing_says_what_numpy_says(seconds):
     assert timing.minimum == min(seconds)
     np.testing.assert_allclose(timing.quartiles, np.percentile(seconds, [25, 75]), rtol=1e-9)
     assert timing.spread == pytest.approx(np.subtract(*np.percentile(seconds, [75, 25])) / np.median(seconds))
-    assert timing.summary()["seconds"] == seconds
+    assert timing.summary()["seconds"] == tuple(seconds)
 
 
 @given(SECONDS, st.floats(0.01, 100), st.lists(st.floats(1, 50), min_size=20, max_size=20))
@@ -49,7 +49,6 @@ def test_a_ratio_of_given_times():
     assert found.of_medians == pytest.approx(4 / 3)
     assert found.by_round == pytest.approx(2.0)  # of 2, 3 and 1
     assert (found.low, found.high) == pytest.approx((1.5, 2.5))
-    assert found.summary()["quartiles"] == [found.low, found.high]
 
 
 def test_timings_of_different_runs_make_no_ratio():

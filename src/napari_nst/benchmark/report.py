@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from napari_nst.benchmark.roofline import Floor, waiting_for
+from napari_nst.benchmark.roofline import Roofline, waiting_for
 from napari_nst.benchmark.timing import OtherPrograms, Ratio, Timing, ratio, take_turns
 from napari_nst.engine._torch import torch
 from napari_nst.engine.cancel import Cancel
 from napari_nst.engine.devices import cpu_threads, describe_device, has_bfloat16, resolve_device, resolve_dtypes
 from napari_nst.errors import EngineError, OutOfMemoryError, ParameterError
 from napari_nst.imaging.mosaic import mosaic_pair
+from napari_nst.io.records import to_json
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.api import transfer_steps
 from napari_nst.transfer.record import versions
 
 __all__ = ["Benchmark", "Speed", "machine", "run_benchmark", "stepper"]
 
-#: The presets that patches are enhanced with; the first is the one that is compared with the floor.
+#: The presets that patches are enhanced with; the first is the one that is compared with the roofline.
 MEASURED = ("documented", "texture")
 
-#: Sizes that make sense: smaller pictures vanish in the poolings, larger ones are no patches.
+#: Sizes that make sense: smaller images vanish in the poolings, larger ones are no patches.
 SMALLEST, LARGEST = 32, 4096
 
 #: Steps in a turn on a GPU, where the first step of a turn finds the device idle.
@@ -42,17 +42,7 @@ _WORTH = 0.05
 
 @contextlib.contextmanager
 def stepper(size: int, steps: int, **parameters: Any) -> Iterator[Callable[[], object]]:
-    """One call, one step: what the callback of :func:`napari_nst.transfer_style` sees, on a synthetic mosaic.
-
-    Parameters
-    ----------
-    size : int
-        Side of the picture.
-    steps : int
-        Calls at most.
-    **parameters
-        Fields of :class:`napari_nst.StyleTransferParameters`.
-    """
+    """Give a function that makes a step of a transfer on a synthetic mosaic at each of at most `steps` calls."""
     pair = mosaic_pair((size, size))
     run = transfer_steps(pair.target, pair.style, **{**parameters, "epoch": steps, "tolerance": 0.0})
     with contextlib.closing(run):
@@ -71,41 +61,34 @@ class Speed:
         Steps of a patch at most.
     step : Timing
         Seconds per step.
-    floor : Timing or None
+    roofline : Timing or None
         Seconds of the convolutions and Gram products alone; of the preset "documented".
-    over_floor : Ratio or None
-        `step` / `floor`.
+    over_roofline : Ratio or None
+        `step` / `roofline`.
     """
 
     preset: str
     precision: str
     epoch: int
     step: Timing
-    floor: Timing | None = None
-    over_floor: Ratio | None = None
+    roofline: Timing | None = None
+    over_roofline: Ratio | None = None
 
     @property
     def seconds_per_patch(self) -> float:
-        """All steps, and about one more for the passes that make the targets."""
+        """Return the time of all steps, and about one more for the passes that make the targets."""
         return (self.epoch + 1) * self.step.median
 
     @property
     def patches_per_hour(self) -> float:
-        """One patch after the other."""
+        """Return how many, one after the other."""
         return 3600 / self.seconds_per_patch
 
     def summary(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
-            "preset": self.preset,
-            "precision": self.precision,
-            "epoch": self.epoch,
-            "step": self.step.summary(),
-            "floor": self.floor and self.floor.summary(),
-            "step_over_floor": self.over_floor and self.over_floor.summary(),
-            "seconds_per_patch": self.seconds_per_patch,
-            "patches_per_hour": self.patches_per_hour,
-        }
+        """Return everything, JSON-able."""
+        times = {"step": self.step.summary(), "roofline": self.roofline and self.roofline.summary()}
+        derived = {"seconds_per_patch": self.seconds_per_patch, "patches_per_hour": self.patches_per_hour}
+        return {**asdict(self), **times, **derived}
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ class Benchmark:
     machine : dict
         See :func:`machine`.
     size, rounds : int
-        Side of the picture, and rounds that were measured.
+        Side of the image, and rounds that were measured.
     speeds : tuple of Speed
         Each preset in each precision.
     threads : dict
@@ -141,36 +124,34 @@ class Benchmark:
 
     @property
     def precision(self) -> str:
-        """The fastest precision."""
+        """Return the fastest precision."""
         return min((s for s in self.speeds if s.preset == MEASURED[0]), key=lambda s: s.step.median).precision
 
     @property
     def recommended_threads(self) -> int:
-        """The fewest CPU threads that are within some percent of the fastest; 0 where the CPU is not at work."""
+        """Return the fewest CPU threads that are within some percent of the fastest; 0 where the CPU is not used."""
         if not self.threads:
             return 0
         most = self.threads[max(self.threads)]
         return min(n for n, timing in self.threads.items() if ratio(timing, most).by_round <= 1 + _WORTH)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, JSON-able."""
-        return {
-            "machine": self.machine,
-            "size": self.size,
-            "rounds": self.rounds,
-            "speeds": [speed.summary() for speed in self.speeds],
-            "threads": {str(n): timing.summary() for n, timing in self.threads.items()},
-            "recommended": {"precision": self.precision, "threads": self.recommended_threads},
-            "other_programs_cores": self.other_programs,
-            "notes": list(self.notes),
-        }
-
     def to_json(self) -> str:
-        """Everything, as JSON."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        """Return everything, as JSON."""
+        return to_json(
+            {
+                "machine": self.machine,
+                "size": self.size,
+                "rounds": self.rounds,
+                "speeds": [speed.summary() for speed in self.speeds],
+                "threads": {n: timing.summary() for n, timing in self.threads.items()},
+                "recommended": {"precision": self.precision, "threads": self.recommended_threads},
+                "other_programs_cores": self.other_programs,
+                "notes": self.notes,
+            }
+        )
 
     def to_text(self) -> str:
-        """A table and advice, for people."""
+        """Return a table and advice, for people."""
         m = self.machine
         can = ", ".join(m["features"]) or "no bfloat16"
         epochs = ", ".join(f"{s.epoch} ({s.preset})" for s in self.speeds if s.precision == self.precision)
@@ -178,18 +159,18 @@ class Benchmark:
             f"{m['device']}, {m['cores']} cores, {m['threads']} threads, {can}, PyTorch {m['versions']['torch']}",
             f"{self.size} × {self.size} pixels, grey, {self.rounds} round{'s' * (self.rounds != 1)}, everything in turns",
             "",
-            f"{'preset':12} {'precision':10} {'s/step':>8} {'quartiles':>17} {'/ floor':>8} {'s/patch':>9} {'patches/h':>10}",
+            f"{'preset':12} {'precision':10} {'s/step':>8} {'quartiles':>17} {'/ roofline':>10} {'s/patch':>9} {'patches/h':>10}",
         ]
         for s in self.speeds:
             low, high = s.step.quartiles
-            over = f"{s.over_floor.by_round:8.2f}" if s.over_floor else " " * 8
+            over = f"{s.over_roofline.by_round:10.2f}" if s.over_roofline else " " * 10
             lines.append(
                 f"{s.preset:12} {s.precision:10} {s.step.median:8.4f} {low:8.4f}–{high:8.4f} {over} "
                 f"{s.seconds_per_patch:9.1f} {s.patches_per_hour:10.0f}"
             )
         lines += [
             "",
-            "floor: the convolutions, forwards and back to their input, and the Gram products alone, in this very run.",
+            "roofline: the convolutions, forward and back to their input, and the Gram products alone, in this very run.",
             f"s/patch: all steps, {epochs}; texture may stop earlier.",
         ]
         if len(self.threads) > 1:
@@ -204,7 +185,7 @@ class Benchmark:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What bears on speed: processor, cores, threads, what it can, and versions.  JSON-able; no names of computers."""
+    """Return what bears on speed, JSON-able: processor, cores, threads, what it can, versions; no names of computers."""
     cpu = torch.device("cpu")
     supports = {
         "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
@@ -231,7 +212,7 @@ def _processor() -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -250,7 +231,7 @@ def run_benchmark(
     Parameters
     ----------
     size : int
-        Side of the picture, pixels.
+        Side of the image, pixels.
     rounds : int
         Rounds, each with every contender.
     device, precision, threads
@@ -271,11 +252,11 @@ def run_benchmark(
         For a size, a number of rounds, a device or a precision that is not possible here.
     """
     if not SMALLEST <= size <= LARGEST:
-        raise ParameterError(f"size: {size!r} is not possible; give {SMALLEST} to {LARGEST} pixels.")
+        raise ParameterError(f"`size` must be from {SMALLEST} to {LARGEST} pixels, got {size!r}. Try 185.")
     if not 1 <= rounds <= 1000:
-        raise ParameterError(f"steps: {rounds!r} is not possible; give 1 to 1000.")
-    given: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
-    parameters = StyleTransferParameters(**given)
+        raise ParameterError(f"`steps` must be from 1 to 1000, got {rounds!r}. Try 8.")
+    given: dict[str, Any] = {"precision": precision}
+    parameters = StyleTransferParameters(device=device, threads=threads, **given)
     where = resolve_device(parameters.device)
     with cpu_threads(parameters.threads):
         try:
@@ -295,25 +276,25 @@ def _run(
     cancel: Cancel | None,
 ) -> Benchmark | None:
     resolve_dtypes(p.precision, device)
-    precisions: list[str] = [p.precision]
-    if p.precision == "auto":
-        precisions = ["bfloat16"] * has_bfloat16(device) + ["float32"]
-    on_gpu = device.type != "cpu"
-    each = _EACH_ON_GPU if on_gpu else 1
+    automatic = "bfloat16" if has_bfloat16(device) else "float32"
+    precisions = list(dict.fromkeys((automatic, "float32"))) if p.precision == "auto" else [p.precision]
+    on_cpu = device.type == "cpu"
+    each = 1 if on_cpu else _EACH_ON_GPU
     threads = torch.get_num_threads()
-    fewer = threads // 2 if not on_gpu else 0
+    fewer = threads // 2 if on_cpu else 0
     steps = (rounds + 1) * each * (2 if fewer else 1)
     runs: dict[str, Callable[[], object]] = {}
     with contextlib.ExitStack() as stack:
         for precision in precisions:
+            given = {"precision": precision, "device": str(device), "fallback": False}
             for preset in MEASURED:
-                settings = {"preset": preset, "precision": precision, "device": str(device), "fallback": False}
-                step = stack.enter_context(stepper(size, steps, **settings))
+                step = stack.enter_context(stepper(size, steps, preset=preset, **given))
                 runs[f"{preset}, {precision}"] = step
                 if preset != MEASURED[0]:
                     continue
-                dtype, _ = resolve_dtypes(precision, device)
-                runs[f"floor, {precision}"] = Floor(StyleTransferParameters(), (size, size), dtype, device, packed=True)
+                dtype, _ = resolve_dtypes(precision, device)  # beside the step that it is compared with
+                roofline = Roofline(StyleTransferParameters(), (size, size), dtype, device, packed=True)
+                runs[f"roofline, {precision}"] = roofline
                 if fewer and precision == precisions[0]:
                     runs["threads"] = _with_threads(step, fewer, threads)
         with OtherPrograms() as others:
@@ -321,20 +302,17 @@ def _run(
     if not times:
         return None
     speeds = []
-    epochs = {preset: StyleTransferParameters.of_preset(preset)["epoch"] for preset in MEASURED}
     for precision in precisions:
         for preset in MEASURED:
-            speed = Speed(preset, precision, epochs[preset], times[f"{preset}, {precision}"])
-            if preset == MEASURED[0]:
-                floor = times[f"floor, {precision}"]
-                speed = replace(speed, floor=floor, over_floor=ratio(speed.step, floor))
-            speeds.append(speed)
-    by_threads = {}
-    if not on_gpu:
-        by_threads = {threads: speeds[0].step} | ({fewer: times["threads"]} if fewer else {})
-    notes = _doubts(speeds, others, 0 if on_gpu else threads)
+            epoch = StyleTransferParameters.of_preset(preset)["epoch"]
+            speeds.append(Speed(preset, precision, epoch, times[f"{preset}, {precision}"]))
+        alone, place = times[f"roofline, {precision}"], -len(MEASURED)
+        speeds[place] = replace(speeds[place], roofline=alone, over_roofline=ratio(speeds[place].step, alone))
+    by_threads = {threads: speeds[0].step} if on_cpu else {}
+    if fewer:
+        by_threads[fewer] = times["threads"]
+    notes = _doubts(speeds, others, threads if on_cpu else 0)
     measured = len(speeds[0].step.seconds)
-    automatic = "bfloat16" if has_bfloat16(device) else "float32"
     return Benchmark(machine(device), size, measured, tuple(speeds), by_threads, others.cores, notes, automatic)
 
 
@@ -360,6 +338,6 @@ def _doubts(speeds: list[Speed], others: OtherPrograms, threads: int) -> tuple[s
     if widest.step.spread > _WIDE:
         notes.append(
             f"times of {widest.preset} in {widest.precision} vary by {widest.step.spread:.0%} between quartiles: another "
-            "program, or the processor's own throttling, disturbs the measurement. Ratios to the floor hold, times do not."
+            "program, or the processor's own throttling, disturbs the measurement. Ratios to the roofline hold, times do not."
         )
     return tuple(notes)

@@ -12,11 +12,11 @@ from napari_nst.engine.weights import load_weights
 from napari_nst.settings.layers import layers_up_to
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["Floor", "waiting_for"]
+__all__ = ["Roofline", "waiting_for"]
 
 
-class Floor:
-    """The convolutions of a step, forwards and back to their input, and its Gram products, and nothing else.
+class Roofline:
+    """The convolutions of a step, forward and back to their input, and its Gram products, and nothing else.
 
     No implementation in the same library does less: what a step takes beyond that is its own.  Each call computes all
     of them once, on values of the size that features have, in the formats in which this library is fastest.
@@ -26,13 +26,13 @@ class Floor:
     parameters : StyleTransferParameters
         Layers and weights.
     size : tuple of int
-        Height and width of the picture.
+        Height and width of the image.
     dtype : torch.dtype
         Precision of all of it.
     device : torch.device
         Where it is computed.
     count : int
-        Pictures at once.
+        Images at once.
     packed : bool
         With weights packed beforehand (:class:`napari_nst.engine.kernels.Convolution`), instead of what a caller of
         ``torch.nn.functional.conv2d`` and of its reverse gets.
@@ -75,32 +75,26 @@ class Floor:
     @torch.no_grad()
     def __call__(self) -> None:
         """Compute everything once; what comes out is dropped."""
-        with self._quickest():
-            self._compute()
-
-    def _quickest(self) -> contextlib.AbstractContextManager[None]:
-        """On CUDA the quickest algorithms, in the precision that was asked for: TF32 is not float32."""
-        if self._device.type != "cuda":
-            return contextlib.nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
-
-    def _compute(self) -> None:
-        for own, x, gradient in self._convolutions:
-            if self._packed:
-                own.forward(x, relu=False)
-                own.backward(gradient)
-                continue
-            weight, bias = own
-            F.conv2d(x, weight, bias, padding=1)
-            torch.ops.aten.convolution_backward(
-                gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
-            )
-        for rows in self._rows:
-            torch.bmm(rows.transpose(1, 2), rows)
+        quickest: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self._device.type == "cuda":  # in the precision that was asked for: TF32 is not float32
+            quickest = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
+        with quickest:
+            for own, x, gradient in self._convolutions:
+                if self._packed:
+                    own.forward(x, relu=False)
+                    own.backward(gradient)
+                    continue
+                weight, bias = own
+                F.conv2d(x, weight, bias, padding=1)
+                torch.ops.aten.convolution_backward(
+                    gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
+                )
+            for rows in self._rows:
+                torch.bmm(rows.transpose(1, 2), rows)
 
 
 def waiting_for(device: torch.device) -> Callable[[], object]:
-    """What waits until a device has done all that it was told."""
+    """Return what waits until a device has done all that it was given."""
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None

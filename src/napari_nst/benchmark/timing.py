@@ -28,33 +28,28 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Median, seconds."""
+        """Return the median, seconds."""
         return statistics.median(self.seconds)
 
     @property
     def minimum(self) -> float:
-        """The quickest round, seconds."""
+        """Return the quickest round, seconds."""
         return min(self.seconds)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Lower and upper quartile, seconds."""
+        """Return the lower and the upper quartile, seconds."""
         return _quartiles(self.seconds)
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles, as a share of the median."""
+        """Return the distance of the quartiles, as a share of the median."""
         low, high = self.quartiles
         return (high - low) / self.median
 
     def summary(self) -> dict[str, Any]:
-        """JSON-able: median, minimum, quartiles and every value, seconds."""
-        return {
-            "median": self.median,
-            "minimum": self.minimum,
-            "quartiles": list(self.quartiles),
-            "seconds": list(self.seconds),
-        }
+        """Return median, minimum, quartiles and every value, seconds."""
+        return {name: getattr(self, name) for name in ("median", "minimum", "quartiles", "seconds")}
 
 
 @dataclass(frozen=True)
@@ -76,13 +71,9 @@ class Ratio:
     low: float
     high: float
 
-    def summary(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"of_medians": self.of_medians, "by_round": self.by_round, "quartiles": [self.low, self.high]}
-
 
 def ratio(above: Timing, below: Timing) -> Ratio:
-    """`above` / `below`; both from the same :func:`take_turns`."""
+    """Return `above` / `below`; both from the same :func:`take_turns`."""
     each = tuple(a / b for a, b in zip(above.seconds, below.seconds, strict=True))
     return Ratio(above.median / below.median, statistics.median(each), *_quartiles(each))
 
@@ -98,24 +89,22 @@ def take_turns(
     cancel: Cancel | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time contenders in turns: every round measures each of them once, in an order that turns round every time.
+    """Time contenders in turns: every round measures each of them once, in the reverse order of the round before.
 
     Parameters
     ----------
-    contenders : mapping
-        Name to what is called.
-    rounds : int
-        Rounds that are measured.
+    contenders : mapping of str to callable
+        What is called.
+    rounds, warm_up : int
+        Rounds that are measured, and before these.
     each : int
         Calls in a turn; times are per call.
-    warm_up : int
-        Rounds before those that are measured.
     settle : callable, optional
         Waits for a device that works on its own, before and after each turn.
     callback : callable, optional
         Called after each turn with the contender's name, turns done and turns in all.
     cancel : Cancel, optional
-        Asked before every turn; a round that was begun does not count.
+        Asked before every turn; a round that was started does not count.
     clock : callable
         Seconds.
 
@@ -131,37 +120,26 @@ def take_turns(
     """
     if not contenders or rounds < 1 or each < 1:
         raise ParameterError(
-            f"take_turns: {len(contenders)} contenders, {rounds} rounds of {each} calls; at least one of each is needed."
+            f"There must be at least one contender, round and call, got {len(contenders)}, {rounds} and {each}. Give more."
         )
-    cancelled = as_cancel(cancel)
-    wait = settle or (lambda: None)
-    measured: list[dict[str, float]] = []
+    cancelled, wait = as_cancel(cancel), settle or (lambda: None)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    # Backwards every other round: neighbors stay neighbors, and a drift within a round strikes each side in turn.
     order = list(contenders)
-    done, total = 0, (warm_up + rounds) * len(order)
-    for number in range(-warm_up, rounds):
-        now: dict[str, float] = {}
-        for name in order:
-            if cancelled():
-                return _collected(measured, contenders)
-            call = contenders[name]
-            wait()
-            began = clock()
-            for _ in range(each):
-                call()
-            wait()
-            now[name] = (clock() - began) / each
-            done += 1
-            if callback is not None:
-                callback(name, done, total)
-        if number >= 0:
-            measured.append(now)
-        # Neighbours stay neighbours, and a drift within a round strikes each side in turn.
-        order.reverse()
-    return _collected(measured, contenders)
-
-
-def _collected(rounds: list[dict[str, float]], names: Mapping[str, object]) -> dict[str, Timing]:
-    return {name: Timing(tuple(r[name] for r in rounds)) for name in names} if rounds else {}
+    turns = ((order + order[::-1]) * (warm_up + rounds))[: (warm_up + rounds) * len(order)]
+    for done, name in enumerate(turns, 1):
+        if cancelled():
+            break
+        wait()
+        start = clock()
+        for _ in range(each):
+            contenders[name]()
+        wait()
+        seconds[name].append((clock() - start) / each)
+        if callback is not None:
+            callback(name, done, len(turns))
+    whole = min(map(len, seconds.values()))
+    return {name: Timing(tuple(s[warm_up:whole])) for name, s in seconds.items()} if whole > warm_up else {}
 
 
 def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:
@@ -203,5 +181,5 @@ class OtherPrograms:
         return time.perf_counter(), float(busy), time.process_time()
 
     def disturb(self, threads: int, cores: int) -> bool:
-        """Whether they left less than `threads` of `cores` cores free, by more than a tenth of what is wanted."""
+        """Return whether they left less than `threads` of `cores` free, by more than a tenth of what is wanted."""
         return self.cores > cores - threads + 0.1 * threads
