@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.qt.threading import GeneratorWorker
+from superqt.utils import WorkerBase
 
 #: Generous: a slow machine must not fail, and nothing waits longer than it needs.
 TIMEOUT = 120_000
@@ -42,7 +42,7 @@ def plain_plots(request, monkeypatch):
 def no_worker_left():
     """Every run has ended with its test: the set is emptied by a signal, so its thread is over too."""
     yield
-    GeneratorWorker.await_workers(TIMEOUT)
+    WorkerBase.await_workers(TIMEOUT)
 
 
 @pytest.fixture

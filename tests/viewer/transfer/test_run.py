@@ -268,7 +268,7 @@ def test_a_deleted_preview_stops_the_run_and_stays_away(viewer, widget, runner, 
 
 
 def test_closing_the_viewer_ends_the_run(qtbot, make_napari_viewer_proxy, pair, runner):
-    from napari.qt.threading import GeneratorWorker
+    from superqt.utils import WorkerBase
 
     from napari_nst.viewer.transfer.widget import StyleTransferWidget
 
@@ -282,7 +282,7 @@ def test_closing_the_viewer_ends_the_run(qtbot, make_napari_viewer_proxy, pair, 
     widget.run()
     runner.wait_steps(widget, 1)
     viewer.close()
-    runner.until(lambda: not GeneratorWorker._worker_set)
+    runner.until(lambda: not WorkerBase._worker_set)
     assert len(viewer.layers) == 0
 
 
@@ -327,23 +327,29 @@ class Big:
 
 
 def failing(error, alive, steps=0):
-    """A transfer_steps that holds something big and fails, after so many steps of the real one."""
-    from napari_nst.transfer import api as transfer
+    """A transfer_style that holds something big and fails, after so many steps of the real one."""
+    from napari_nst.transfer.api import transfer_style as real
 
-    real = transfer.transfer_steps
-
-    def transfer_steps(*args, **kwargs):
-        big = Big()
-        alive.append(weakref.ref(big))
-        run = real(*args, **kwargs)
-        for _ in range(steps):
-            yield next(run)
+    def fail():
         try:
             raise KeyError("below it")
         except KeyError as cause:
             raise error() from cause
 
-    return transfer_steps
+    def transfer_style(*args, callback, **kwargs):
+        big = Big()
+        alive.append(weakref.ref(big))
+
+        def see(now):
+            callback(now)
+            if now.step == steps:
+                fail()
+
+        if steps == 0:
+            fail()
+        return real(*args, callback=see, **kwargs)
+
+    return transfer_style
 
 
 def out_of_memory():
@@ -366,7 +372,7 @@ def test_errors_reach_the_user_and_free_the_memory(viewer, widget, runner, notif
     for steps in (2, 0):  # with a preview, and before there is one
         alive = []
         with monkeypatch.context() as patched:
-            patched.setattr("napari_nst.transfer.api.transfer_steps", failing(error, alive, steps))
+            patched.setattr("napari_nst.transfer.api.transfer_style", failing(error, alive, steps))
             assert runner(widget) is None
         assert [(severity, told in message) for severity, message in notified] == [("error", True)]
         assert told in widget.panel.status.text().replace("\u200b", "")

@@ -15,8 +15,7 @@ from psygnal import Signal
 from napari_nst.errors import OutOfMemoryError, StyleTransferError
 from napari_nst.viewer.assessment.input import AssessJob
 from napari_nst.viewer.common import listening
-from napari_nst.viewer.common.worker import ListeningWorker
-from napari_nst.viewer.transfer.worker import without_frames
+from napari_nst.viewer.common.worker import ListeningWorker, without_frames
 
 if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment

@@ -22,6 +22,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_nst.viewer.common.job import State
+
 if TYPE_CHECKING:
     from magicgui.widgets.bases import BaseValueWidget
 
@@ -250,14 +252,15 @@ class Panel(Scrolled):
         label.setText(breakable(text))
         label.setVisible(bool(text))
 
-    def show_running(self, running: bool, paused: bool, stopping: bool) -> None:
+    def show_state(self, state: State) -> None:
         """Enable what can be pressed now."""
-        self.run.setEnabled(not running)
-        self.run.setText("Running…" if running and not paused else "Paused" if running else "Run")
-        self.pause.setEnabled(running and not stopping)
-        self.pause.setText("Resume" if paused else "Pause")
-        self.stop.setEnabled(running and not stopping)
-        self.stop.setText("Stopping…" if stopping else "Stop")
+        running = {State.IDLE: "Run", State.PAUSED: "Paused"}
+        self.run.setEnabled(state is State.IDLE)
+        self.run.setText(running.get(state, "Running…"))
+        for button in (self.pause, self.stop):
+            button.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self.pause.setText("Resume" if state is State.PAUSED else "Pause")
+        self.stop.setText("Stopping…" if state is State.STOPPING else "Stop")
 
     def add_plot(self, plot: Any) -> None:
         """Put the learning curves into their place."""

@@ -24,9 +24,8 @@ from napari_nst.errors import OutOfMemoryError, SessionError, StyleTransferError
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
 from napari_nst.viewer.common import listening
-from napari_nst.viewer.common.worker import ListeningWorker
+from napari_nst.viewer.common.worker import ListeningWorker, without_frames
 from napari_nst.viewer.session.table import THUMBNAIL
-from napari_nst.viewer.transfer.worker import without_frames
 
 if TYPE_CHECKING:
     from napari_nst.session.run import SessionProgress, SessionResult

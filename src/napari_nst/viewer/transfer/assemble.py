@@ -1,4 +1,4 @@
-"""From layers and choices to a job for the worker."""
+"""From layers and choices to a request for the worker."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.viewer.common.layers import carried_over, default_folder, result_name, source_path
 from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels, pixel_sizes
+from napari_nst.viewer.transfer.job import Placement, TransferRequest
 from napari_nst.viewer.transfer.script import source_of
-from napari_nst.viewer.transfer.worker import Job
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
     from napari.viewer import Viewer
 
-__all__ = ["BORDER", "CONTRAST", "NO_MASK", "Choices", "Placement", "assemble", "micrometres"]
+__all__ = ["BORDER", "CONTRAST", "NO_MASK", "Choices", "assemble", "micrometres"]
 
 #: Choices that are no layers.
 NO_MASK, BORDER = "none", "black border"
@@ -53,30 +53,7 @@ class Choices:
     write_files: bool = True
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How the result becomes a layer.
-
-    Attributes
-    ----------
-    target, style : Image
-        The layers of the run.
-    cut : Cut
-        The part of the target.
-    arguments : dict
-        For ``viewer.add_image``.
-    record : dict
-        What the layer's record says beside the engine's.
-    """
-
-    target: Image
-    style: Image
-    cut: Cut
-    arguments: dict[str, Any]
-    record: dict[str, Any]
-
-
-def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> tuple[Job, Placement]:
+def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> tuple[TransferRequest, Placement]:
     """Take from the layers what a run needs.
 
     Raises
@@ -111,7 +88,7 @@ def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> t
         },
     }
     folder = (choices.folder or default_folder(source_path(target))) if choices.write_files else None
-    job = Job(
+    request = TransferRequest(
         target=finest(target),
         style=finest(style),
         target_cut=cut,
@@ -127,7 +104,7 @@ def assemble(viewer: Viewer, target: Image, style: Image, choices: Choices) -> t
         interval=choices.interval,
     )
     arguments = {**carried_over(target, cut), "name": result_name(target.name, style.name)}
-    return job, Placement(target, style, cut, arguments, about)
+    return request, Placement(target, style, cut, arguments, about)
 
 
 def _style_region(target: Image, style: Image, cut: Cut) -> str:

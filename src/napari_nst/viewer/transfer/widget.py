@@ -18,14 +18,14 @@ from napari_nst.transfer.record import KEY
 from napari_nst.viewer import commands
 from napari_nst.viewer.common.compare import comparison_of, remember
 from napari_nst.viewer.common.fields import LayerChoice, ParameterFields, in_order, shrinkable
+from napari_nst.viewer.common.job import State
 from napari_nst.viewer.common.layers import made_by_us, plain
 from napari_nst.viewer.common.panel import Panel, short_text, size_text, time_text
 from napari_nst.viewer.common.region import WHOLE, region_choices
 from napari_nst.viewer.preferences import defaults
 from napari_nst.viewer.transfer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
 from napari_nst.viewer.transfer.choices import ExtraFields
-from napari_nst.viewer.transfer.run import TransferRun
-from napari_nst.viewer.transfer.worker import Begun, Snapshot
+from napari_nst.viewer.transfer.job import End, Snapshot, Started, TransferJob
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -69,7 +69,7 @@ class StyleTransferWidget(Container):
     # napari recognises the annotation, also as text, and passes its viewer.
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._run: TransferRun | None = None
+        self._run: TransferJob | None = None
         self._plot: Any = None
         self._device = ""
         self._warnings: list[str] = []
@@ -161,8 +161,13 @@ class StyleTransferWidget(Container):
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run holds."""
-        return self._run is not None and self._run.paused
+        """Whether the run is paused."""
+        return self.state is State.PAUSED
+
+    @property
+    def state(self) -> State:
+        """What the run is doing; IDLE without one."""
+        return State.IDLE if self._run is None else self._run.state
 
     @property
     def losses(self) -> np.ndarray[Any, Any]:
@@ -192,12 +197,11 @@ class StyleTransferWidget(Container):
             folder=folder if isinstance(folder, Path) else None,
             write_files=self.write_files.value,
         )
-        job, placement = assemble(self._viewer, target, style, choices)
+        request, placement = assemble(self._viewer, target, style, choices)
         self._show_plot()
-        self._run = run = TransferRun(self._viewer, job, placement)
+        self._run = run = TransferJob(self._viewer, request, placement)
         self._partners = (target, style)
-        run.begun.connect(self._on_begun)
-        run.advanced.connect(self._on_advanced)
+        run.reported.connect(self._on_reported)
         run.warned.connect(self._on_warned)
         run.ended.connect(self._on_ended)
         for label in (self.panel.step, self.panel.losses):
@@ -227,14 +231,17 @@ class StyleTransferWidget(Container):
             self._run.resume()
             self._show_state()
 
-    def _on_begun(self, begun: Begun) -> None:
-        self._device = f"{begun.device} · {size_text(begun.memory)}"
+    def _on_reported(self, event: Started | Snapshot) -> None:
+        if isinstance(event, Snapshot):
+            self._show_snapshot(event)
+            return
+        self._device = f"{event.device} · {size_text(event.memory)}"
         Panel.say(self.panel.device, self._device)
-        self._say("Preparing the pictures…")
-        self.panel.progress.setRange(0, begun.total)
+        self._say("Preparing the images…")
+        self.panel.progress.setRange(0, event.total)
         self.panel.progress.setValue(0)
 
-    def _on_advanced(self, now: Snapshot) -> None:
+    def _show_snapshot(self, now: Snapshot) -> None:
         assert self._run is not None
         self.panel.progress.setValue(now.step)
         text = f"Step {now.step} of {now.total}"
@@ -255,7 +262,8 @@ class StyleTransferWidget(Container):
         self._warnings.append(f"Warning: {message}")
         self._say("")
 
-    def _on_ended(self, layer: Any, error: Exception | None, summary: str) -> None:
+    def _on_ended(self, end: End) -> None:
+        layer, error, summary = end
         self._run = None
         target, style = self._partners
         self._partners = (None, None)
@@ -345,8 +353,7 @@ class StyleTransferWidget(Container):
         Panel.say(self.panel.status, "\n".join([*self._warnings, *filter(None, [text])]))
 
     def _show_state(self) -> None:
-        run = self._run
-        self.panel.show_running(run is not None, self.is_paused, run is not None and run.stopping)
+        self.panel.show_state(self.state)
         self.panel.results.setEnabled(any(made_by_us(layer) for layer in self._viewer.layers))
 
     def _show_plot(self) -> None:
@@ -383,3 +390,5 @@ class StyleTransferWidget(Container):
         self._gone = True
         if self._run is not None:
             self._run.abandon()
+            self._run = None
+            self.finished.emit(None)
