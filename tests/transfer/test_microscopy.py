@@ -9,7 +9,7 @@ import pytest
 from napari_nst import arguments_from, cone_mosaic, transfer_style
 from napari_nst.errors import OutOfMemoryError, StyleTransferWarning
 from napari_nst.imaging.spacing import relative_spacing
-from napari_nst.imaging.spectrum import match_spectrum_denoised
+from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.imaging.trust_region import local_trust
 from napari_nst.methods import enhance_patch
 from napari_nst.metrics import ring_prominence
@@ -29,7 +29,7 @@ def pictures():
 def test_it_starts_from_the_filtered_target_with_the_style_at_its_spacing(pictures):
     target, style = pictures
     result = transfer_style(target, style, **HELD | {"style_spacing": 0.0})
-    expected = match_spectrum_denoised(target / 255, style / 255) * 255
+    expected = match_spectrum(target / 255, style / 255, denoise=True) * 255
     np.testing.assert_allclose(result.image, expected.clip(0, 255), atol=0.51)
     spaced = transfer_style(target, style, **HELD)
     (enlarged,) = spaced.metadata["used"]["style_enlarged"]
@@ -41,7 +41,7 @@ def test_no_pixel_goes_farther_than_it_is_trusted(pictures):
     target, style = pictures
     settings = QUICK | {"style_spacing": 0.0, "epoch": 8, "lr": 0.02}
     result = transfer_style(target.astype(float), style, **settings, value_range=(0, 255))
-    start = match_spectrum_denoised(target / 255, style / 255)
+    start = match_spectrum(target / 255, style / 255, denoise=True)
     reach = 0.015 * local_trust(start, ring_prominence(style / 255).spacing)
     moved = np.abs(result.image / 255 - start.clip(0, 1))
     assert (moved <= reach + 1e-5).all()

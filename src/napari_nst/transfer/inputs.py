@@ -19,7 +19,7 @@ from napari_nst.imaging.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.imaging.padding import reflect_to_multiple
 from napari_nst.imaging.planes import Planes, resample_plane
 from napari_nst.imaging.spacing import relative_spacing, ring_prominence
-from napari_nst.imaging.spectrum import match_spectrum, match_spectrum_denoised
+from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.imaging.trust_region import local_trust
 from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
 from napari_nst.settings.layers import pools_before
@@ -333,13 +333,13 @@ class Preparer:
                 "No cells can be told from noise in the target. What a filter makes of noise looks like cells: trust none that the result "
                 "shows."
             )
-        match = match_spectrum if self.start == "spectrum" else match_spectrum_denoised
+        denoise = self.start != "spectrum"
         start = target.copy()
         for channel in range(self.channels):
             one, other = target[..., channel], style[..., channel]
             # An empty channel of a colour picture, of a fluorescence image say, has no spectrum to change or to give.
             if all(np.ptp(p if m is None else p[m]) > 0 for p, m in ((one, mask), (other, style_mask))):
-                start[..., channel] = match(one, other, mask=mask, style_mask=style_mask)
+                start[..., channel] = match_spectrum(one, other, mask=mask, style_mask=style_mask, denoise=denoise)
         return start
 
     def _spaced(
