@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_nst.errors import ParameterError
 from napari_nst.io.atomic import Publish, write_new
 from napari_nst.io.tables import KnownNames, read_table
+from napari_nst.session.quality import Quality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,25 +145,26 @@ class CorrespondingPatchFinder:
         unit: str = "",
     ) -> None:
         self.patches = tuple(patches)
-        _check_choice("score", score, ("retina", "documented"))
-        _check_choice("treat", treat, ("poor", "all"))
-        limit = math.inf if max_distance is None else max_distance
-        for name, value, greatest in (
-            ("max_distance", limit, math.inf),
+        for name, value, choices in (("score", score, ("retina", "documented")), ("treat", treat, ("poor", "all"))):
+            if value not in choices:
+                raise ParameterError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}.")
+        self.reach = math.inf if max_distance is None else max_distance
+        for name, limit, greatest in (
+            ("max_distance", self.reach, math.inf),
             ("spacing_tolerance", spacing_tolerance, math.inf),
             ("minimum_valid", minimum_valid, 1.0),
         ):
-            if not 0 <= value <= greatest:
-                raise ParameterError(f"{name} must be at least 0{' and at most 1' * (greatest == 1)}, got {value!r}.")
-        names = [patch.patch for patch in self.patches]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            if not 0 <= limit <= greatest:
+                raise ParameterError(f"{name} must be at least 0{' and at most 1' * (greatest == 1)}, got {limit!r}.")
+        self.names = [patch.patch for patch in self.patches]
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ParameterError(f"Two patches are called {twice!r}; give each patch of the session a name of its own.")
         self.score, self.treat = score, treat
-        self.max_distance, self.spacing_tolerance = max_distance, spacing_tolerance
-        self.minimum_valid, self.same_cones = minimum_valid, same_cones
+        self.far_is_known = max_distance is not None
+        self.spacing_tolerance, self.minimum_valid, self.same_cones = spacing_tolerance, minimum_valid, same_cones
         self.label, self.unit = label, unit
-        self._facts = _Columns(self.patches)
+        self._all = _Columns(self.patches)
 
     def find(self) -> pd.DataFrame:
         """Choose the styles.
@@ -176,85 +178,81 @@ class CorrespondingPatchFinder:
         """
         import pandas as pd
 
-        rows = [self._row(i) for i in range(len(self.patches))]
-        frame = pd.DataFrame(rows, columns=["patch", "treat", "style", "distance", "pair_score", "reason"])
+        choices = [self._choice(i) for i in range(len(self.patches))]
+        frame = pd.DataFrame(choices, columns=_Choice._fields)
+        frame.insert(0, "treat", frame["style"] != "")
+        frame.insert(0, "patch", self.names)
         return frame.astype({"treat": bool, "distance": np.float64, "pair_score": np.float64})
 
     def distance(self, patch: str, style: str) -> float:
-        """Pixels between two patches, by name, on the retina or in their image; NaN where unknown."""
-        names = [entry.patch for entry in self.patches]
-        return float(self._facts.distance(names.index(patch))[names.index(style)])
+        """Return the pixels between two patches, by name, on the retina or in their image; NaN where unknown."""
+        return float(self._all.distance(self.names.index(patch))[self.names.index(style)])
 
-    def _row(self, i: int) -> tuple[str, bool, str, float, float, str]:
-        patch = self.patches[i]
-        state = "quality unknown" if patch.good is None else "good" if patch.good else "poor"
-        if self.treat == "poor" and (patch.good is None or patch.good):
-            return patch.patch, False, "", math.nan, math.nan, f"{state}, kept"
-        choose = self._documented if self.score == "documented" else self._retina
-        chosen, distance, value, reason = choose(i)
-        if chosen is None:
-            return patch.patch, False, "", math.nan, math.nan, f"{state}, but no style: {reason}"
-        return patch.patch, True, self.patches[chosen].patch, distance, value, f"style: {reason}"
+    def _choice(self, i: int) -> _Choice:
+        quality = Quality.of(self.patches[i].good)
+        state = "quality unknown" if quality is Quality.UNKNOWN else quality.value
+        if self.treat == "poor" and quality is not Quality.POOR:
+            return _Choice(reason=f"{state}, kept")
+        chosen = self._documented(i) if self.score == "documented" else self._retina(i)
+        reason = f"style: {chosen.reason}" if chosen.style else f"{state}, but no style: {chosen.reason}"
+        return chosen._replace(reason=reason)
 
-    def _retina(self, i: int) -> tuple[int | None, float, float, str]:
-        facts = self._facts
-        own = float(facts.score[i])
+    def _retina(self, i: int) -> _Choice:
+        known, own = self._all, float(self._all.score[i])
         if not math.isfinite(own):
-            return None, math.nan, math.nan, "it has no score to compare with"
-        left = facts.eligible.copy()
+            return _Choice(reason="it has no score to compare with")
+        left = known.eligible.copy()
         left[i] = False
         total = int(left.sum())
-        what = "good patch" if facts.assessed else "other patch"
+        what = "good patch" if known.assessed else "other patch"
         if not total:
-            return None, math.nan, math.nan, f"no {what}"
+            return _Choice(reason=f"no {what}")
         refused: dict[str, int] = {}
-        distance = facts.distance(i)
+        distance = known.distance(i)
         for why, fails in (
-            ("not better", ~(facts.score > own)),
-            ("of another retina", facts.differs(facts.retina, i)),
-            ("of another modality", facts.differs(facts.modality, i)),
-            ("overlap", facts.overlaps(i)),
-            ("with too few valid pixels", ~(facts.valid >= self.minimum_valid)),
-            ("of unknown spacing", ~np.isfinite(facts.spacing)),
-            ("of another spacing", self._other_spacing(float(facts.spacing[i]))),
-            ("at unknown distance", np.isnan(distance) & (self.max_distance is not None)),
-            ("too far away", distance > (math.inf if self.max_distance is None else self.max_distance)),
+            ("not better", ~(known.score > own)),
+            ("of another retina", known.differs(known.retina, i)),
+            ("of another modality", known.differs(known.modality, i)),
+            ("overlap", known.overlaps(i)),
+            ("with too few valid pixels", ~(known.valid >= self.minimum_valid)),
+            ("of unknown spacing", ~np.isfinite(known.spacing)),
+            ("of another spacing", self._other_spacing(float(known.spacing[i]))),
+            ("at unknown distance", np.isnan(distance) & self.far_is_known),
+            ("too far away", distance > self.reach),
         ):
             refused[why] = int((left & fails).sum())
             left &= ~fails
         candidates = np.flatnonzero(left)
-        gain = (facts.score[candidates] - own) / (facts.score[facts.eligible].max() - own) if candidates.size else []
+        gain = (known.score[candidates] - own) / (known.score[known.eligible].max() - own) if candidates.size else []
         far = np.isnan(distance[candidates])
         value = np.asarray(gain) / (1 + np.where(far, 0.0, distance[candidates]) / HALF_DISTANCE)
         # Known distances first, then the larger value; the sort is stable, so the order of input decides last.
         for k in np.lexsort((-value, far)).tolist():
             j = int(candidates[k])
-            if self._shows_same_cones(i, j):
-                refused["with the same cones"] = refused.get("with the same cones", 0) + 1
-                continue
-            return j, float(distance[j]), math.nan if far[k] else float(value[k]), self._why(i, j, float(distance[j]))
+            if not self._shows_same_cones(i, j):
+                pair_score = math.nan if far[k] else float(value[k])
+                return _Choice(self.names[j], float(distance[j]), pair_score, self._why(i, j, float(distance[j])))
+            refused["with the same cones"] = refused.get("with the same cones", 0) + 1
         listed = ", ".join(f"{count} {why}" for why, count in refused.items() if count)
-        plural = "es" if total != 1 else ""
-        return None, math.nan, math.nan, f"{total} {what}{plural}: {listed}"
+        return _Choice(reason=f"{total} {what}{'es' * (total != 1)}: {listed}")
 
-    def _documented(self, i: int) -> tuple[int | None, float, float, str]:
-        cones, distance = self._facts.cones, self._facts.distance(i)
+    def _documented(self, i: int) -> _Choice:
+        cones, distance = self._all.cones, self._all.distance(i)
         value = cones * (1 - distance / DOCUMENTED_REACH)
-        limit = math.inf if self.max_distance is None else self.max_distance
-        possible = (value > 0) & (distance <= limit)  # False where one of them is unknown
+        possible = (value > 0) & (distance <= self.reach)  # False where one of them is unknown
         possible[i] = False
         if not possible.any():
-            reach = min(limit, DOCUMENTED_REACH)
-            return None, math.nan, math.nan, f"no other patch with cones is known to lie within {reach:g} px"
+            reach = min(self.reach, DOCUMENTED_REACH)
+            return _Choice(reason=f"no other patch with cones is known to lie within {reach:g} px")
         j = int(np.argmax(np.where(possible, value, -np.inf)))
         reason = f"{cones[j]:g} cones x (1 - {distance[j]:.0f}/1000) = {value[j]:.1f}"
-        return j, float(distance[j]), float(value[j]), reason
+        return _Choice(self.names[j], float(distance[j]), float(value[j]), reason)
 
     def _other_spacing(self, own: float) -> Bools:
         if not math.isfinite(own):
             return np.zeros(len(self.patches), dtype=bool)
         # The slack keeps 11.5 within 15 % of 10, which binary fractions miss.
-        return ~(np.abs(self._facts.spacing - own) <= self.spacing_tolerance * abs(own) + 1e-9)
+        return ~(np.abs(self._all.spacing - own) <= self.spacing_tolerance * abs(own) + 1e-9)
 
     def _shows_same_cones(self, i: int, j: int) -> bool:
         target, style = self.patches[i], self.patches[j]
@@ -266,42 +264,47 @@ class CorrespondingPatchFinder:
 
     def _why(self, i: int, j: int, distance: float) -> str:
         target, style = self.patches[i], self.patches[j]
-        better, worse = _pair_text(style.score, target.score)
+        # As many digits as show the difference.
+        texts = ((f"{style.score:.{digits}g}", f"{target.score:.{digits}g}") for digits in (3, 6, 9))
+        better, worse = next((pair for pair in texts if pair[0] != pair[1]), (repr(style.score), repr(target.score)))
         where = "distance unknown" if math.isnan(distance) else f"{distance:.0f} px away"
         spacings = f"{style.spacing:.3g} / {target.spacing:.3g} px" if math.isfinite(target.spacing) else ""
         spacings = spacings or f"{style.spacing:.3g} px, of the target unknown"
         return f"{self.label} {better} > {worse}{' ' * bool(self.unit)}{self.unit}, {where}, spacing {spacings}"
 
 
+class _Choice(NamedTuple):
+    """The style of a patch, or none, and why."""
+
+    style: str = ""
+    distance: float = math.nan
+    pair_score: float = math.nan
+    reason: str = ""
+
+
 class _Columns:
-    """The facts of all patches as arrays, and what they say of one patch against all."""
+    """What is known of all patches as arrays, and what it says of one patch against all."""
 
     def __init__(self, patches: Sequence[PatchFacts]) -> None:
-        def numbers(values: Iterable[float]) -> Floats:
-            array: Floats = np.fromiter((float(value) for value in values), np.float64, len(patches))
-            array[~np.isfinite(array)] = np.nan
-            return array
+        import pandas as pd
 
-        self.score = numbers(p.score for p in patches)
-        self.spacing = numbers(p.spacing for p in patches)
-        self.cones = numbers(p.cones for p in patches)
-        self.valid = numbers(p.valid_fraction for p in patches)
-        self.image = _codes(p.image for p in patches)
-        self.retina = _codes(p.retina for p in patches)
-        self.modality = _codes(p.modality for p in patches)
-        self._frame = _codes(p.frame for p in patches)
-        self.assessed = any(p.good is not None for p in patches)
-        # Not `is True`: the booleans of NumPy are not Python's.
-        good = np.fromiter((bool(p.good) or not self.assessed for p in patches), bool, len(patches))
-        self.eligible: Bools = good & np.isfinite(self.score)
-        self._start = np.array([(p.x, p.y) for p in patches], dtype=np.float64).reshape(-1, 2)
-        self._size = np.array([(p.width, p.height) for p in patches], dtype=np.float64).reshape(-1, 2)
+        frame = pd.DataFrame(list(patches), columns=[field.name for field in fields(PatchFacts)], dtype=object)
+        numbers = ["x", "y", "width", "height", "score", "spacing", "cones", "valid_fraction"]
+        number = frame[numbers].astype(np.float64).replace([math.inf, -math.inf], math.nan)
+        self.score, self.spacing, self.cones, self.valid = (number[k].to_numpy() for k in numbers[4:])
+        # A number for each different value, -1 for None.
+        self.image, self.retina, self.modality, self._frame = (
+            pd.factorize(frame[name])[0] for name in ("image", "retina", "modality", "frame")
+        )
+        self.assessed = bool(frame["good"].notna().any())
+        good = frame["good"].fillna(False).to_numpy(bool)
+        self.eligible: Bools = (good | (not self.assessed)) & np.isfinite(self.score)
+        self._start, self._size = number[["x", "y"]].to_numpy(), number[["width", "height"]].to_numpy()
         # Where the first pixel of a patch lies on the retina.
-        self._on_retina = np.full(self._start.shape, np.nan)
-        for i, p in enumerate(patches):
-            if p.place is not None and p.image_shape is not None:
-                center = (p.image_shape[1] / 2, p.image_shape[0] / 2)
-                self._on_retina[i] = self._start[i] - center + p.place
+        unknown = (math.nan, math.nan)
+        shapes, places = ([value or unknown for value in frame[name]] for name in ("image_shape", "place"))
+        centers = np.array(shapes, dtype=np.float64).reshape(-1, 2)[:, ::-1] / 2
+        self._on_retina = self._start - centers + np.array(places, dtype=np.float64).reshape(-1, 2)
 
     def differs(self, codes: NDArray[np.intp], i: int) -> Bools:
         """Where something known of the patch is known to be different."""
@@ -330,8 +333,7 @@ class _Columns:
             both: Bools = (gap < 0).all(axis=1)  # False where a place is unknown
             return both
 
-        same = self.image == self.image[i]
-        return np.where(same, shared(self._start), shared(self._on_retina) & ~self._elsewhere(i))
+        return np.where(self.image == self.image[i], shared(self._start), shared(self._on_retina) & ~self._elsewhere(i))
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
@@ -414,23 +416,3 @@ def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.D
             raise table.error(row, f"{patch!r} is its own style; choose another, or leave the style empty.")
         pairs.append((patch, bool(style), style))
     return pd.DataFrame(pairs, columns=["patch", "treat", "style"]).astype({"treat": bool})
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ParameterError(f"{name} must be {' or '.join(map(repr, choices))}, got {value!r}.")
-
-
-def _codes(values: Iterable[Hashable]) -> NDArray[np.intp]:
-    """A number for each different value, -1 for None."""
-    seen: dict[Hashable, int] = {}
-    return np.array([-1 if v is None else seen.setdefault(v, len(seen)) for v in values], dtype=np.intp)
-
-
-def _pair_text(first: float, second: float) -> tuple[str, str]:
-    """Two different numbers, with as many digits as show the difference."""
-    for digits in (3, 6, 9):
-        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
-        if texts[0] != texts[1]:
-            return texts
-    return repr(first), repr(second)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,13 +142,13 @@ def find_overlap(
 
     # Of images of different shapes it gives the shift of their middles; equal ones have no such question.
     shape = np.maximum(first.shape, second.shape)
-    found, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
-        _grown(first, shape),
-        _grown(second, shape),
-        reference_mask=_grown(first_used, shape),
-        moving_mask=_grown(second_used, shape),
-        overlap_ratio=_LEAST_SHARE,
-    )
+    padded = [
+        np.pad(array, [(0, int(more)) for more in shape - array.shape])
+        for array in (first, second, first_used, second_used)
+    ]
+    found = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
+        *padded[:2], reference_mask=padded[2], moving_mask=padded[3], overlap_ratio=_LEAST_SHARE
+    )[0]
     # Equal maxima are averaged, which happens only with exactly periodic images.
     shift = (round(float(found[0])), round(float(found[1])))
     return Overlap(_correlation(first, second, first_used, second_used, shift), shift)
@@ -259,11 +258,6 @@ def _band_pass(image: ArrayLike, mask: Mask | None, what: str) -> tuple[Doubles,
     return np.where(used, mean(_CORE) - mean(_SURROUND), 0.0), used
 
 
-def _grown(array: NDArray[Any], shape: NDArray[np.intp]) -> NDArray[Any]:
-    """Add unused pixels at the end of each side."""
-    return np.pad(array, [(0, int(more)) for more in shape - array.shape])
-
-
 def _correlation(first: Doubles, second: Doubles, first_used: Mask, second_used: Mask, shift: tuple[int, int]) -> float:
     """Pearson's correlation where both are used, the second being moved by `shift`."""
     here, there = [], []
@@ -334,25 +328,15 @@ class _Transforms:
         sides = np.sort([band.values.shape for band in bands.values()], axis=0)
         # So large that no shift of any two wraps around.
         self.shape = tuple(next_fast_len(int(side), real=True) for side in sides[-2:].sum(axis=0))
-        self._limit = max(4, _MEMORY // (12 * math.prod(self.shape)))
-        self._kept: OrderedDict[str, _Transform] = OrderedDict()
-        self._lock = threading.Lock()
+        kept = max(4, _MEMORY // (12 * math.prod(self.shape)))
+        self.of = functools.lru_cache(maxsize=kept)(functools.partial(_transform, bands, self.shape))
 
-    def __getitem__(self, name: str) -> _Transform:
-        from scipy.fft import rfft2
 
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        values, used = self.bands[name]
-        arrays = (values, values * values, used.astype(np.float32))
-        made = _Transform(*(rfft2(array, self.shape) for array in arrays))
-        with self._lock:
-            self._kept[name] = made
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
-        return made
+def _transform(bands: dict[str, _Band], shape: tuple[int, ...], name: str) -> _Transform:
+    from scipy.fft import rfft2
+
+    values, used = bands[name]
+    return _Transform(*(rfft2(array, shape) for array in (values, values * values, used.astype(np.float32))))
 
 
 def _fit(transforms: _Transforms, first: str, second: str) -> _Fit:
@@ -362,7 +346,7 @@ def _fit(transforms: _Transforms, first: str, second: str) -> _Fit:
     least = _LEAST_OF_IMAGE * min(np.count_nonzero(transforms.bands[name].used) for name in (first, second))
     if least == 0:
         return _Fit(first, second, 0.0, 0.0, (0.0, 0.0))
-    a, b = transforms[first], transforms[second]
+    a, b = transforms.of(first), transforms.of(second)
     shape = transforms.shape
 
     def sums(one: NDArray[np.complex64], other: NDArray[np.complex64]) -> Floats:
@@ -378,23 +362,14 @@ def _fit(transforms: _Transforms, first: str, second: str) -> _Fit:
     # Every third shift is enough; of a normal distribution the median of the amounts is 0.6745 standard deviations.
     spread = float(np.median(np.abs(height[::3, ::3][common[::3, ::3] >= least]))) / 0.6745
     row, column = np.unravel_index(int(height.argmax()), shape)
-    shift = tuple(
-        _STEP * (_signed(int(k), side) + _summit(line, int(k)))
-        for k, side, line in ((row, shape[0], height[:, column]), (column, shape[1], height[row]))
+    # The second half of the indices are negative shifts.
+    rows, columns = (
+        _STEP * (k - side * (2 * k >= side) + _summit(line, k))
+        for k, side, line in ((int(row), shape[0], height[:, column]), (int(column), shape[1], height[row]))
     )
     peak = float(height[row, column])
-    return _Fit(
-        first,
-        second,
-        peak / spread if spread else 0.0,
-        peak / math.sqrt(float(common[row, column])),
-        (shift[0], shift[1]),
-    )
-
-
-def _signed(k: int, side: int) -> int:
-    """The shift of an index of a transform."""
-    return k if 2 * k < side else k - side
+    correlation = peak / math.sqrt(float(common[row, column]))
+    return _Fit(first, second, peak / spread if spread else 0.0, correlation, (rows, columns))
 
 
 def _summit(line: Floats, k: int) -> float:
