@@ -8,7 +8,7 @@ from qtpy.QtGui import QDropEvent, QResizeEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_nst import StyleTransferParameters
-from napari_nst.errors import FileError, ParameterError, SessionError, StyleTransferError
+from napari_nst.errors import FileError, ParameterError, StyleTransferError
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.images import write_image
 from napari_nst.settings.session import SessionSettings, split_settings
@@ -339,7 +339,7 @@ def test_stop_keeps_what_is_finished_and_run_goes_on(widget, do, monkeypatch):
         calls.append(task.patch)
         record = original(task, *arguments)
         if len(calls) == 2:
-            widget._work.stop()  # touches nothing of Qt: this is the worker's thread
+            widget._job.stop()  # touches nothing of Qt: this is the worker's thread
         return record
 
     do(widget, widget.make_plan)
@@ -407,7 +407,7 @@ def test_errors_that_nobody_foresaw_end_the_run_too(widget, do, monkeypatch):
 
     monkeypatch.setattr("napari_nst.session.run.enhance_session", broken)
     do(widget, widget.run)
-    assert isinstance(do.errors[0], SessionError)
+    assert isinstance(do.errors[0], StyleTransferError)
     assert "illegal memory access" in status(widget)
     assert not widget.is_running
     do.qtbot.wait(900)  # and it is not tried again and again

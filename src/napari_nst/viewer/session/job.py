@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import traceback
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,17 +11,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from PIL import Image
-from psygnal import Signal
-from qtpy.QtCore import QTimer
 
-from napari_nst.errors import OutOfMemoryError, SessionError, StyleTransferError
+from napari_nst.errors import StyleTransferError, StyleTransferWarning
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
-from napari_nst.viewer.common import listening
-from napari_nst.viewer.common.worker import ListeningWorker, without_frames
+from napari_nst.viewer.common.worker import Control
 from napari_nst.viewer.session.table import THUMBNAIL
 
 if TYPE_CHECKING:
@@ -32,16 +25,14 @@ if TYPE_CHECKING:
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
 
-__all__ = ["SessionJob", "SessionWork", "ShownPlan", "WorkEnd", "automatic_output"]
+__all__ = ["SessionRequest", "ShownPlan", "automatic_output", "session_work"]
 
-logger = logging.getLogger(__name__)
-
-#: Milliseconds between two looks at what the worker says: it may say more than a screen can show.
-_POLL = 100
+#: Least seconds between two reports of progress: there may be more than a screen can show.
+_INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
-class SessionJob:
+class SessionRequest:
     """All that is needed, taken from the fields before the work starts.
 
     Attributes
@@ -102,115 +93,77 @@ class ShownPlan:
     dropped: list[str]
 
 
-@dataclass(frozen=True)
-class WorkEnd:
-    """The end: a result where there is one, the error that prevented it, or neither when it was stopped."""
-
-    result: SessionResult | None = None
-    error: StyleTransferError | None = None
-    stopped: bool = False
-
-
-class _Control:
-    """Stop, from any thread; and messages on their way to the GUI thread."""
-
-    def __init__(self) -> None:
-        self.cancelled = Event()
-        self.abandoned = False
-        #: ShownPlan, rows of finished patches (dict), and warnings (str), in their order.
-        self.messages: deque[ShownPlan | dict[str, Any] | str] = deque()
-        self.progress: SessionProgress | None = None
-
-    def abandon(self) -> None:
-        """Ask for an end that nobody hears of."""
-        self.abandoned = True
-        self.cancelled.set()
-
-
-def enhance_session_work(job: SessionJob, control: _Control) -> WorkEnd:
-    """Plan, and enhance if that is asked for; every end is a value, nothing is raised."""
-    try:
-        return _work(job, control)
-    except KeyboardInterrupt:  # this is how making a plan ends when it is cancelled
-        return WorkEnd(stopped=True)
-    except StyleTransferError as error:
-        failure: BaseException = error
-    except MemoryError as error:
-        failure = OutOfMemoryError(
-            f"There is not enough memory ({error}). Choose fewer workers, or close other programs."
-        )
-    except Exception as error:  # noqa: BLE001  # nothing may be lost on the way to the user
-        logger.error("A session failed:\n%s", "".join(traceback.format_exception(error)))
-        text = str(error).strip().splitlines()
-        failure = SessionError(
-            f"{type(error).__name__}: {text[0] if text else 'no message'} This was not foreseen: what is finished is kept. "
-            "Report it with the log and the output of 'napari-nst info'."
-        )
-    assert isinstance(failure, StyleTransferError)
-    without_frames(failure)
-    return WorkEnd(error=failure)
-
-
-def _work(job: SessionJob, control: _Control) -> WorkEnd:
+def session_work(request: SessionRequest, control: Control) -> ShownPlan | SessionResult:
+    """Plan, and enhance if that is asked for; reports a ShownPlan and then SessionProgress."""
     # First of all: without this guard, torch after OpenGL kills the process on Mesa.
     from napari_nst.engine import _torch  # noqa: F401  # imported for what it does
 
-    shown = _plan(job, control)
-    control.messages.append(shown)
-    if not job.enhance:
-        return WorkEnd(stopped=control.cancelled.is_set())
+    shown = _plan(request, control)
+    control.report(shown)
+    if not request.enhance:
+        return shown
     from napari_nst.session.run import enhance_session
 
     def report(now: SessionProgress) -> None:
-        if now.row is not None:
-            control.messages.append(now.row)
-        control.progress = now
+        if now.row is not None or control.rested(_INTERVAL):
+            control.report(now)
 
-    workers = job.workers
-    if workers == "auto" and not job.scheduler and _started_by_a_bare_script():
+    workers = request.workers
+    if workers == "auto" and not request.scheduler and _started_by_a_bare_script():
         workers = 1
-        control.messages.append(
+        message = (
             "One process is used: the script that opened this viewer has no line `if __name__ == '__main__':`, so every "
             "worker would open a viewer too. Add it for more."
         )
-    result = enhance_session(
-        job.folder,
+        control.report(StyleTransferWarning(message))
+    return enhance_session(
+        request.folder,
         shown.output,
         plan=shown.plan,
         workers=workers,
-        scheduler=job.scheduler,
+        scheduler=request.scheduler,
         spare_cores=1,
         callback=report,
         cancel=control.cancelled,
     )
-    return WorkEnd(result, stopped=result.state == "cancelled")
 
 
-def _plan(job: SessionJob, control: _Control) -> ShownPlan:
+def _plan(request: SessionRequest, control: Control) -> ShownPlan:
     from napari_nst.session.planning import needs_reading, plan_session, replan, with_pairs
     from napari_nst.session.run import SessionProgress
 
     def report(text: str, done: int, total: int) -> None:
-        control.progress = SessionProgress("judging", text, done, total)
+        control.report(SessionProgress("planning", text, done, total))
 
-    plan, thumbnails = job.plan, job.thumbnails
-    if job.fresh or plan is None or plan.folder != job.folder or needs_reading(plan, job.settings, job.parameters):
-        plan = plan_session(job.folder, job.settings, job.parameters, progress=report, cancel=control.cancelled)
+    plan, thumbnails = request.plan, request.thumbnails
+    if (
+        request.fresh
+        or plan is None
+        or plan.folder != request.folder
+        or needs_reading(plan, request.settings, request.parameters)
+    ):
+        plan = plan_session(
+            request.folder, request.settings, request.parameters, progress=report, cancel=control.cancelled
+        )
         report("making thumbnails", 1, 1)
         thumbnails = {}
-    elif plan.settings != job.settings or plan.parameters != job.parameters or (plan.pairs_given and not job.edits):
-        plan = replan(plan, job.settings, job.parameters, cancel=control.cancelled)
+    elif (
+        plan.settings != request.settings
+        or plan.parameters != request.parameters
+        or (plan.pairs_given and not request.edits)
+    ):
+        plan = replan(plan, request.settings, request.parameters, cancel=control.cancelled)
     names = {planned.patch.name for planned in plan.patches}
-    edits = {patch: style for patch, style in job.edits.items() if patch in names and (not style or style in names)}
+    edits = {patch: style for patch, style in request.edits.items() if patch in names and (not style or style in names)}
     if edits:
         plan = with_pairs(plan, edits)
-    output = job.output or automatic_output(plan)
+    output = request.output or automatic_output(plan)
     return ShownPlan(
         plan,
         thumbnails or _thumbnails(plan, control.cancelled),
         output,
         _finished_rows(plan, output),
-        sorted(set(job.edits) - set(edits)),
+        sorted(set(request.edits) - set(edits)),
     )
 
 
@@ -274,93 +227,3 @@ def _started_by_a_bare_script() -> bool:
         return "__main__" not in Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
-
-
-class SessionWork:
-    """Planning or enhancing, from its start to its end; it outlives the widget that started it if need be.
-
-    Attributes
-    ----------
-    job : SessionJob
-    stopping : bool
-        Whether a stop was asked for.
-    """
-
-    planned = Signal(object, description="ShownPlan")
-    row = Signal(object, description="dict: a patch is finished")
-    advanced = Signal(object, description="SessionProgress: a few times a second")
-    warned = Signal(str, description="Something was done in another way than asked")
-    ended = Signal(object, description="WorkEnd")
-
-    def __init__(self, job: SessionJob) -> None:
-        self.job = job
-        self.stopping = False
-        self._control = _Control()
-        self._seen: SessionProgress | None = None
-        what = f"Enhance Session: {job.folder.name}"
-        self._worker: Any = create_worker(
-            enhance_session_work,
-            job,
-            self._control,
-            _worker_class=ListeningWorker,
-            _ignore_errors=True,  # they are values here
-            _progress={"desc": what, "total": 0} if job.enhance else None,
-        )
-        self._timer = QTimer()
-        self._timer.setInterval(_POLL)
-        self._timer.timeout.connect(self._look)
-
-    def start(self) -> None:
-        """Start."""
-        # Signals hold bound methods weakly: the worker keeps this object until it has ended.
-        self._worker.session_work = self
-        self._worker.returned.connect(self._on_returned)
-        self._worker.finished.connect(self._on_finished)
-        listening.install()
-        self._timer.start()
-        self._worker.start()
-
-    def stop(self) -> None:
-        """End soon; what is finished is kept."""
-        self.stopping = True
-        self._control.cancelled.set()
-
-    def abandon(self) -> None:
-        """End, and tell nobody: the viewer is being closed."""
-        self._control.abandon()
-        self._timer.stop()
-
-    def _look(self) -> None:
-        if self._control.abandoned:
-            self._timer.stop()
-            return
-        while self._control.messages:
-            message = self._control.messages.popleft()
-            if isinstance(message, ShownPlan):
-                self.planned.emit(message)
-            elif isinstance(message, str):
-                self.warned.emit(message)
-            else:
-                self.row.emit(message)
-        now = self._control.progress
-        if now is not None and now is not self._seen:
-            self._seen = now
-            self.advanced.emit(now)
-
-    def _on_returned(self, end: WorkEnd) -> None:
-        self._look()
-        self._end(end)
-
-    def _on_finished(self) -> None:
-        """Comes last in any case."""
-        self._end(WorkEnd(stopped=True))
-
-    def _end(self, end: WorkEnd) -> None:
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        self._timer.stop()
-        listening.uninstall()
-        worker.session_work = None
-        if not self._control.abandoned:
-            self.ended.emit(end)

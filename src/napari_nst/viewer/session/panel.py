@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,10 @@ from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
 from napari_nst.settings.specs import ParameterSpec, parse_value_range
 from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, described, field_for, shrinkable
+from napari_nst.viewer.common.job import State
 from napari_nst.viewer.common.panel import Scrolled, _button, _row, _text, breakable
 
-__all__ = ["Activity", "PathField", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
+__all__ = ["PathField", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
 
 EMPTY = (
     "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Plan: the images are cut into "
@@ -49,14 +49,6 @@ _WIDE = 820
 _FIELDS = 420  # pixels of width, beside the table
 _LEAST = 120  # pixels of fields that are always seen
 _ANY = 16_777_215  # Qt's own largest: no limit
-
-
-class Activity(enum.Enum):
-    """What a session is doing."""
-
-    IDLE = "idle"
-    PLANNING = "planning"
-    ENHANCING = "enhancing"
 
 
 # Fields --------------------------------------------------------------------------------------------------------------
@@ -430,13 +422,13 @@ class SessionPanel(QWidget):
         if self.splitter.count() > 1:
             self.splitter.widget(1).setVisible(there)
 
-    def show_activity(self, activity: Activity, *, stopping: bool, folder: bool, patches: bool) -> None:
+    def show_state(self, state: State, *, enhancing: bool, folder: bool, patches: bool) -> None:
         """Enable what can be pressed now."""
-        idle = activity is Activity.IDLE
+        idle, stopping = state is State.IDLE, state is State.STOPPING
         self.plan.setEnabled(folder and idle)
-        self.plan.setText("Planning…" if activity is Activity.PLANNING else "Plan")
+        self.plan.setText("Plan" if idle or enhancing else "Planning…")
         self.run.setEnabled(folder and idle)
-        self.run.setText("Running…" if activity is Activity.ENHANCING else "Run")
+        self.run.setText("Running…" if enhancing else "Run")
         self.stop.setEnabled(not idle and not stopping)
         self.stop.setText("Stopping…" if stopping else "Stop")
         self.load_pairs.setEnabled(patches and idle)

@@ -158,6 +158,11 @@ class PatchModel(QAbstractTableModel):
         """Return the row of a patch, before sorting."""
         return self._number.get(patch)
 
+    def status(self, patch: str) -> str | None:
+        """Return what has become of a patch; None where there is none of this name."""
+        number = self._number.get(patch)
+        return None if number is None else str(self.rows[number]["status"])
+
     def short(self, patch: str) -> str:
         """Return a short name: number and image."""
         return self._short.get(patch, patch)

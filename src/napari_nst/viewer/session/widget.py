@@ -19,11 +19,12 @@ from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.quality import Quality
 from napari_nst.viewer import commands
+from napari_nst.viewer.common.job import Job, State
 from napari_nst.viewer.common.panel import time_text
-from napari_nst.viewer.session.job import SessionJob, SessionWork, ShownPlan, WorkEnd, automatic_output
+from napari_nst.viewer.common.worker import Outcome
+from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
 from napari_nst.viewer.session.panel import (
-    Activity,
     PathField,
     SessionPanel,
     SettingFields,
@@ -86,7 +87,7 @@ class EnhanceSessionWidget(Container):
     # napari recognises the annotation, also as text, and passes its viewer.
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._work: SessionWork | None = None
+        self._job: Job | None = None
         self._plan: SessionPlan | None = None
         self._thumbnails: Any = {}
         self._output: Path | None = None
@@ -129,7 +130,7 @@ class EnhanceSessionWidget(Container):
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST)
         self._connect()
-        self._show_activity()
+        self._show_state()
 
     def _connect(self) -> None:
         # Qt holds bound methods weakly: functions made here would keep the widget.
@@ -177,7 +178,7 @@ class EnhanceSessionWidget(Container):
     @property
     def is_running(self) -> bool:
         """Whether a plan is made or patches are enhanced at this moment."""
-        return self._work is not None
+        return self._job is not None
 
     def make_plan(self) -> None:
         """Read and cut the images, assess the patches, and pair them; ``planned`` tells the end.
@@ -211,9 +212,9 @@ class EnhanceSessionWidget(Container):
 
     def stop(self) -> None:
         """End what is running soon; what is finished is kept, and `run` goes on there."""
-        if self._work is not None:
-            self._work.stop()
-            self._show_activity()
+        if self._job is not None:
+            self._job.stop()
+            self._show_state()
 
     # Former names, for one release.
 
@@ -334,7 +335,7 @@ class EnhanceSessionWidget(Container):
     # Planning and running ------------------------------------------------------------------------------------------
 
     def _check_idle(self) -> None:
-        if self._work is not None:
+        if self._job is not None:
             raise StyleTransferError("This session is running. Stop it, or wait for its end.")
 
     def _known_plan(self) -> SessionPlan:
@@ -352,32 +353,29 @@ class EnhanceSessionWidget(Container):
             raise FileError("There is nothing to work on. Choose a folder of images first.")
         settings, parameters, output = self._entered()
         self._rest.stop()
-        self._work = work = SessionWork(
-            SessionJob(
-                folder=self.folder.value,
-                output=output,
-                settings=settings,
-                parameters=parameters,
-                plan=self._plan,
-                fresh=fresh,
-                edits=dict(self.edits),
-                thumbnails=self._thumbnails,
-                enhance=enhance,
-                workers=self.workers.value,
-                scheduler=str(self.scheduler.value).strip(),
-            )
+        request = SessionRequest(
+            folder=self.folder.value,
+            output=output,
+            settings=settings,
+            parameters=parameters,
+            plan=self._plan,
+            fresh=fresh,
+            edits=dict(self.edits),
+            thumbnails=self._thumbnails,
+            enhance=enhance,
+            workers=self.workers.value,
+            scheduler=str(self.scheduler.value).strip(),
         )
-        work.planned.connect(self._on_planned)
-        work.row.connect(self._on_row)
-        work.advanced.connect(self._on_advanced)
-        work.warned.connect(self._on_warned)
-        work.ended.connect(self._on_ended)
+        self._job = job = Job(session_work, request, f"Enhance Session: {request.folder.name}" if enhance else "")
+        job.reported.connect(self._on_reported)
+        job.warned.connect(self._on_warned)
+        job.ended.connect(self._on_ended)
         self._notes.clear()
         self._say("")
         self.panel.show_progress(None, "Looking at the images…" if fresh or self._plan is None else "Planning…")
         self._lock(enhance)
-        work.start()
-        self._show_activity()
+        job.start()
+        self._show_state()
 
     def _lock(self, locked: bool) -> None:
         """Keep threshold and styles of patches that are enhanced."""
@@ -385,7 +383,17 @@ class EnhanceSessionWidget(Container):
         if self._plot is not None:
             self._plot.locked = locked
 
-    def _on_planned(self, shown: ShownPlan) -> None:
+    def _on_reported(self, event: ShownPlan | SessionProgress) -> None:
+        if isinstance(event, ShownPlan):
+            self._take_plan(event)
+            return
+        self.panel.show_progress(*_progress(event))
+        if event.row is not None:
+            self._show_row(event.row)
+        elif event.stage == "enhancing" and self.model.status(event.text) == "open":
+            self.model.update_row(event.text, {"status": "running"})
+
+    def _take_plan(self, shown: ShownPlan) -> None:
         # A copy has a store of images of its own: that of the plan at work belongs to the worker.
         self._plan = shown.plan.replace()
         self._thumbnails, self._output = shown.thumbnails, shown.output
@@ -414,43 +422,38 @@ class EnhanceSessionWidget(Container):
         self.panel.say(self.panel.summary, _summary(plan))
         self.panel.summary.setToolTip(plan.split.reason)
 
-    def _on_row(self, row: dict[str, Any]) -> None:
+    def _show_row(self, row: dict[str, Any]) -> None:
         self.model.update_row(row["patch"], row)
         if row["patch"] == self._layers.patch and self._layers.layers():
             self._on_wanted(row["patch"])
-
-    def _on_advanced(self, now: SessionProgress) -> None:
-        self.panel.show_progress(*_progress(now))
-        number = self.model.number_of(now.text) if now.stage == "enhancing" and now.row is None else None
-        if number is not None and self.model.rows[number]["status"] == "open":
-            self.model.update_row(now.text, {"status": "running"})
 
     def _on_warned(self, message: str) -> None:
         show_warning(message)
         self._note(f"Warning: {message}")
 
-    def _on_ended(self, end: WorkEnd) -> None:
-        work, self._work = self._work, None
-        if work is None or self._gone:
+    def _on_ended(self, outcome: Outcome) -> None:
+        job, self._job = self._job, None
+        if job is None or self._gone:
             return
         self._lock(False)
         for row in self.model.rows:
             if row["status"] == "running":
                 self.model.update_row(row["patch"], {"status": "open"})
-        if end.result is not None:
-            self._show_result(end.result)
-        elif end.error is not None:
-            self._report(end.error)
-        elif end.stopped:
+        request: SessionRequest = job.request
+        if outcome.error is not None:
+            self._report(outcome.error)
+        elif outcome.value is None:
             self._say("Stopped." if self._plan is not None else "Stopped; press Plan to start again.")
+        elif request.enhance:
+            self._show_result(outcome.value)
         self.panel.show_progress(0.0, "")
-        self._show_activity()
-        if end.error is not None:
-            self.errored.emit(end.error)
-        if work.job.enhance:
-            self.finished.emit(end.result)
+        self._show_state()
+        if outcome.error is not None:
+            self.errored.emit(outcome.error)
+        if request.enhance:
+            self.finished.emit(outcome.value)
         try:
-            changed = self._entered() != (work.job.settings, work.job.parameters, work.job.output)
+            changed = self._entered() != (request.settings, request.parameters, request.output)
         except StyleTransferError:
             changed = True
         if changed:  # else what failed would be tried for ever
@@ -501,7 +504,7 @@ class EnhanceSessionWidget(Container):
             self.model.set_rows([], {})
             self.panel.show_patches(False)
             self.output.explain("beside the images")
-        self._show_activity()
+        self._show_state()
 
     # Buttons and the table -------------------------------------------------------------------------------------------
 
@@ -565,12 +568,10 @@ class EnhanceSessionWidget(Container):
         self._say(str(error))
         show_error(str(error))
 
-    def _show_activity(self) -> None:
-        work = self._work
-        running = Activity.ENHANCING if work is not None and work.job.enhance else Activity.PLANNING
-        self.panel.show_activity(
-            Activity.IDLE if work is None else running,
-            stopping=work is not None and work.stopping,
+    def _show_state(self) -> None:
+        self.panel.show_state(
+            State.IDLE if self._job is None else self._job.state,
+            enhancing=self._job is not None and self._job.request.enhance,
             folder=self.folder.value is not None,
             patches=self._plan is not None,
         )
@@ -593,8 +594,8 @@ class EnhanceSessionWidget(Container):
 
     def _on_destroyed(self) -> None:
         self._gone = True
-        if self._work is not None:
-            self._work.abandon()
+        if self._job is not None:
+            self._job.abandon()
 
 
 def _names(plan: SessionPlan) -> KnownNames:
