@@ -1,4 +1,4 @@
-"""Where the cones of a confocal picture are, and how sure that is."""
+"""Where the cones of a confocal image are, and how sure that is."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from napari_nst.imaging.spacing import ring_prominence
 
 __all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_SPACING", "LOG_SIGMA", "Cones", "blobs", "detect_cones", "region_strength"]
 
-#: Spacing in pixels where a picture shows no ring; that of hand-marked confocal pictures at 0.4 µm per pixel.
+#: Spacing in pixels where an image shows no ring; that of annotated confocal images at 0.4 µm per pixel.
 DEFAULT_SPACING = 8.25
 DEFAULT_CONFIDENCE = 0.36
 
-#: In spacings: the LoG that finds most cones, the neighbourhood of a maximum, the region of the local normalisation,
+#: In spacings: the LoG that finds most cones, the neighborhood of a maximum, the region of the local normalization,
 #: and the region whose strength speaks for or against a detection.
-LOG_SIGMA, _NEIGHBOURHOOD, _NORMALISE, _REGION = 0.17, 0.25, 1.5, 1.0
+LOG_SIGMA, _NEIGHBORHOOD, _NORMALIZE, _REGION = 0.17, 0.25, 1.5, 1.0
 #: A peak with this multiple of the noise, or this part of the strong peaks, has half its confidence.
 _NOISE, _WEAK = 1.5, 0.05
 #: Strong peaks of white noise, in deviations of the noise: 2.2 for fine and 2.3 for coarse filters (measured).
 _NOISE_PEAKS = 2.35
-#: No part of the picture is expected to be weaker than this part of the typical.
+#: No part of the image is expected to be weaker than this part of the typical.
 _DIM = 0.25
 
 
@@ -64,7 +64,7 @@ def detect_cones(
     sigma: float | None = None,
     spacing: float | None = None,
 ) -> Cones:
-    """Find cones, bright spots, in a confocal picture.
+    """Find cones, bright spots, in a confocal image.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ def detect_cones(
     sigma : float, optional
         Standard deviation of the Laplacian of Gaussian, in pixels. None: 0.17 spacings.
     spacing : float, optional
-        Distance of neighbouring cones in pixels. None: ``sigma / 0.17`` if `sigma` is given, else that of Yellott's ring
+        Distance of neighboring cones in pixels. None: ``sigma / 0.17`` if `sigma` is given, else that of Yellott's ring
         (`ring_prominence`), else 8.25 pixels where there is no ring.
 
     Returns
     -------
     Cones
-        Empty for a flat picture, or where nothing is left to look at.
+        Empty for a flat image, or where nothing is left to look at.
 
     Raises
     ------
     ImageError
-        `image` is no grey picture, or the mask does not fit it.
+        `image` is no gray image, or the mask does not fit it.
     ParameterError
         `confidence` is not in 0..1, or a length is not above 0.
 
@@ -102,17 +102,17 @@ def detect_cones(
 
         c = max(0, 1 - (2.35 N / S)^6)  min(1, E B)  A² / (A² + (1.5 N)² + (0.05 S)²)
 
-        S   third quartile of A of all candidates: the picture's own strong detections
-        N   standard deviation that the picture's pixel noise has in R (noise after Immerkær 1996, by medians)
-        E   mean |R| in the region of the candidate (Gaussian, one spacing), relative to the picture's trend
-        B   brightness of the region above the picture's black (its 0.5th percentile), relative to its trend
+        S   third quartile of A of all candidates: the image's own strong detections
+        N   standard deviation that the image's pixel noise has in R (noise after Immerkær 1996, by medians)
+        E   mean |R| in the region of the candidate (Gaussian, one spacing), relative to the image's trend
+        B   brightness of the region above the image's black (its 0.5th percentile), relative to its trend
 
-    A trend is the plane fitted to the whole picture, so that uneven illumination costs no confidence. The first factor
+    A trend is the plane fitted to the whole image, so that uneven illumination costs no confidence. The first factor
     is 0 where the strong detections are no stronger than those of white noise. The second is low in the shadow of
     vessels, where regions are both dark and poor in contrast, and the third for peaks of noise and ripples between cones.
 
-    All is relative to the picture: one that lies wholly within a shadow has nothing to be compared with. Noise that was
-    smoothed at the scale of cones is not recognised as noise. Where noise hides the cones of a picture nearly, nothing may
+    All is relative to the image: one that lies wholly within a shadow has nothing to be compared with. Noise that was
+    smoothed at the scale of cones is not recognized as noise. Where noise hides the cones of an image nearly, nothing may
     be found; ask with ``confidence=0`` then.
 
     References
@@ -123,23 +123,23 @@ def detect_cones(
         raise ParameterError(f"confidence={confidence} is outside its range; give a number from 0 to 1.")
     check_length(sigma, "sigma")
     check_length(spacing, "spacing")
-    picture, used = image_and_mask(image, mask)
-    if is_flat(picture[used]):
+    values, used = image_and_mask(image, mask)
+    if is_flat(values[used]):
         return Cones(np.empty((0, 2)), np.empty(0))
     if spacing is None:
-        spacing = sigma / LOG_SIGMA if sigma is not None else ring_prominence(picture, mask=used).spacing
+        spacing = sigma / LOG_SIGMA if sigma is not None else ring_prominence(values, mask=used).spacing
         spacing = DEFAULT_SPACING if math.isnan(spacing) else spacing
     if sigma is None:
         sigma = LOG_SIGMA * spacing
 
     from scipy import ndimage
 
-    values = fill_smoothly(to_unit_range(picture, used), used, spacing)
+    values = fill_smoothly(to_unit_range(values, used), used, spacing)
     response = blobs(values, sigma)
-    level = ndimage.gaussian_filter(np.abs(response), _NORMALISE * spacing, mode="reflect")
-    normalised = response / (level + 1e-9 * level.max() + np.finfo(float).tiny)
-    radius = max(1, round(_NEIGHBOURHOOD * spacing))
-    peaks = _maxima(normalised, radius)
+    level = ndimage.gaussian_filter(np.abs(response), _NORMALIZE * spacing, mode="reflect")
+    normalized = response / (level + 1e-9 * level.max() + np.finfo(float).tiny)
+    radius = max(1, round(_NEIGHBORHOOD * spacing))
+    peaks = _maxima(normalized, radius)
     if not used.all():
         peaks &= ndimage.distance_transform_edt(used) > radius
     rows, columns = np.nonzero(peaks)
@@ -149,8 +149,8 @@ def detect_cones(
     sure = _confidence(values, response, used, (rows, columns), sigma, spacing)
     points = np.column_stack(
         [
-            rows + _offset(normalised, rows, columns),
-            columns + _offset(normalised.T, columns, rows),
+            rows + _offset(normalized, rows, columns),
+            columns + _offset(normalized.T, columns, rows),
         ]
     )
     keep = sure >= confidence
@@ -166,7 +166,7 @@ def blobs(values: Floats, sigma: float) -> Floats:
 
 
 def _maxima(response: Floats, radius: int) -> NDArray[np.bool_]:
-    """Positive maxima within a square of 2 radius + 1 pixels; of equal neighbours the first."""
+    """Positive maxima within a square of 2 radius + 1 pixels; of equal neighbors the first."""
     from scipy import ndimage
 
     highest = (response == ndimage.maximum_filter(response, 2 * radius + 1, mode="nearest")) & (response > 0)
@@ -177,7 +177,7 @@ def _maxima(response: Floats, radius: int) -> NDArray[np.bool_]:
 
 
 def _offset(response: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-    """Where, along the rows, the parabola through a maximum and its two neighbours has its vertex: -0.5 to 0.5."""
+    """Where, along the rows, the parabola through a maximum and its two neighbors has its vertex: -0.5 to 0.5."""
     inner = np.clip(rows, 1, len(response) - 2)
     if len(response) < 3:
         return np.zeros(len(rows))

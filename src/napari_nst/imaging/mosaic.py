@@ -1,6 +1,6 @@
 """Synthetic cone mosaics: sample data with a known truth, made by a procedure instead of a file.
 
-A confocal AOSLO picture shows each cone photoreceptor as a bright spot on a nearly hexagonal lattice. Here
+A confocal AOSLO image shows each cone photoreceptor as a bright spot on a nearly hexagonal lattice. Here
 the lattice, the optics and the camera are simulated, so that every cone's true position is known and one and
 the same retina can be imaged well and badly.
 """
@@ -33,16 +33,16 @@ _OFFSET, _RANGE = 32768.0, 27000.0
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """A simulated picture of cones and the truth about it.
+    """A simulated image of cones and the truth about it.
 
     Attributes
     ----------
     image : array, (H, W)
         uint8 or uint16.
     cones : array of float64, (n, 2)
-        Row and column of every cone within the picture, in pixels; (0, 0) is the centre of the first pixel.
+        Row and column of every cone within the image, in pixels; (0, 0) is the centre of the first pixel.
     spacing : float
-        Distance of neighbours in the undisturbed lattice, in pixels.
+        Distance of neighbors in the undisturbed lattice, in pixels.
     """
 
     image: NDArray[Any]
@@ -52,14 +52,14 @@ class Mosaic:
 
 @dataclass(frozen=True, eq=False)
 class MosaicPair:
-    """A poor picture, a good one of another place, and the truth.
+    """A poor image, a good one of another place, and the truth.
 
     Attributes
     ----------
     target : array, (H, W)
-        The poor picture: defocused, hazy, few photons.
+        The poor image: defocused, hazy, few photons.
     style : array, (H, W)
-        A good picture of another place of the same retina.
+        A good image of another place of the same retina.
     reference : array, (H, W)
         `target` as it would look if it were as good as `style`.
     target_cones, style_cones : array of float64, (n, 2)
@@ -86,7 +86,7 @@ def mosaic_pair(
     size : (int, int)
         Height and width in pixels.
     spacing : float
-        Distance of neighbouring cones in pixels, at least 3.
+        Distance of neighboring cones in pixels, at least 3.
     seed : int
         Not negative. The same seed gives bit-equal arrays; the places of different seeds share no lattice.
     dtype : uint8 or uint16
@@ -123,14 +123,14 @@ def cone_mosaic(
     seed: int = 0,
     dtype: DTypeLike = np.uint8,
 ) -> Mosaic:
-    """Simulate a confocal picture of a cone mosaic.
+    """Simulate a confocal image of a cone mosaic.
 
     Parameters
     ----------
     shape : (int, int)
         Height and width in pixels.
     spacing : float
-        Distance of neighbouring cones in pixels, at least 3.
+        Distance of neighboring cones in pixels, at least 3.
     jitter : float
         Standard deviation of a cone's place along each axis, in spacings, before cones that came too close
         push each other apart.
@@ -147,7 +147,7 @@ def cone_mosaic(
     read_noise : float
         Standard deviation of the detector's noise, white being 1.
     seed : int
-        Not negative. Place, brightness, vessel and noise are drawn apart: two pictures with one seed show
+        Not negative. Place, brightness, vessel and noise are drawn apart: two images with one seed show
         the same cones, whatever the optics and the noise.
     dtype : uint8 or uint16
         8 bits from black to white, or 16 bits with a camera's offset and a part of the range.
@@ -262,7 +262,7 @@ def _smooth_field(shape: tuple[int, int], length: float, rng: np.random.Generato
     """Make a random function of row and column, about standard normal, that varies over `length` pixels."""
     from scipy import ndimage
 
-    before = 4 * length + 24  # evaluated around the picture too
+    before = 4 * length + 24  # evaluated around the image too
     knots = rng.normal(size=[math.ceil((side + 2 * before) / length) + 2 for side in shape])
 
     def field(rows: Floats, columns: Floats) -> Floats:

@@ -32,7 +32,7 @@ class Planes:
     role : str
         "target" or "style", for messages.
     rgb : bool
-        Whether the last axis is colour.
+        Whether the last axis is color.
     """
 
     array: Any
@@ -51,12 +51,12 @@ class Planes:
         role : str
             "target" or "style", for messages.
         rgb : bool, optional
-            Whether the last axis is colour; by default it is when it has 3 or 4 entries, which no plane can have.
+            Whether the last axis is color; by default it is when it has 3 or 4 entries, which no plane can have.
 
         Raises
         ------
         ImageError
-            For what is no picture, with the shape seen and what to pass instead.
+            For what is no image, with the shape seen and what to pass instead.
         """
         if not (hasattr(array, "shape") and hasattr(array, "dtype")):
             array = np.asarray(array)
@@ -66,7 +66,7 @@ class Planes:
             raise ImageError(f"The {role} is empty: its shape is {shape}.")
         if len(shape) < 2:
             raise ImageError(
-                f"The {role} has {len(shape)} dimension(s), shape {shape}; a picture has two (y, x), colour one more (y, x, 3), a "
+                f"The {role} has {len(shape)} dimension(s), shape {shape}; an image has two (y, x), color one more (y, x, 3), a "
                 "stack leading ones (planes, y, x)."
             )
         if rgb is None:
@@ -79,7 +79,7 @@ class Planes:
         if min(height, width) < MINIMUM_SIDE:
             raise ImageError(
                 f"The {role} is {height} × {width} pixels; at least {MINIMUM_SIDE} × {MINIMUM_SIDE} are needed, because the "
-                "network halves the picture four times. Take a larger region."
+                "network halves the image four times. Take a larger region."
             )
         return cls(array, role, rgb)
 
@@ -161,19 +161,19 @@ class Planes:
 
 
 #: Rows that are read or written at once, where an array has no chunks.
-_BAND = 512
+_ROWS_AT_ONCE = 512
 
 
 def band_height(array: Any, axis: int) -> int:
     """How many rows of an array to read or write at once: whole chunks, where it says so as zarr and h5py do."""
     chunks = getattr(array, "chunks", None)
     height = chunks[axis] if isinstance(chunks, (tuple, list)) and len(chunks) > axis else 1
-    return max(1, _BAND // height) * height if isinstance(height, int) and height > 0 else _BAND
+    return max(1, _ROWS_AT_ONCE // height) * height if isinstance(height, int) and height > 0 else _ROWS_AT_ONCE
 
 
-def luminance(colour: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def luminance(color: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(y, x, 3) to (y, x), by the weights of ITU-R BT.709."""
-    return np.asarray(colour @ _LUMINANCE)
+    return np.asarray(color @ _LUMINANCE)
 
 
 def resample_plane(

@@ -1,10 +1,11 @@
-"""Replacing the values of a patch that lie far from its mean: the documented range corrections."""
+"""The documented range corrections: values of a patch that lie far from its mean are replaced."""
 
 from __future__ import annotations
 
 import math
 import numbers
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -69,9 +70,9 @@ class RangeCorrection:
             if name == "range_method" and value is None and self.method == "zero":
                 continue
             if value not in choices:
-                raise ParameterError(f"{name}: {value!r} is not a choice; choose one of {', '.join(choices)}.")
+                raise ParameterError(f"{name}: must be one of {', '.join(choices)}, got {value!r}.")
         if not isinstance(self.k, numbers.Real) or isinstance(self.k, bool) or not 0 < self.k < math.inf:
-            raise ParameterError(f"k: {self.k!r} is not a half-width; give a number above 0.")
+            raise ParameterError(f"k: must be a half-width above 0, got {self.k!r}. Try 1.")
 
     def __str__(self) -> str:
         """The documented name of the folder: method, range, replacement, correction; then k, if it is not 1."""
@@ -80,13 +81,7 @@ class RangeCorrection:
 
     @classmethod
     def parse(cls, text: str) -> RangeCorrection:
-        """Read a name as ``str()`` writes it.
-
-        Raises
-        ------
-        ParameterError
-            For any other text.
-        """
+        """Read a name as ``str()`` writes it; raises ParameterError for any other text."""
         given: dict[str, Any] = {"range_method": None}
         parts = text.split("_")
         if parts[-1].startswith("k"):
@@ -107,7 +102,7 @@ class RangeCorrection:
 
 
 class Distribution(NamedTuple):
-    """Moments, median and smallest value of some pixels, in grey levels; NaN where there is no pixel."""
+    """Moments, median and smallest value of some pixels, in gray levels; NaN where there is no pixel."""
 
     pixels: int
     mean: float
@@ -119,7 +114,7 @@ class Distribution(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownStatistics:
-    """What `RangeStatistics` came to, as plain numbers that can be written down and sent away.
+    """What `RangeStatistics` came to, as plain numbers that can be recorded and sent to another process.
 
     Attributes
     ----------
@@ -134,19 +129,13 @@ class KnownStatistics:
     positive: Distribution
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict` brings it back, to the last bit."""
+        """Return what JSON can hold; `from_dict` restores it to the last bit."""
         parts = {"everything": self.everything, "positive": self.positive}
         return {"dtype": self.dtype} | {n: d._asdict() if d.pixels else None for n, d in parts.items()}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> KnownStatistics:
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        ParameterError
-            It is no such record.
-        """
+        """Read what `to_dict` returned; raises ParameterError for anything else."""
         try:
             parts = [Distribution(**record[n]) if record[n] else _NOTHING for n in ("everything", "positive")]
             return cls(str(record["dtype"]), *parts)
@@ -192,33 +181,17 @@ class RangeStatistics:
 
     @classmethod
     def of(cls, images: Iterable[ArrayLike], masks: Iterable[ArrayLike | None] | None = None) -> RangeStatistics:
-        """Collect the statistics of some patches.
-
-        Parameters
-        ----------
-        images : iterable of arrays, (H, W)
-            All of one dtype.
-        masks : iterable of arrays or None, optional
-            As many; not 0 where a pixel is used.
-        """
+        """Collect the statistics of patches, (H, W) of one dtype, with as many masks, not 0 where a pixel is used."""
         made, missing = cls(), object()
-        pairs: Iterable[tuple[Any, Any]] = (
-            ((i, None) for i in images) if masks is None else zip_longest(images, masks, fillvalue=missing)
-        )
+        pairs = ((i, None) for i in images) if masks is None else zip_longest(images, masks, fillvalue=missing)
         for image, mask in pairs:
             if image is missing or mask is missing:
                 raise ImageError("There are not as many masks as patches; give None for a patch that is used whole.")
-            made.update(image, mask)
+            made.update(image, mask)  # type: ignore[arg-type]  # the sentinel is gone
         return made
 
     def update(self, image: ArrayLike, mask: ArrayLike | None = None) -> RangeStatistics:
-        """Add a patch, (H, W), with the mask of its used pixels.
-
-        Raises
-        ------
-        ImageError
-            It is no grey picture, not finite, or of another dtype than those before.
-        """
+        """Add a patch, (H, W), with the mask of its used pixels; ImageError if it is of another dtype than those before."""
         array, used = check_grey(image, mask, "patch")
         self._dtype = _checked_dtype(array.dtype, self._dtype)
         values = array[used]
@@ -227,7 +200,7 @@ class RangeStatistics:
         return self
 
     def compute(self) -> KnownStatistics:
-        """The statistics so far."""
+        """Return the statistics so far."""
         return KnownStatistics(self._dtype, self._all.compute(), self._positive.compute())
 
 
@@ -236,7 +209,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self.count, self.mean, self.deviations, self.minimum = 0, 0.0, 0.0, math.inf
-        self.levels: dict[int, int] = {}
+        self.levels: Counter[int] = Counter()
         self.samples: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
 
     def add(self, values: NDArray[Any]) -> None:
@@ -249,8 +222,8 @@ class _Sums:
         self.mean += shift * values.size / count
         self.count, self.minimum = count, min(self.minimum, float(precise.min()))
         if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
-            for level, number in zip(*(a.tolist() for a in np.unique(values, return_counts=True)), strict=True):
-                self.levels[level] = self.levels.get(level, 0) + number
+            levels, counts = np.unique(values, return_counts=True)
+            self.levels.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
         else:
             starts = np.unique(np.arange(_GROUPS) * values.size // _GROUPS)
             numbers = np.diff(np.append(starts, values.size))
@@ -301,7 +274,7 @@ def correct_range(
     Raises
     ------
     ImageError
-        The patch is no grey picture, not finite, of another dtype than `statistics`, or without a value above 0 to
+        The patch is not gray, not finite, of another dtype than `statistics`, or without a value above 0 to
         replace zeros by.
     ParameterError
         Global statistics are asked for and not given.
@@ -309,7 +282,7 @@ def correct_range(
     Warns
     -----
     StyleTransferWarning
-        Under the method "var": a variance is not in grey levels, and mean ± variance usually lies outside of what 8
+        Under the method "var": a variance is not in gray levels, and mean ± variance usually lies outside of what 8
         bits hold, so that nothing changes.
 
     Notes
@@ -337,19 +310,13 @@ def correct_range(
             StyleTransferWarning,
             stacklevel=2,
         )
-    out, steps = array.copy(), []
-    for side in ("lower", "upper") if correction.range_method == "both" and correction.method != "zero" else ("lower",):
-        steps.append(_replace(out, used, side, correction, common))
+    out = array.copy()
+    sides = ("lower", "upper") if correction.range_method == "both" and correction.method != "zero" else ("lower",)
+    steps = [_replace(out, used, side, correction, common) for side in sides]
     changed = used & (out != array)
     pixels, number = int(used.sum()), int(changed.sum())
-    report = {
-        "correction": str(correction),
-        "pixels": pixels,
-        "changed": number,
-        "share": number / pixels,
-        "steps": steps,
-    }
-    return RangeCorrected(out, changed, report)
+    counts = {"pixels": pixels, "changed": number, "share": number / pixels}
+    return RangeCorrected(out, changed, {"correction": str(correction), **counts, "steps": steps})
 
 
 def _replace(
@@ -381,7 +348,7 @@ def _checked_dtype(dtype: np.dtype[Any], known: str) -> str:
     native = str(dtype.newbyteorder("="))
     if known not in ("", native):
         raise ImageError(
-            f"A patch of type {native} cannot be judged by statistics of {known} patches; bring all to one type."
+            f"A patch of type {native} cannot be corrected by statistics of {known} patches; bring all to one type."
         )
     return native
 

@@ -13,14 +13,14 @@ from napari_nst.imaging.spectrum import log_radial_power, noise_power
 
 __all__ = ["Ring", "relative_spacing", "ring_prominence"]
 
-#: The least side, of the picture or of a square as large as its used part, that holds a spectrum worth reading.
+#: The least side, of the image or of a square as large as its used part, that holds a spectrum worth reading.
 _MINIMUM_SIDE = 32
-#: Fewest rows of cones across the picture: beyond that the lower end of the line lies in the window's own blur.
+#: Fewest rows of cones across the image: beyond that the lower end of the line lies in the window's own blur.
 _ROWS = 5
 #: Ends of the line that the prominence is measured from, and of the shorter one that finds the ring, in ring frequencies.
 _LINE = (0.5, 1.8)
 _NEAR = (0.7, 1.4)
-#: Least height over the shorter line, dB. Of white noise, 185 × 185, the highest of 40 pictures reached 2.0.
+#: Least height over the shorter line, dB. Of white noise, 185 × 185, the highest of 40 images reached 2.0.
 _LEAST_HEIGHT = 2.3
 #: Smoothing of the spectrum in ln(frequency): about a third of a ring's own width. Step of its grid.
 _SMOOTHING, _STEP = 0.08, 0.01
@@ -30,16 +30,16 @@ _FILL = 8.0
 
 @dataclass(frozen=True)
 class Ring:
-    """Yellott's ring in the spectrum of a picture.
+    """Yellott's ring in the spectrum of an image.
 
     Attributes
     ----------
     prominence : float
-        Height of the ring over the spectrum on both sides of it, in dB. About 12 to 17 for good confocal pictures, 1 for
-        noise. NaN where there is no spectrum to read: a flat picture, or too few pixels.
+        Height of the ring over the spectrum on both sides of it, in dB. About 12 to 17 for good confocal images, 1 for
+        noise. NaN where there is no spectrum to read: a flat image, or too few pixels.
     spacing : float
         Modal distance of the rows of cones, in pixels: 1 / ring frequency. In disordered mosaics, as those of retinas,
-        it is the median distance of nearest neighbours. NaN where no ring stands out.
+        it is the median distance of nearest neighbors. NaN where no ring stands out.
     """
 
     prominence: float
@@ -47,7 +47,7 @@ class Ring:
 
     @property
     def lattice_spacing(self) -> float:
-        """Distance of neighbours in the ideal hexagonal lattice with this ring, 2 / sqrt(3) times `spacing`."""
+        """Distance of neighbors in the ideal hexagonal lattice with this ring, 2 / sqrt(3) times `spacing`."""
         return 2 / math.sqrt(3) * self.spacing
 
 
@@ -69,22 +69,22 @@ def ring_prominence(image: ArrayLike, *, mask: ArrayLike | None = None) -> Ring:
     Raises
     ------
     ImageError
-        `image` is no grey picture, or the mask does not fit it.
+        `image` is no gray image, or the mask does not fit it.
 
     Notes
     -----
-    P(f) is the power of the picture under a Tukey window, averaged over all directions, in dB, smoothed by a Gaussian of
+    P(f) is the power of the image under a Tukey window, averaged over all directions, in dB, smoothed by a Gaussian of
     0.08 in ln f. The ring's frequency f0 is where P stands highest over a line, in log f, through P(0.7 f0) and
     P(1.4 f0); so near a line follows the bend that blur gives to a spectrum. Below 2.3 dB there is no ring. The
     prominence is P(f0) less the value at f0 of the line through P(0.5 f0) and P(1.8 f0), or P(0.5 cycles/pixel) if that
     comes first. Spacings from 2.8 pixels to a fifth of the shorter side are looked for.
 
     A perfect hexagonal lattice of pitch s has its ring at f0 = 2 / (sqrt(3) s), and rows 1 / f0 apart. Cones are
-    disordered: the nearest of six neighbours is nearer than the pitch, and 1 / f0 equals the median distance of nearest
-    neighbours (1.01 ± 0.02 of that of hand-marked cones in 200 pictures of 5 eyes).
+    disordered: the nearest of six neighbors is nearer than the pitch, and 1 / f0 equals the median distance of nearest
+    neighbors (1.01 ± 0.02 of that of annotated cones in 200 images of 5 eyes).
 
     The prominence falls with noise, haze and defocus, and needs no reference. It rises under low-pass filters, which
-    lower one end of the line, so it compares pictures of one instrument, not a picture with its own filtered version;
+    lower one end of the line, so it compares images of one instrument, not an image with its own filtered version;
     optics that reverse contrast can restore a ring without restoring the cones.
 
     References
@@ -93,17 +93,17 @@ def ring_prominence(image: ArrayLike, *, mask: ArrayLike | None = None) -> Ring:
     Cooper et al., Automatic detection of modal spacing (Yellott's ring) in adaptive optics scanning light
     ophthalmoscope images, Ophthalmic Physiol. Opt. 33, 540 (2013).
     """
-    picture, used = image_and_mask(image, mask)
+    values, used = image_and_mask(image, mask)
     nothing = Ring(math.nan, math.nan)
-    if is_flat(picture[used]):
+    if is_flat(values[used]):
         return nothing
     rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    picture, used = to_unit_range(picture, used)[part], used[part]
-    side = min(*picture.shape, math.sqrt(np.count_nonzero(used)))
+    values, used = to_unit_range(values, used)[part], used[part]
+    side = min(*values.shape, math.sqrt(np.count_nonzero(used)))
     if side < _MINIMUM_SIDE:
         return nothing
-    logs, power = _smoothed_spectrum(fill_smoothly(picture, used, _FILL), side)
+    logs, power = _smoothed_spectrum(fill_smoothly(values, used, _FILL), side)
 
     lowest, highest = math.log(_ROWS / side), math.log(0.5 / _NEAR[1])
     candidates = np.arange(lowest, highest, _STEP)
@@ -124,7 +124,7 @@ def _height(logs: Floats, power: Floats, at: Floats, ends: tuple[float, float]) 
     return height
 
 
-def _smoothed_spectrum(picture: Floats, side: float) -> tuple[Floats, Floats]:
+def _smoothed_spectrum(values: Floats, side: float) -> tuple[Floats, Floats]:
     """Radial power in dB, smoothed, over equal steps of ln(frequency in cycles/pixel).
 
     A window with a flat middle: it uses more of the cones than a Hann window does, so the result scatters less.
@@ -132,16 +132,16 @@ def _smoothed_spectrum(picture: Floats, side: float) -> tuple[Floats, Floats]:
     from scipy import ndimage
     from scipy.signal import windows
 
-    window = np.outer(windows.tukey(picture.shape[0], 0.5), windows.tukey(picture.shape[1], 0.5))
-    level = np.average(picture, weights=window)
-    power = np.abs(np.fft.fft2((picture - level) * window)) ** 2
-    frequency = np.hypot(np.fft.fftfreq(picture.shape[0])[:, np.newaxis], np.fft.fftfreq(picture.shape[1]))
+    window = np.outer(windows.tukey(values.shape[0], 0.5), windows.tukey(values.shape[1], 0.5))
+    level = np.average(values, weights=window)
+    power = np.abs(np.fft.fft2((values - level) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(values.shape[0])[:, np.newaxis], np.fft.fftfreq(values.shape[1]))
     ring = np.rint(frequency * side).astype(np.intp).ravel()
     members = np.bincount(ring)
     filled = np.flatnonzero(members[1:]) + 1  # without the mean
     frequencies = np.bincount(ring, frequency.ravel())[filled] / members[filled]
     means = np.bincount(ring, power.ravel())[filled] / members[filled]
-    # A picture of one pure frequency has nothing but rounding elsewhere.
+    # An image of one pure frequency has nothing but rounding elsewhere.
     level_db = 10 * np.log10(np.maximum(means, 1e-15 * means.max()))
 
     # Beyond both ends by what the smoothing reaches, so that the ends do not weigh more.
@@ -155,8 +155,8 @@ def _smoothed_spectrum(picture: Floats, side: float) -> tuple[Floats, Floats]:
 _RINGS = 72
 #: Optics and haze change a spectrum smoothly: by a polynomial of this degree in ln(frequency).
 _DEGREE = 4
-#: Standard deviation of ln(ratio) between places of one retina, and degrees of freedom of its t distribution: hand-marked
-#: pictures of one eye have 0.06, but another magnification is possible.
+#: Standard deviation of ln(ratio) between places of one retina, and degrees of freedom of its t distribution: annotated
+#: images of one eye have 0.06, but another magnification is possible.
 _SPREAD, _FREEDOM = 0.06, 3.0
 #: Beyond the first of these in ln(ratio) a second search is centred on what the rings say; beyond the second they are not believed.
 _FAR, _ABSURD = 0.15, 0.6
@@ -172,7 +172,7 @@ def relative_spacing(
 ) -> float:
     """Spacing of the target's cones divided by that of the style's.
 
-    The two rings alone do not say it: blur and noise move the ring of a poor picture to lower frequencies, by 3 to 7 % in
+    The two rings alone do not say it: blur and noise move the ring of a poor image to lower frequencies, by 3 to 7 % in
     spacing. Here the style's spectrum, moved along the frequency axis, is fitted to the target's, up to a smooth curve that
     stands for the optics.
 
@@ -181,21 +181,21 @@ def relative_spacing(
     target : array, (H, W)
         May be blurred and noisy.
     style : array, (H', W')
-        A good picture of the same tissue.
+        A good image of the same tissue.
     mask, style_mask : array, (H, W) and (H', W'), optional
         0 or False for pixels to leave out.
 
     Returns
     -------
     float
-        Above 1 where the target's cones are farther apart. NaN where the style has no ring, or a picture is flat or less
+        Above 1 where the target's cones are farther apart. NaN where the style has no ring, or an image is flat or less
         than 32 pixels wide. The less a target shows of its cones, the nearer to 1: of pure noise it is 1 within some
         percent.
 
     Raises
     ------
     ImageError
-        A picture is not grey, or a mask does not fit.
+        An image is not gray, or a mask does not fit.
 
     Notes
     -----
@@ -209,23 +209,23 @@ def relative_spacing(
     distribution. Where the rings of the two (`ring_prominence`) differ by 15 to 80 %, the same is done around their ratio,
     with a normal distribution, and believed if the spectra agree there about as well, or the target's ring is a clear one.
 
-    On 20 hand-marked places of 5 eyes under five simulated degradations ln(ratio) is wrong by 0.02 to 0.04 (standard
+    On 20 annotated places of 5 eyes under five simulated degradations ln(ratio) is wrong by 0.02 to 0.04 (standard
     deviation), with a bias of at most 0.03; the ratio of the rings has biases of up to 0.07. Styles of 0.71 and 1.41 times the
-    spacing are told as exactly on clear pictures; beside blurred or noisy ones some are taken for equal
+    spacing are told as exactly on clear images; beside blurred or noisy ones some are taken for equal
     (benchmarks/relative_spacing.py).
     """
-    pictures = []
+    planes = []
     for what, image, given in (("target", target, mask), ("style", style, style_mask)):
-        picture, used = image_and_mask(image, given, what)
-        if is_flat(picture[used]) or min(picture.shape) < _MINIMUM_SIDE:
+        values, used = image_and_mask(image, given, what)
+        if is_flat(values[used]) or min(values.shape) < _MINIMUM_SIDE:
             return math.nan
-        pictures.append((to_unit_range(picture, used), used))
-    ring, style_ring = (ring_prominence(picture, mask=used) for picture, used in pictures)
+        planes.append((to_unit_range(values, used), used))
+    ring, style_ring = (ring_prominence(values, mask=used) for values, used in planes)
     if math.isnan(style_ring.spacing):
         return math.nan
-    rings = min(_RINGS, *(min(picture.shape) // 2 for picture, _ in pictures))
-    (frequencies, power, share), (_, model, _) = (_signal(picture, used, rings) for picture, used in pictures)
-    weight = _independent(pictures[0][0].shape, rings) * share**2
+    rings = min(_RINGS, *(min(values.shape) // 2 for values, _ in planes))
+    (frequencies, power, share), (_, model, _) = (_signal(values, used, rings) for values, used in planes)
+    weight = _independent(planes[0][0].shape, rings) * share**2
 
     def search(centre: float) -> tuple[float, float]:
         """The best ln(ratio) around `centre`, and the rest of the fit there, per weight."""
@@ -257,10 +257,10 @@ def relative_spacing(
 
 
 def _signal(
-    picture: Floats, used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], rings: int
+    values: Floats, used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], rings: int
 ) -> tuple[Floats, Floats, Floats]:
     """Middles of the rings, the logarithm of the power less its noise, and the signal's share of the power."""
-    frequencies, logarithms = log_radial_power(picture, used, rings)
+    frequencies, logarithms = log_radial_power(values, used, rings)
     power = np.exp(logarithms)
     share = np.maximum(1 - noise_power(power) / power, 0.0)
     return frequencies, logarithms + np.log(np.maximum(share, _LEAST_SIGNAL)), share
