@@ -17,13 +17,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def pictures(pair):
+def images(pair):
     return pair.style[:24, :32], pair.target[:24, :32]
 
 
 @pytest.fixture(scope="module")
-def files(pictures):
-    return ImageFile("some/where/good.tif", pictures[0]), ImageFile("poor.png", pictures[1])
+def files(images):
+    return ImageFile("some/where/good.tif", images[0]), ImageFile("poor.png", images[1])
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def names_and_defaults(function):
 
 
 def test_the_signatures_are_the_documented_ones():
-    pictures = [("style_img_file", inspect.Parameter.empty), ("original_image_file", inspect.Parameter.empty)]
+    images = [("style_img_file", inspect.Parameter.empty), ("original_image_file", inspect.Parameter.empty)]
     weights = [("alpha", 1.0), ("beta", 0.1), ("lr", 0.001)]
     empty = inspect.Parameter.empty
-    assert names_and_defaults(NST.__init__) == pictures + weights
-    assert names_and_defaults(NSTPipelineManager.__init__) == [*pictures, *weights, ("epoch", 100)]
+    assert names_and_defaults(NST.__init__) == images + weights
+    assert names_and_defaults(NSTPipelineManager.__init__) == [*images, *weights, ("epoch", 100)]
     assert names_and_defaults(NST.calculate_losses) == []
     assert names_and_defaults(NST.optimize) == [("original_loss", empty), ("style_loss", empty)]
     gram = [(name, empty) for name in ("feature", "channel", "height", "width")]
@@ -80,7 +80,7 @@ def test_one_network_serves_all_instances(files):
     assert [f.shape[1] for f in NST.model(one.original_img)] == [64, 128, 256, 512, 512]
 
 
-def test_a_manager_runs_its_steps_and_keeps_its_losses(done, pictures):
+def test_a_manager_runs_its_steps_and_keeps_its_losses(done, images):
     assert done.generated is done.nst.generated is done.returned
     assert len(done.style_losses) == len(done.original_losses) == len(done.total_losses) == 3
     assert done.original_losses[0] == 0
@@ -122,7 +122,7 @@ def test_optimize_refuses_losses_that_are_not_the_last(files):
         nst.optimize(*fresh)
 
 
-def test_weights_may_be_changed_between_steps(files, pictures):
+def test_weights_may_be_changed_between_steps(files, images):
     nst = NST(*files)
     losses = nst.calculate_losses()
     nst.beta = 0.7
@@ -132,16 +132,16 @@ def test_weights_may_be_changed_between_steps(files, pictures):
     assert float(nst.optimize(original, style)) == pytest.approx(0.7 * float(style), rel=1e-6)
 
 
-def test_the_gram_matrix_is_not_normalised():
+def test_the_gram_matrix_is_not_normalized():
     feature = torch.randn(1, 4, 5, 6)
     expected = torch.einsum("cyx,dyx->cd", feature[0], feature[0])
     torch.testing.assert_close(NST.compute_gram_matrix(feature, 4, 5, 6), expected)
     torch.testing.assert_close(NST.compute_gram_matrix(feature, 4, 5, 6), oracle.compute_gram_matrix(feature, 4, 5, 6))
 
 
-@pytest.mark.parametrize("colour", [False, True])
-def test_files_arrays_and_pil_images_are_the_same(colour, pictures):
-    style, target = (np.stack([p, p[::-1], p // 2], axis=-1) if colour else p for p in pictures)
+@pytest.mark.parametrize("color", [False, True])
+def test_files_arrays_and_pil_images_are_the_same(color, images):
+    style, target = (np.stack([p, p[::-1], p // 2], axis=-1) if color else p for p in images)
     kinds = [
         (ImageFile("a.tif", style), ImageFile("b.tif", target)),
         (style, target),
@@ -153,20 +153,20 @@ def test_files_arrays_and_pil_images_are_the_same(colour, pictures):
     torch.testing.assert_close(results[0], results[2], rtol=0, atol=1e-7)  # torchvision divides in single precision
 
 
-def test_alpha_is_dropped(pictures):
-    rgba = np.stack([*[pictures[1]] * 3, pictures[0]], axis=-1)
-    assert torch.equal(NST(pictures[0], rgba).original_img, NST(pictures[0], pictures[1]).original_img)
+def test_alpha_is_dropped(images):
+    rgba = np.stack([*[images[1]] * 3, images[0]], axis=-1)
+    assert torch.equal(NST(images[0], rgba).original_img, NST(images[0], images[1]).original_img)
 
 
-def test_sixteen_bits_take_no_detour_through_eight(pictures):
-    deep = pictures[1].astype(np.uint16) * 100 + np.arange(32, dtype=np.uint16)
-    tensor = NST(pictures[0], deep).original_img
+def test_sixteen_bits_take_no_detour_through_eight(images):
+    deep = images[1].astype(np.uint16) * 100 + np.arange(32, dtype=np.uint16)
+    tensor = NST(images[0], deep).original_img
     expected = (deep.astype(float) - deep.min()) / (float(deep.max()) - deep.min())
     np.testing.assert_allclose(tensor[0, 1], expected, atol=1e-7)
     assert len(tensor.unique()) > 256
-    from_pil = NST(pictures[0], Image.fromarray(deep)).original_img
+    from_pil = NST(images[0], Image.fromarray(deep)).original_img
     assert torch.equal(tensor, from_pil)
-    floating = NST(pictures[0], Image.fromarray(deep.astype(np.float32))).original_img
+    floating = NST(images[0], Image.fromarray(deep.astype(np.float32))).original_img
     torch.testing.assert_close(tensor, floating)
 
 
@@ -182,14 +182,14 @@ def test_a_size_resizes_as_documented(kind, pair):
     torch.testing.assert_close(nst.original_img[0].cpu(), documented, rtol=0, atol=2.5 / 255)
 
 
-def test_pictures_keep_their_own_size_unless_asked(pair):
+def test_images_keep_their_own_size_unless_asked(pair):
     nst = NST(pair.style[:48, :33], pair.target)
     assert nst.original_img.shape[-2:] == pair.target.shape
     assert nst.style_img.shape[-2:] == (48, 33)
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (np.zeros((3, 20, 20)), "stack of shape"),
         (np.zeros((10, 40)), "10 × 40 pixels"),
@@ -198,15 +198,15 @@ def test_pictures_keep_their_own_size_unless_asked(pair):
         (np.full((20, 20), 3.0), "constant"),
         (np.ones((20, 20), bool), "bool"),
         ("patch.tif", r"ImageFile\('patch.tif'\)"),
-        (None, "NoneType is no picture"),
+        (None, "got NoneType"),
     ],
     ids=["stack", "small", "small pil", "nan", "constant", "bool", "path", "none"],
 )
-def test_what_is_no_picture_is_refused(picture, message, pictures):
+def test_what_is_no_image_is_refused(image, message, images):
     with pytest.raises(ImageError, match=message):
-        NST(pictures[0], picture)
+        NST(images[0], image)
     with pytest.raises(ImageError, match=message):
-        NSTPipelineManager(picture, pictures[1])
+        NSTPipelineManager(image, images[1])
 
 
 @pytest.mark.parametrize("given_", [{"alpha": -1}, {"beta": "x"}, {"lr": 0}, {"epoch": 0}, {"size": 8}])
@@ -215,7 +215,7 @@ def test_settings_are_checked(given_, files):
         NSTPipelineManager(*files, **given_)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_last_good_picture(files, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_image(files, monkeypatch):
     plain, seen = objective.Objective.evaluate, []
 
     def evaluate(self, x):
@@ -246,29 +246,29 @@ def test_losses_are_three_rows_without_a_header(done, tmp_path):
 def test_the_plot_goes_to_its_folder(done, tmp_path):
     path = done.generate_plot(str(tmp_path / "new"))
     assert path == tmp_path / "new" / "nst" / "poor_good_2.0_0.3.png"
-    with Image.open(path) as picture:
-        assert min(picture.size) > 300
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    with Image.open(path) as image:
+        assert min(image.size) > 300
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10
 
 
-def test_without_a_name_of_the_style_the_fallback_names_apply(pictures, files, tmp_path):
-    manager = NSTPipelineManager(pictures[0], files[1], epoch=1)
+def test_without_a_name_of_the_style_the_fallback_names_apply(images, files, tmp_path):
+    manager = NSTPipelineManager(images[0], files[1], epoch=1)
     manager.run()
     assert manager.save_losses(tmp_path).name == "poor_.csv"
     assert manager.generate_plot(tmp_path).name == "poor_1.0_0.1.png"
 
 
-def test_a_pil_image_is_named_after_its_file(pictures, tmp_path):
-    for name, picture in zip(("good.png", "poor.png"), pictures, strict=True):
-        Image.fromarray(picture).save(tmp_path / name)
+def test_a_pil_image_is_named_after_its_file(images, tmp_path):
+    for name, image in zip(("good.png", "poor.png"), images, strict=True):
+        Image.fromarray(image).save(tmp_path / name)
     with Image.open(tmp_path / "good.png") as style, Image.open(tmp_path / "poor.png") as target:
         manager = NSTPipelineManager(style, target, epoch=1)
     manager.run()
     assert manager.save_losses(tmp_path).name == "poor_good.csv"
 
 
-def test_arrays_have_a_name_too(pictures, tmp_path):
-    manager = NSTPipelineManager(*pictures, epoch=1)
+def test_arrays_have_a_name_too(images, tmp_path):
+    manager = NSTPipelineManager(*images, epoch=1)
     manager.run()
     assert manager.save_losses(tmp_path).name == "image_.csv"
 

@@ -1,14 +1,13 @@
 """The documented classes, on top of the engine (NST Pipeline Documentation, "NST" and "NSTPipelineManager").
 
-They keep the documented signatures (style first, then original), attributes, methods and files.  What they do not keep
-are faults that change no result: the three pictures do not all pass the network in every step, the weights take no
-gradient, and no model is loaded when the module is imported.
+They keep the documented signatures (style first, then original), attributes, methods and files, but no faults that
+change no result: the three images do not all pass the network in every step, the weights take no gradient, and no model
+is loaded at import.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +18,7 @@ from napari_nst.engine.backbone import VGG
 from napari_nst.engine.devices import resolve_device
 from napari_nst.engine.objective import Evaluation, Objective, network_for
 from napari_nst.errors import DivergenceError, ImageError, ParameterError
+from napari_nst.imaging.planes import Planes
 from napari_nst.imaging.values import MINIMUM_SIDE, find_range, to_unit
 from napari_nst.io.images import ImageFile
 from napari_nst.settings.parameters import StyleTransferParameters
@@ -40,8 +40,7 @@ class _Shared:
     """A class attribute that is made when it is first read, once for all."""
 
     def __init__(self, make: Any) -> None:
-        self._make = make
-        self._value: Any = None
+        self._make, self._value = make, None
 
     def __get__(self, instance: object, owner: type) -> Any:
         if self._value is None:
@@ -50,13 +49,11 @@ class _Shared:
 
 
 def _to_tensor(size: int | None) -> Any:
-    """The documented loader: an optional resize to a square, then (3, H, W) in [0, 1]."""
+    """Return the documented loader: an optional resize to a square, then (3, H, W) in [0, 1]."""
     from torchvision import transforms
 
-    steps = [transforms.ToTensor()]
-    if size is not None:
-        steps.insert(0, transforms.Resize((size, size)))
-    return transforms.Compose(steps)
+    resize = [] if size is None else [transforms.Resize((size, size))]
+    return transforms.Compose([*resize, transforms.ToTensor()])
 
 
 class NST:
@@ -65,15 +62,15 @@ class NST:
     Parameters
     ----------
     style_img_file : ImageFile, ndarray or PIL.Image
-        Grey (H, W) or colour (H, W, 3 or 4), any real dtype.
+        Gray (H, W) or color (H, W, 3 or 4), any real dtype.
     original_image_file : ImageFile, ndarray or PIL.Image
-        The picture to change; the same kinds.
+        The image to change; the same kinds.
     alpha, beta : float
         Weights of the content and of the style loss.
     lr : float
         Learning rate of Adam, in units of the value range.
     size : int, optional
-        Resize both pictures to a square of this side first, as the documented system does (185).  By default each
+        Resize both images to a square of this side first, as the documented system does (185).  By default each
         keeps its own size: a resize would change the spacing of the cells.
 
     Attributes
@@ -81,7 +78,7 @@ class NST:
     style_img, original_img : torch.Tensor
         (1, 3, H, W) in [0, 1], float32.
     generated : torch.Tensor
-        (1, 3, H, W): the picture under way.
+        (1, 3, H, W): the image being optimized.
     optimizer : torch.optim.Adam
         Of `generated`.
     device, loader, model
@@ -89,7 +86,7 @@ class NST:
 
     Notes
     -----
-    Pictures of more than 8 bits go to [0, 1] directly, not through 8 bits.
+    Images of more than 8 bits go to [0, 1] directly, not through 8 bits.
     """
 
     device: ClassVar[Any] = _Shared(lambda owner: resolve_device("auto"))
@@ -109,7 +106,7 @@ class NST:
         self.parameters = StyleTransferParameters(alpha=alpha, beta=beta, lr=lr, channels="rgb", precision="float32")
         if size is not None and size < MINIMUM_SIDE:
             raise ParameterError(
-                f"size: {size} is too small; give at least {MINIMUM_SIDE} pixels, such as {PATCH_SIZE}."
+                f"`size` must be at least {MINIMUM_SIDE} pixels, got {size}. Try {PATCH_SIZE}, as documented."
             )
         self.size = size
         self.alpha, self.beta = self.parameters.alpha, self.parameters.beta
@@ -125,14 +122,14 @@ class NST:
         return network_for(StyleTransferParameters(), 3, cls.device, torch.float32)
 
     def load_image(self, image: Image | ImageFile | np.ndarray[Any, Any]) -> torch.Tensor:
-        """Bring a picture to (1, 3, H, W) in [0, 1], float32, on the device.
+        """Bring an image to (1, 3, H, W) in [0, 1], float32, on the device.
 
         uint8 maps 0..255, every other dtype its own finite minimum..maximum.
 
         Raises
         ------
         ImageError
-            For what is no picture of one plane, is too small, is constant, or holds NaN.
+            It is not an image of one plane, is too small or constant, or holds NaN.
         """
         if isinstance(image, (ImageFile, np.ndarray)):
             tensor = _from_array(np.asarray(image.data if isinstance(image, ImageFile) else image), str(image)[:80])
@@ -147,18 +144,18 @@ class NST:
             tensor = loader(image.convert("RGB"))
         else:
             raise ImageError(
-                f"A {type(image).__name__} is no picture; pass an ImageFile, a NumPy array or a PIL image (an ImageFile "
-                "reads a path: ImageFile('patch.tif'))."
+                f"An image must be an ImageFile, a NumPy array or a PIL image, got {type(image).__name__}. Of a path make an "
+                "ImageFile('patch.tif')."
             )
         if min(tensor.shape[-2:]) < MINIMUM_SIDE:
             raise ImageError(
-                f"The picture is {tensor.shape[-2]} × {tensor.shape[-1]} pixels; at least {MINIMUM_SIDE} × {MINIMUM_SIDE} are "
-                "needed, because the network halves the picture four times."
+                f"An image must have at least {MINIMUM_SIDE} × {MINIMUM_SIDE} pixels, got {tensor.shape[-2]} × "
+                f"{tensor.shape[-1]} pixels: the network halves it four times. Take a larger one."
             )
         return tensor.unsqueeze(0).float().to(self.device)
 
     def calculate_losses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Content and style loss of `generated`, in this order; the gradients are kept for :meth:`optimize`."""
+        """Return content and style loss of `generated`; the gradients are kept for :meth:`optimize`."""
         weights = (float(self.alpha), float(self.beta))
         if weights != (self.parameters.alpha, self.parameters.beta):  # changed by the caller between steps
             self.parameters = self.parameters.replace(alpha=self.alpha, beta=self.beta)
@@ -170,29 +167,28 @@ class NST:
         return content, style
 
     def optimize(self, original_loss: torch.Tensor, style_loss: torch.Tensor) -> torch.Tensor:
-        """Take one Adam step for the losses that :meth:`calculate_losses` returned last; gives the total loss.
+        """Take one Adam step for the losses that :meth:`calculate_losses` returned last; return the total loss.
 
         Raises
         ------
         ParameterError
             When these are not the losses last returned: their gradients are no longer known.
         """
-        last = self._last
-        if last is None or last[0] is not original_loss or last[1] is not style_loss:
+        content, style, evaluation, weights = self._last or (None, None, None, None)
+        if evaluation is None or content is not original_loss or style is not style_loss:
             raise ParameterError(
-                "optimize() takes the two losses that calculate_losses() returned last; call it first."
+                "optimize() takes the two losses that calculate_losses() returned last. Call that first."
             )
-        if last[3] != (float(self.alpha), float(self.beta)):
-            raise ParameterError("alpha or beta changed after calculate_losses(); call it again before optimize().")
+        if weights != (float(self.alpha), float(self.beta)):
+            raise ParameterError("alpha or beta changed after calculate_losses(). Call it again before optimize().")
         self._last = None
-        self.optimizer.zero_grad()
-        self.generated.grad = last[2].gradient
+        self.generated.grad = evaluation.gradient
         self.optimizer.step()
-        return last[2].losses[0, 2]
+        return evaluation.losses[0, 2]
 
     @staticmethod
     def compute_gram_matrix(feature: torch.Tensor, channel: int, height: int, width: int) -> torch.Tensor:
-        """F Fᵀ of a feature map (1, C, H, W): (C, C), not normalised."""
+        """Return F Fᵀ of a feature map (1, C, H, W): (C, C), not normalized."""
         feature_view = feature.view(channel, height * width)
         return feature_view.mm(feature_view.t())
 
@@ -214,11 +210,11 @@ class NSTPipelineManager:
     Attributes
     ----------
     nst : NST
-        The transfer under way.
+        The transfer itself.
     style_losses, original_losses, total_losses : list of numpy scalars
         One value per step.
     generated : torch.Tensor
-        The picture under way, (1, 3, H, W).
+        The image being optimized, (1, 3, H, W).
     """
 
     def __init__(
@@ -236,22 +232,22 @@ class NSTPipelineManager:
         self.__original_img = original_image_file
         self.__total_steps = StyleTransferParameters(epoch=epoch).epoch
         self.nst = NST(style_img_file, original_image_file, alpha, beta, lr, size=size)
-        self.style_losses: list[np.ndarray[Any, Any]] = []
-        self.original_losses: list[np.ndarray[Any, Any]] = []
-        self.total_losses: list[np.ndarray[Any, Any]] = []
+        self.style_losses: list[Any] = []
+        self.original_losses: list[Any] = []
+        self.total_losses: list[Any] = []
 
     @property
     def generated(self) -> torch.Tensor:
-        """The picture under way, (1, 3, H, W)."""
+        """Return the image being optimized, (1, 3, H, W)."""
         return self.nst.generated
 
     def run(self) -> torch.Tensor:
-        """Optimise for `epoch` steps; gives the picture (1, 3, H, W).
+        """Optimize for `epoch` steps; return the image, (1, 3, H, W).
 
         Raises
         ------
         DivergenceError
-            When a loss is no longer finite; its ``partial`` is the last good picture.
+            When a loss is no longer finite; its ``partial`` is the last good image.
         """
         _logger.info("%s", _name_of(self.__original_img))
         good = now = self.nst.generated.detach().clone()
@@ -262,8 +258,8 @@ class NSTPipelineManager:
             self.log_losses({"style": style_loss, "original": original_loss, "total": total_loss})
             if not np.isfinite(self.total_losses[-1]):
                 raise DivergenceError(
-                    f"The total loss became {self.total_losses[-1]} at step {step} of {self.__total_steps}: lower lr, alpha or "
-                    "beta. The picture before that step is kept.",
+                    f"The total loss became {self.total_losses[-1]} at step {step} of {self.__total_steps}; the image before that "
+                    "step is kept. Lower lr, alpha or beta.",
                     step,
                     good,  # not `now`: these are its losses
                 )
@@ -277,15 +273,15 @@ class NSTPipelineManager:
             getattr(self, f"{loss_name}_losses").append(loss_value.detach().cpu().numpy())
 
     def should_stop(self, total_loss: torch.Tensor) -> bool:
-        """Whether all steps are done; `total_loss` is not looked at, as documented.
+        """Return whether all steps are done; `total_loss` does not count, as documented.
 
-        The documented test (more losses than steps) can never hold inside the loop; this one holds at its last step,
-        which comes to the same.  For a rule that stops on convergence see the parameter ``tolerance``.
+        The documented test (more losses than steps) never holds inside the loop; this one holds at its last step, which
+        comes to the same.  For a rule that stops on convergence see the parameter ``tolerance``.
         """
         return len(self.total_losses) >= self.__total_steps
 
     def generate_plot(self, directory: str | Path) -> Path:
-        """Write the learning curves to ``{directory}/nst/{original}_{style}_{alpha}_{beta}.png``; gives the path.
+        """Write the learning curves to ``{directory}/nst/{original}_{style}_{alpha}_{beta}.png``; return the path.
 
         Without a name of the style, ``{original}_{alpha}_{beta}.png``.  An existing file stays: a counter is added.
         """
@@ -293,11 +289,11 @@ class NSTPipelineManager:
         return save_figure(Path(directory) / "nst" / f"{self._names()[1]}.png", learning_curves(losses))
 
     def save_losses(self, directory: str | Path) -> Path:
-        """Write ``{directory}/{original}_{style}.csv`` with rows style, content, total; gives the path.
+        """Write ``{directory}/{original}_{style}.csv`` with rows style, content, total; return the path.
 
         Without a name of the style, ``{original}_.csv``.  An existing file stays: a counter is added.
         """
-        rows: tuple[Sequence[Any], ...] = (self.style_losses, self.original_losses, self.total_losses)
+        rows = (self.style_losses, self.original_losses, self.total_losses)
         return save_losses(Path(directory) / f"{self._names()[0]}.csv", rows)
 
     def _names(self) -> tuple[str, str]:
@@ -306,23 +302,21 @@ class NSTPipelineManager:
 
 
 def _name_of(image: Any) -> str:
-    """The stem of an ImageFile, or of the file that a PIL image was opened from; arrays have no name."""
+    """Return the stem of an ImageFile, or of the file that a PIL image was opened from; arrays have no name."""
     if isinstance(image, ImageFile):
         return str(image)
     return str(ImageFile(image.filename)) if getattr(image, "filename", "") else ""
 
 
 def _from_array(array: np.ndarray[Any, Any], name: str) -> torch.Tensor:
-    """(H, W) or (H, W, 3 or 4), any real dtype, to (3, H, W) in [0, 1], float32."""
-    from napari_nst.imaging.planes import Planes
-
-    planes = Planes.of(array, "picture")
+    """Bring (H, W) or (H, W, 3 or 4), any real dtype, to (3, H, W) in [0, 1], float32."""
+    planes = Planes.of(array, "image")
     if planes.stack_shape:
-        raise ImageError(f"{name} is a stack of shape {array.shape}; the documented classes take one plane at a time.")
-    colour = array[..., :3] if planes.rgb else np.repeat(array[..., None], 3, axis=2)
-    if colour.dtype.kind == "f" and not np.isfinite(colour).all():
+        raise ImageError(f"{name} is a stack of shape {array.shape}. Give the documented classes one plane at a time.")
+    color = array[..., :3] if planes.rgb else np.repeat(array[..., None], 3, axis=2)
+    if color.dtype.kind == "f" and not np.isfinite(color).all():
         raise ImageError(
-            f"{name} has {int((~np.isfinite(colour)).any(axis=2).sum())} pixels that are NaN or infinite; replace them."
+            f"{name} has {int((~np.isfinite(color)).any(axis=2).sum())} pixels that are NaN or infinite. Replace them."
         )
-    unit = to_unit(colour, find_range(colour, "auto", "picture"))
+    unit = to_unit(color, find_range(color, "auto", "image"))
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(unit, -1, 0), dtype=np.float32))
