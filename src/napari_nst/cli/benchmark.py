@@ -28,12 +28,10 @@ def add_benchmark(commands: Any) -> None:
         "one that is given), against the time that its convolutions and Gram products alone take on this machine. Takes about "
         "half a minute on two cores. Nothing is downloaded and no image is needed.",
     )
-    benchmark.add_argument(
-        "--size", metavar="N", type=int, default=185, help="side of the image [pixels] (default: 185, as documented)"
-    )
-    benchmark.add_argument(
-        "--steps", metavar="N", type=int, default=8, help="rounds that are measured, each of every kind (default: 8)"
-    )
+    text = "side of the image [pixels] (default: 185, as documented)"
+    benchmark.add_argument("--size", metavar="N", type=int, default=185, help=text)
+    text = "rounds that are measured, each of every kind (default: 8)"
+    benchmark.add_argument("--steps", metavar="N", type=int, default=8, help=text)
     for name in _SETTINGS:
         add_parameter(benchmark, StyleTransferParameters.spec(name))
     benchmark.add_argument("--json", metavar="FILE", type=Path, help="write all figures there as JSON, too")

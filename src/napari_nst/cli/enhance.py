@@ -34,40 +34,21 @@ def add_enhance(commands: Any) -> None:
     enhance = commands.add_parser(
         "enhance",
         help="crop, assess, pair and enhance the images of a whole session",
-        description="Cut the images of FOLDER into patches, assess the quality of each, pair the poor ones with good ones of the same retina, "
-        "enhance them, and put the images together again. Nothing in FOLDER is changed. The same command goes on where a "
+        description="Cut the images of FOLDER into patches, assess the quality of each, pair the poor ones with good ones of the "
+        "same retina, enhance them, and stitch the images again. Nothing in FOLDER is changed. The same command goes on where a "
         "stopped run was, and only reports a session that is finished. Exit status: 0 done, 1 if any patch or image failed "
-        "(its original is kept), 2 wrong usage, 130 stopped. " + NOTE,
+        f"(its original is kept), 2 wrong usage, 130 stopped. {NOTE}",
         epilog=PRESETS_HELP,
     )
     enhance.add_argument("folder", metavar="FOLDER", type=Path, help="folder of the session's images")
-    enhance.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        required=True,
-        help="folder for the results: new, empty, or of this very session",
-    )
-    enhance.add_argument(
-        "--pairs",
-        metavar="PAIRS.csv",
-        type=Path,
-        help="the pairing (columns patch and style), such as an edited pairs.csv of another run; default: found",
-    )
-    enhance.add_argument(
-        "--workers",
-        metavar="N",
-        type=_workers,
-        default="auto",
-        help="local processes; the images do not depend on it (default: auto, as many as help)",
-    )
-    enhance.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        default="",
-        help="address of a running Dask scheduler, such as tcp://host:8786, instead of local processes",
-    )
+    text = "folder for the results: new, empty, or of this very session"
+    enhance.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help=text)
+    text = "the pairing (columns patch and style), such as an edited pairs.csv of another run; default: found"
+    enhance.add_argument("--pairs", metavar="PAIRS.csv", type=Path, help=text)
+    text = "local processes; the images do not depend on it (default: auto, as many as help)"
+    enhance.add_argument("--workers", metavar="N", type=_workers, default="auto", help=text)
+    text = "address of a running Dask scheduler, such as tcp://host:8786, instead of local processes"
+    enhance.add_argument("--scheduler", metavar="ADDRESS", default="", help=text)
     add_parameters(enhance, "session", SessionSettings.specs())
     specs = StyleTransferParameters.recommended_specs()
     own = (replace(spec, default=THREADS) if spec.name == "threads" else spec for spec in specs)
@@ -110,27 +91,20 @@ def _report(result: SessionResult) -> None:
     print(result.summary())
     if result.state != "finished":
         print("Stopped; what is finished is kept. The same command goes on.")
-    paths = result.paths
-    for label, path in (("Table", paths["table"]), ("Pairs", paths["pairs"]), ("Results", paths["results"])):
-        print(f"{label + ':':8} {path}")
+    for name in ("table", "pairs", "results"):
+        print(f"{name.capitalize() + ':':8} {result.paths[name]}")
 
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[SessionProgress], None]]:
     """Give a callback of a session that draws a progress bar over the patches."""
+    from tqdm import tqdm
+
     with progress_bar("", unit="patch", bar_format="{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}") as draw:
 
         def show(now: SessionProgress) -> None:
-            left = "" if now.seconds_left is None else f"{_duration(now.seconds_left)} left"
+            left = "" if now.seconds_left is None else f"{tqdm.format_interval(now.seconds_left)} left"
             step = f"{now.text} {now.step}/{now.steps}" if now.steps else now.text
             draw(now.done, now.total, lambda: ", ".join(part for part in (left, step[:48]) if part), title=now.stage)
 
         yield show
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status: int = options.run(options)
             return status
     except StyleTransferError as error:
-        text = with_options(str(error), StyleTransferParameters.names() | SessionSettings.names())
+        text = with_options(str(error), StyleTransferParameters.names() | SessionSettings.names() | set(vars(options)))
         print(f"napari-nst {options.command}: {text}", file=sys.stderr)
         return USAGE if isinstance(error, ParameterError) else FAILED
     except KeyboardInterrupt:

@@ -66,25 +66,16 @@ def add_transfer(commands: Any) -> None:
         help="repeat a recorded run; TARGET and STYLE may be left out, options given beside it replace recorded ones",
     )
     images = transfer.add_argument_group("images", argument_default=argparse.SUPPRESS)
-    for name, what in (("mask", "TARGET"), ("style-mask", "STYLE")):
-        images.add_argument(
-            f"--{name}",
-            metavar="FILE",
-            help=f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border",
+    for name, what in (("", "TARGET"), ("style-", "STYLE")):
+        text = (
+            f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border"
         )
-    for name, what in (("pixel-size", "TARGET"), ("style-pixel-size", "STYLE")):
-        images.add_argument(
-            f"--{name}",
-            metavar="SIZE",
-            type=float,
-            help=f"size of a pixel of {what}, both in the same unit; default: what OME or ImageJ metadata say",
-        )
-    images.add_argument(
-        "--style-value-range",
-        metavar="RANGE",
-        type=typed(StyleTransferParameters.spec("value_range")),
-        help="the value range of STYLE alone, as --value-range",
-    )
+        images.add_argument(f"--{name}mask", metavar="FILE", help=text)
+        text = f"size of a pixel of {what}, both in the same unit; default: what OME or ImageJ metadata say"
+        images.add_argument(f"--{name}pixel-size", metavar="SIZE", type=float, help=text)
+    value_range = typed(StyleTransferParameters.spec("value_range"))
+    text = "the value range of STYLE alone, as --value-range"
+    images.add_argument("--style-value-range", metavar="RANGE", type=value_range, help=text)
     add_parameters(transfer, "parameters", StyleTransferParameters.recommended_specs())
     transfer.set_defaults(run=_transfer)
 
@@ -217,7 +208,15 @@ def _recorded_input(record: dict[str, Any], role: str, record_path: Path) -> _In
     from napari_nst.io.images import ImageFile
 
     about = record.get("inputs", {}).get(role, {})
-    found = _Input(ImageFile.read(_recorded_path(record, role, record_path)), about.get("index"), about.get("region"))
+    if not about.get("path"):
+        raise FileError(
+            f"{record_path} does not say where the {role} is (it was not a file). Name both images: napari-nst transfer "
+            "TARGET STYLE --from …"
+        )
+    path = Path(about["path"])
+    beside = record_path.parent / path.name  # the folder may have been moved as a whole
+    path = beside if not path.exists() and beside.exists() else path
+    found = _Input(ImageFile.read(path), about.get("index"), about.get("region"))
     expected, rgb = record.get(role, {}).get("sha256"), record.get(role, {}).get("rgb")
     try:
         digest = Planes.of(found.array, role, rgb).digest()
@@ -229,18 +228,6 @@ def _recorded_input(record: dict[str, Any], role: str, record_path: Path) -> _In
             f"was {expected[:12]}…. To use it all the same, name both images: napari-nst transfer TARGET STYLE --from …"
         )
     return found
-
-
-def _recorded_path(record: dict[str, Any], role: str, record_path: Path) -> Path:
-    recorded = record.get("inputs", {}).get(role, {}).get("path")
-    if not recorded:
-        raise FileError(
-            f"{record_path} does not say where the {role} lies (it was no file); name both images: "
-            "napari-nst transfer TARGET STYLE --from …"
-        )
-    path = Path(recorded)
-    beside = record_path.parent / path.name  # the folder may have been moved as a whole
-    return beside if not path.exists() and beside.exists() else path
 
 
 def _on_this_machine(arguments: dict[str, Any]) -> dict[str, Any]:
