@@ -20,7 +20,6 @@ __all__ = [
     "assess_selected",
     "compare_side_by_side",
     "copy_as_python",
-    "copy_text",
     "open_assessment",
     "open_widget",
     "signed_difference",
@@ -28,12 +27,12 @@ __all__ = [
     "transfer_selected",
 ]
 
-PLUGIN, WIDGET, ASSESSMENT = "napari-nst", "Style Transfer", "Assessment"
+PLUGIN = "napari-nst"
 
 SELECT_TWO = "Select two image layers: first the target, then the style."
 SELECT_RESULT = "Select a layer that Style Transfer has made."
 SELECT_TO_ASSESS = (
-    "Select a layer that Style Transfer has made, or two image layers of one shape: a picture and what was made of it."
+    "Select a layer that Style Transfer has made, or two image layers of one shape: an image and what was made of it."
 )
 NO_TARGET = "The target of {!r} is not in this viewer any more; open it again under the name it had."
 
@@ -81,6 +80,7 @@ def target_result_checkerboard(viewer: napari.viewer.Viewer) -> None:
 
 def copy_as_python(viewer: napari.viewer.Viewer) -> None:
     """Put a script that repeats the selected result's run on the clipboard."""
+    from napari_nst.viewer.common.panel import copy_text
     from napari_nst.viewer.transfer.script import python_script
 
     result = _result(viewer)
@@ -135,25 +135,21 @@ def _assess(viewer: Any, trio: Any) -> None:
 
 def open_widget(viewer: napari.viewer.Viewer) -> Any:
     """The viewer's Style Transfer widget in front of others, opened if it is not there yet."""
-    from napari_nst.viewer.transfer.widget import StyleTransferWidget
-
-    return _opened(viewer, StyleTransferWidget, WIDGET)
+    return _opened(viewer, "style_transfer", "Style Transfer")
 
 
 def open_assessment(viewer: napari.viewer.Viewer) -> Any:
     """The viewer's Assessment widget in front of others, opened if it is not there yet."""
-    from napari_nst.viewer.assessment.widget import AssessmentWidget
-
-    return _opened(viewer, AssessmentWidget, ASSESSMENT, tabify=True)
+    return _opened(viewer, "assessment", "Assessment", tabify=True)
 
 
-def _opened(viewer: Any, kind: type, title: str, **how: Any) -> Any:
-    window = plain(viewer).window
-    # The menu and add_plugin_dock_widget give different titles: looked up by title, there would be two widgets.
-    docked = [inner for inner in window.dock_widgets.values() if isinstance(inner, kind)]
-    widget: Any = docked[0] if docked else window.add_plugin_dock_widget(PLUGIN, title, **how)[1]
+def _opened(viewer: Any, name: str, title: str, **how: Any) -> Any:
     from qtpy.QtWidgets import QDockWidget
 
+    window = plain(viewer).window
+    # The menu and add_plugin_dock_widget give different titles: looked up by title, there would be two widgets.
+    docked = [inner for inner in window.dock_widgets.values() if getattr(inner, "name", None) == name]
+    widget: Any = docked[0] if docked else window.add_plugin_dock_widget(PLUGIN, title, **how)[1]
     dock = widget.native
     while dock is not None and not isinstance(dock, QDockWidget):
         dock = dock.parent()
@@ -161,15 +157,6 @@ def _opened(viewer: Any, kind: type, title: str, **how: Any) -> Any:
         dock.show()
         dock.raise_()
     return widget
-
-
-def copy_text(text: str) -> None:
-    """Put text on the clipboard."""
-    from qtpy.QtGui import QGuiApplication
-
-    clipboard = QGuiApplication.clipboard()
-    if clipboard is not None:
-        clipboard.setText(text)
 
 
 def _with_target(viewer: Any, add: Callable[[Any, Any, Any], Any]) -> None:

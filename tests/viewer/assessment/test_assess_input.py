@@ -7,7 +7,7 @@ from napari_nst.errors import ImageError
 from napari_nst.imaging.masks import pack_mask
 from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_job, known_scale, trio_of, trio_selected
 from napari_nst.viewer.common.compare import remember
-from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK
+from napari_nst.viewer.common.region import BORDER, NO_MASK
 
 # napari warns when it shows a stack that is turned out of its slicing plane; the geometry is meant all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")

@@ -12,9 +12,18 @@ from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import partners
 from napari_nst.viewer.common.difference import TRANSFORMS
 from napari_nst.viewer.common.layers import made_by_us, moved, plain
-from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_from_labels
+from napari_nst.viewer.common.region import (
+    ALL,
+    BORDER,
+    NO_MASK,
+    PLANE,
+    Cut,
+    cut_layer,
+    finest,
+    mask_from_labels,
+    micrometers,
+)
 from napari_nst.viewer.session.layers import SESSION_KEY as SESSION
-from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK, micrometres
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -145,7 +154,7 @@ def trio_selected(viewer: Viewer, images: list[Any]) -> Trio | None:
 def known_scale(layer: Image, viewer: Viewer) -> tuple[float | None, str]:
     """Micrometres per pixel of a layer's plane, and why there are none."""
     try:
-        rows, columns = micrometres(layer, cut_layer(layer, viewer, PLANE, "target")) or (0.0, 0.0)
+        rows, columns = micrometers(layer, cut_layer(layer, viewer, PLANE, "target")) or (0.0, 0.0)
     except ImageError:
         rows = columns = 0.0
     if not rows or not columns:

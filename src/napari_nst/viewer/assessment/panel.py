@@ -20,7 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nst.viewer.assessment.words import LEVELS, Row
-from napari_nst.viewer.common.panel import Scrolled, _button, _row, _text, breakable
+from napari_nst.viewer.common.panel import Scrolled, breakable
+from napari_nst.viewer.common.panel import button as _button
+from napari_nst.viewer.common.panel import row as _row
+from napari_nst.viewer.common.panel import text_label as _text
 
 __all__ = ["AssessPanel"]
 

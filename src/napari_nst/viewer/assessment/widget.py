@@ -20,11 +20,10 @@ from napari_nst.viewer.assessment.panel import AssessPanel
 from napari_nst.viewer.assessment.saving import save_assessment
 from napari_nst.viewer.assessment.words import HEADINGS, comparison_rows, measure_rows, place_texts
 from napari_nst.viewer.assessment.worker import AssessRun, Outcome
-from napari_nst.viewer.commands import copy_text
 from napari_nst.viewer.common.fields import LayerChoice, shrinkable
-from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_path
-from napari_nst.viewer.transfer.assemble import BORDER, NO_MASK
-from napari_nst.viewer.transfer.script import source_of
+from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_of, source_path
+from napari_nst.viewer.common.panel import copy_text
+from napari_nst.viewer.common.region import BORDER, NO_MASK
 
 if TYPE_CHECKING:
     import napari.viewer

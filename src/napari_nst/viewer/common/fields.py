@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, LineEdit, SpinBox
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, LineEdit, SpinBox
 from magicgui.widgets.bases import BaseValueWidget
 from psygnal import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
@@ -15,18 +17,21 @@ from napari_nst.palette import INVALID
 from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
 from napari_nst.settings.presets import PRESETS
 from napari_nst.viewer.common.layers import plain
-from napari_nst.viewer.transfer.assemble import CONTRAST
 
 __all__ = [
+    "CONTRAST",
     "LayerChoice",
     "OpenChoice",
     "ParameterFields",
+    "PathField",
     "TextField",
     "described",
     "field_for",
-    "in_order",
     "shrinkable",
 ]
+
+#: The value range that each layer's own contrast limits give.
+CONTRAST = "contrast limits"
 
 #: Suggestions for the fields that take any text.
 _SUGGESTED = {
@@ -134,7 +139,7 @@ class LayerChoice(ComboBox):
     """
 
     def __init__(self, find: Callable[[], list[tuple[str, Any]]], **kwargs: Any) -> None:
-        super().__init__(choices=lambda _: find(), **kwargs)
+        super().__init__(choices=lambda _: [(text, plain(value)) for text, value in find()], **kwargs)
 
     def set_value(self, value: Any) -> None:
         """Choose."""
@@ -151,31 +156,29 @@ class LayerChoice(ComboBox):
             self.changed.emit(self.value)
 
 
-#: The order of the advanced fields, those of the widget among those of the parameters; others follow.
-ORDER = (
-    *("region", "value_range", "mask", "style_mask", "match_pixel_size"),
-    *("content_layers", "content_layer_weights", "style_layers", "style_layer_weights", "gram"),
-    *(
-        "optimizer",
-        "lr_decay",
-        "adam_beta1",
-        "adam_beta2",
-        "tolerance",
-        "window",
-        "init",
-        "content_from",
-        "style_spacing",
-        "max_change",
-        "seed",
-    ),
-    *("clip", "tv_weight", "padding", "fit_pools", "channels", "weights", "precision", "threads", "batch", "tile"),
-    *("fallback", "write_files", "output_folder", "interval"),
-)
+class PathField(FileEdit):
+    """A path, or None where it is empty; the placeholder says what then counts."""
 
+    def __init__(
+        self, placeholder: str, mode: FileDialogMode = FileDialogMode.EXISTING_DIRECTORY, **kwargs: Any
+    ) -> None:
+        super().__init__(mode=mode, nullable=True, **kwargs)
+        self.line_edit.native.setMinimumWidth(60)
+        self.line_edit.native.setAcceptDrops(False)  # it would take the text of a URL; the panel takes the folder
+        self.choose_btn.text = "…"
+        self.choose_btn.tooltip = "Look for it."
+        self.choose_btn.native.setFixedWidth(32)
+        self.explain(placeholder)
 
-def in_order(fields: Iterable[BaseValueWidget]) -> list[BaseValueWidget]:
-    """The advanced fields as they are shown: first what is about the pictures, last what is about the computer."""
-    return sorted(fields, key=lambda field: ORDER.index(field.name) if field.name in ORDER else len(ORDER))
+    def get_value(self) -> Path | None:
+        """The path, with the home folder in place of ~."""
+        text = str(self.line_edit.value).strip()
+        return Path(text).expanduser() if text else None
+
+    def explain(self, placeholder: str, more: str = "") -> None:
+        """Say what counts while the field is empty."""
+        self.line_edit.native.setPlaceholderText(placeholder)
+        self.line_edit.tooltip = f"{self.tooltip}\n{more}".strip()
 
 
 def shrinkable(widget: BaseValueWidget) -> None:

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from napari_nst.viewer.common.region import Cut
 
-__all__ = ["add_above", "carried_over", "default_folder", "is_in", "made_by_us", "plain", "result_name", "source_path"]
+__all__ = [
+    "add_above",
+    "carried_over",
+    "default_folder",
+    "is_in",
+    "made_by_us",
+    "plain",
+    "result_name",
+    "source_of",
+    "source_path",
+]
 
 #: Of the target's state, what a result must not have: its own name and data, and what is said anew.
 _OWN = {"name", "metadata", "visible", "multiscale", "auto_contrast", "locked_data_level", "opacity", "blending"}
@@ -85,6 +95,35 @@ def source_path(layer: Layer) -> str | None:
     """The file that a layer was read from, if it is known."""
     path = layer.source.path
     return str(path) if path else None
+
+
+def source_of(layer: Image, index: Any = None, region: Any = None) -> dict[str, Any]:
+    """Where the pixels of a layer come from, as JSON can hold it, for ``metadata["layers_source"]``.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The target or style of a run.
+    index : int or sequence of int, optional
+        The plane that was used, along the leading axes.
+    region : ((y0, y1), (x0, x1)), optional
+        The rows and columns that were used.
+
+    Returns
+    -------
+    dict
+        ``name``, ``path`` and ``sample`` (None where there is none), ``index``, ``region``, ``multiscale``.
+    """
+    layer = plain(layer)
+    path, sample = layer.source.path, layer.source.sample
+    return {
+        "name": layer.name,
+        "path": None if path is None else str(path),
+        "sample": None if sample is None else list(sample),
+        "index": [int(i) for i in index] if isinstance(index, Sequence) else None if index is None else int(index),
+        "region": None if region is None else [[int(edge) for edge in side] for side in region],
+        "multiscale": bool(layer.multiscale),
+    }
 
 
 def default_folder(path: str | None) -> Path:

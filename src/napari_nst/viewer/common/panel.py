@@ -1,37 +1,48 @@
-"""How the widget looks: its rows, buttons and texts, in an order that fits a dock. It knows no layers and no runs."""
+"""What the widgets' panels are made of: rows of fields, buttons and texts that fit a dock, and the widget around them."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from magicgui.widgets import Container
+from magicgui.widgets.bases import BaseValueWidget, Widget
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QGuiApplication, QIcon
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
-from napari_nst.viewer.common.job import State
-
 if TYPE_CHECKING:
-    from magicgui.widgets.bases import BaseValueWidget
+    from napari.viewer import Viewer
 
-__all__ = ["Panel", "Scrolled", "breakable", "short_text", "size_text", "time_text"]
-
-
-#: Fields that need the whole width.
-_WIDE = ("content_layers", "style_layers")
+__all__ = [
+    "Foldable",
+    "Form",
+    "PanelWidget",
+    "Scrolled",
+    "breakable",
+    "button",
+    "copy_text",
+    "progress_bar",
+    "row",
+    "say",
+    "set_tab_order",
+    "short_text",
+    "size_text",
+    "text_label",
+    "time_text",
+]
 
 
 def breakable(text: str) -> str:
@@ -55,7 +66,15 @@ def time_text(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def _text(tooltip: str) -> QLabel:
+def copy_text(text: str) -> None:
+    """Put text on the clipboard."""
+    clipboard = QGuiApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)
+
+
+def text_label(tooltip: str) -> QLabel:
+    """A text that wraps and can be copied; hidden while it is empty, see :func:`say`."""
     label = QLabel()
     label.setWordWrap(True)
     label.setToolTip(tooltip)
@@ -67,18 +86,115 @@ def _text(tooltip: str) -> QLabel:
     return label
 
 
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    return button
+def say(label: QLabel, text: str) -> None:
+    """Show a text, or nothing at all."""
+    label.setText(breakable(text))
+    label.setVisible(bool(text))
 
 
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(4)
+def button(text: str, tooltip: str) -> QPushButton:
+    """A button."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    return made
+
+
+def progress_bar(tooltip: str) -> QProgressBar:
+    """A thin bar, hidden at first."""
+    bar = QProgressBar()
+    bar.setToolTip(tooltip)
+    bar.setTextVisible(False)
+    bar.setFixedHeight(12)
+    bar.hide()
+    return bar
+
+
+def row(*widgets: QWidget) -> QHBoxLayout:
+    """Widgets side by side."""
+    layout = QHBoxLayout()
+    layout.setSpacing(4)
     for widget in widgets:
-        row.addWidget(widget)
-    return row
+        layout.addWidget(widget)
+    return layout
+
+
+def set_tab_order(items: Iterable[QWidget | Widget]) -> None:
+    """Let the tab key go through fields and buttons as they are read."""
+    for before, after in itertools.pairwise(stop for item in items for stop in _stops(item)):
+        QWidget.setTabOrder(before, after)
+
+
+def _stops(item: Any) -> list[QWidget]:
+    if isinstance(item, Container):  # a line of text with its button
+        return [child.native for child in item]
+    return [item.native if isinstance(item, Widget) else item]
+
+
+class Form(QFormLayout):
+    """Fields, one below the other, each with its label and tooltip.
+
+    Parameters
+    ----------
+    fields : iterable of BaseValueWidget
+    wide : container of str
+        Names of fields that need the whole width, below their label.
+    beside : mapping of str to QWidget
+        By the name of a field, what stands beside it.
+
+    Attributes
+    ----------
+    labels : dict of str to QLabel
+        By the names of the fields.
+    """
+
+    def __init__(
+        self,
+        fields: Iterable[BaseValueWidget[Any]],
+        wide: Iterable[str] = (),
+        beside: Mapping[str, QWidget] | None = None,
+    ) -> None:
+        super().__init__()
+        self.labels: dict[str, QLabel] = {}
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setHorizontalSpacing(8)
+        self.setVerticalSpacing(4)
+        self.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for field in fields:
+            label = self.labels[field.name] = QLabel(field.label)
+            label.setToolTip(field.tooltip)
+            label.setBuddy(field.native)
+            if beside and field.name in beside:
+                self.addRow(label, row(field.native, beside[field.name]))
+            elif field.name in wide:
+                self.addRow(label)
+                self.addRow(field.native)
+            else:
+                self.addRow(label, field.native)
+
+
+class Foldable(QCollapsible):
+    """Rows below a heading that opens and closes them; closed at first."""
+
+    def __init__(self, title: str, tooltip: str, form: QFormLayout) -> None:
+        # An arrow in the text follows the theme; superqt's icons are drawn once, in the color of the first palette.
+        super().__init__(f"▸  {title}", expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self._heading = title
+        self.setDuration(0)
+        self.toggleButton().setToolTip(tooltip)
+        inner = QWidget()
+        inner.setLayout(form)
+        self.addWidget(inner)
+        for widget, margins in ((self, (0, 0, 0, 0)), (self.content(), (8, 2, 0, 2))):
+            layout = widget.layout()
+            assert layout is not None  # superqt has just made it
+            layout.setContentsMargins(*margins)
+            layout.setSpacing(0)
+        self.collapse(animate=False)
+        self.toggled.connect(self._on_toggled)
+
+    def _on_toggled(self, expanded: bool) -> None:
+        self.setText(f"{'▾' if expanded else '▸'}  {self._heading}")
 
 
 class Scrolled(QScrollArea):
@@ -113,155 +229,45 @@ class Scrolled(QScrollArea):
             content.setMinimumHeight(max(0, layout.totalHeightForWidth(content.width())))  # -1: no text is shown
 
 
-class Panel(Scrolled):
-    """The rows of the widget.
+class PanelWidget(Container[Any]):
+    """A plugin's widget: fields, by their names, which a panel shows in its own order.
 
     Parameters
     ----------
-    fields : list of BaseValueWidget
-        Shown at first.
-    advanced : list of BaseValueWidget
-        Shown when "Advanced settings" is opened.
+    viewer : napari.viewer.Viewer
+    fields : sequence of widgets
+        Scripts find them as attributes and by :meth:`asdict`.
+    panel : QWidget
+        Shows them.
+    name : str
+        Of the widget, for :func:`napari_nst.viewer.commands.open_widget`.
     """
 
-    def __init__(self, fields: list[BaseValueWidget], advanced: list[BaseValueWidget]) -> None:
-        super().__init__()
-        self.labels: dict[str, QLabel] = {}
-        self.restore = _button("Restore", "Set every field that the preset governs back to what the preset says.")
-        self.restore.hide()
-        self.device = _text("The device of the last run, the memory needed there, the time of a step and of all steps.")
-        self.run = _button("Run", "Start the transfer. The result appears as a preview at once, above the target.")
-        self.pause = _button(
-            "Pause", "Hold after the step at work; the preview and the losses stay. Press again to go on."
-        )
-        self.stop = _button(
-            "Stop", "End now and keep what was reached as the result. To throw it away, delete its layer."
-        )
-        self.progress = QProgressBar()
-        self.progress.setToolTip("Steps done, of the most that there will be.")
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(12)
-        self.progress.hide()
-        self.step = _text("The step at work, and the time left at the present speed.")
-        self.losses = _text("Losses of the last step: style and content with their weights make the total.")
-        self.status = _text("What happened last.")
-        self.plot_place = QVBoxLayout()
-        self.compare = _button(
-            "Compare", "Show target, style and result side by side; press again to put the view back."
-        )
-        self.difference = _button("Difference", "Add a layer with the signed difference of the result and its target.")
-        self.checkerboard = _button("Checker", "Add a layer in which squares of the result and its target alternate.")
-        self.assess = _button(
-            "Assess what it did to the cones",
-            "Find the cones of the result and its target, mark those that are kept, lost and new, and say whether the result "
-            "can be trusted. Works on the selected result (else the newest one), or on two selected images.",
-        )
-        self.use_settings = _button(
-            "Use these settings",
-            "Fill the fields with the settings that made the selected result (else the newest one).",
-        )
-        self.copy_python = _button(
-            "Copy as Python", "Copy a script that makes the selected result (else the newest one) again."
-        )
-
-        content = QWidget()
-        rows = QVBoxLayout(content)
-        rows.setContentsMargins(6, 6, 6, 6)
-        rows.setSpacing(5)
-        rows.addLayout(self._form(fields))
-        rows.addWidget(self.device)
-        rows.addLayout(_row(self.run, self.pause, self.stop))
-        rows.addWidget(self.progress)
-        for label in (self.step, self.losses, self.status):
-            rows.addWidget(label)
-        rows.addLayout(self.plot_place)
-        rows.addWidget(self._advanced(advanced))
-        rows.addWidget(self._results())
-        rows.addStretch(1)
-        self.set_content(content)
-        self.setMinimumWidth(300)
-        self._order([*fields, *advanced])
-
-    def _form(self, fields: list[BaseValueWidget]) -> QFormLayout:
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setHorizontalSpacing(8)
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    def __init__(self, viewer: Viewer, fields: Any, panel: QWidget, name: str) -> None:
+        super().__init__(widgets=fields, labels=False, name=name)
+        self._viewer: Any = viewer
+        self._gone = self._docked = False
+        self.margins = (0, 0, 0, 0)
+        self.native.layout().addWidget(panel)
         for field in fields:
-            label = QLabel(field.label)
-            label.setToolTip(field.tooltip)
-            label.setBuddy(field.native)
-            self.labels[field.name] = label
-            if field.name == "preset":
-                form.addRow(label, _row(field.native, self.restore))
-            elif field.name in _WIDE:
-                form.addRow(label)
-                form.addRow(field.native)
-            else:
-                form.addRow(label, field.native)
-        return form
+            if isinstance(field, Container):
+                field.native.hide()  # its fields are in the panel
+        self.native_parent_changed.connect(self._on_parent_changed)
+        self.native.destroyed.connect(self._on_destroyed)
 
-    def _advanced(self, fields: list[BaseValueWidget]) -> QCollapsible:
-        # An arrow in the text follows the theme; superqt's icons are drawn once, in the colour of the first palette.
-        self.advanced = QCollapsible("▸  Advanced settings", expandedIcon=QIcon(), collapsedIcon=QIcon())
-        self.advanced.toggled.connect(self._on_advanced)
-        self.advanced.setDuration(0)
-        self.advanced.toggleButton().setToolTip("Layers, optimiser, value range, masks, region, files and more.")
-        inner = QWidget()
-        inner.setLayout(self._form(fields))
-        self.advanced.addWidget(inner)
-        for widget, margins in ((self.advanced, (0, 0, 0, 0)), (self.advanced.content(), (8, 2, 0, 2))):
-            layout = widget.layout()
-            assert layout is not None  # superqt has just made it
-            layout.setContentsMargins(*margins)
-            layout.setSpacing(0)
-        self.advanced.collapse(animate=False)
-        return self.advanced
+    def closed(self) -> None:
+        """The dock was closed: what nobody can see or stop any more must end.  For subclasses."""
 
-    def _on_advanced(self, expanded: bool) -> None:
-        self.advanced.setText(f"{'▾' if expanded else '▸'}  Advanced settings")
+    def destroyed(self) -> None:
+        """The window was closed: nothing may be touched any more.  For subclasses."""
 
-    def _results(self) -> QWidget:
-        self.results = QWidget()
-        grid = QGridLayout(self.results)
-        grid.setContentsMargins(0, 2, 0, 0)
-        grid.setSpacing(4)
-        for column, button in enumerate((self.compare, self.difference, self.checkerboard)):
-            grid.addWidget(button, 1, 2 * column, 1, 2)
-        grid.addWidget(self.assess, 0, 0, 1, 6)
-        grid.addWidget(self.use_settings, 2, 0, 1, 3)
-        grid.addWidget(self.copy_python, 2, 3, 1, 3)
-        return self.results
+    def _on_parent_changed(self, parent: Any) -> None:
+        # A dock that is closed leaves the widget without parent.
+        if parent is not None:
+            self._docked = True
+        elif self._docked:
+            self.closed()
 
-    def _order(self, fields: list[BaseValueWidget]) -> None:
-        """The keyboard's way through the fields: as they are read."""
-        split = next(i for i, field in enumerate(fields) if field.name == "device") + 1
-        chain = [f.native for f in fields[:split]]
-        chain.insert(next(i for i, f in enumerate(fields) if f.name == "preset") + 1, self.restore)
-        chain += [self.run, self.pause, self.stop, self.advanced.toggleButton()]
-        chain += [f.native for f in fields[split:]]
-        chain += [self.assess, self.compare, self.difference, self.checkerboard, self.use_settings, self.copy_python]
-        for before, after in itertools.pairwise(chain):
-            QWidget.setTabOrder(before, after)
-
-    @staticmethod
-    def say(label: QLabel, text: str) -> None:
-        """Show a text, or nothing at all."""
-        label.setText(breakable(text))
-        label.setVisible(bool(text))
-
-    def show_state(self, state: State) -> None:
-        """Enable what can be pressed now."""
-        running = {State.IDLE: "Run", State.PAUSED: "Paused"}
-        self.run.setEnabled(state is State.IDLE)
-        self.run.setText(running.get(state, "Running…"))
-        for button in (self.pause, self.stop):
-            button.setEnabled(state in (State.RUNNING, State.PAUSED))
-        self.pause.setText("Resume" if state is State.PAUSED else "Pause")
-        self.stop.setText("Stopping…" if state is State.STOPPING else "Stop")
-
-    def add_plot(self, plot: Any) -> None:
-        """Put the learning curves into their place."""
-        self.plot_place.addWidget(plot)
+    def _on_destroyed(self) -> None:
+        self._gone = True
+        self.destroyed()

@@ -19,9 +19,26 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "PLANE", "WHOLE", "Cut", "cut_layer", "finest", "mask_from_labels", "pixel_sizes", "region_choices"]
+__all__ = [
+    "ALL",
+    "BORDER",
+    "NO_MASK",
+    "PLANE",
+    "WHOLE",
+    "Cut",
+    "cut_layer",
+    "finest",
+    "mask_choices",
+    "mask_from_labels",
+    "mask_of",
+    "micrometers",
+    "pixel_sizes",
+    "region_choices",
+]
 
+#: Choices that are no layers: of a region, and of a mask.
 WHOLE, PLANE, ALL = "whole layer", "current plane", "all planes"
+NO_MASK, BORDER = "none", "black border"
 
 
 def finest(layer: Layer) -> Any:
@@ -235,6 +252,21 @@ def _rectangle(shapes: Shapes, layer: Layer, viewer: Viewer) -> NDArray[np.float
     return np.stack(corners)
 
 
+def mask_choices(viewer: Viewer) -> list[tuple[str, Any]]:
+    """What can be chosen as mask: label and value."""
+    from napari.layers import Labels
+
+    painted = [(f"labels {layer.name}", layer) for layer in viewer.layers if isinstance(layer, Labels)]
+    return [(NO_MASK, NO_MASK), (BORDER, BORDER), *painted]
+
+
+def mask_of(choice: str | Labels | None, layer: Image, cut: Cut, viewer: Viewer) -> Any:
+    """A chosen mask as the engine takes it: None, "border", or an array."""
+    if choice is None or choice == NO_MASK:
+        return None
+    return "border" if choice == BORDER else mask_from_labels(choice, layer, cut, viewer)
+
+
 def mask_from_labels(labels: Labels, layer: Image, cut: Cut, viewer: Viewer) -> NDArray[np.bool_]:
     """Where a Labels layer is painted, on the plane of a cut: (y, x), True where it is.
 
@@ -293,3 +325,14 @@ def pixel_sizes(
     if (ty, sy, tx, sx) == (1, 1, 1, 1) and all(str(target.units[a]) == "pixel" for a in target_cut.axes):
         return None, None
     return (ty, tx), (sy, sx)
+
+
+def micrometers(layer: Image, cut: Cut) -> tuple[float, float] | None:
+    """Height and width of a pixel in µm, where the layer's units are lengths."""
+    sizes = []
+    for axis in cut.axes:
+        unit = layer.units[axis]
+        if not unit.is_compatible_with("um"):
+            return None
+        sizes.append(abs(float(layer.scale[axis])) * float((1 * unit).to("um").magnitude))
+    return sizes[0], sizes[1]

@@ -31,7 +31,10 @@ from napari_nst.settings.session import THREADS, SessionSettings, split_settings
 from napari_nst.settings.specs import ParameterSpec, parse_value_range
 from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, described, field_for, shrinkable
 from napari_nst.viewer.common.job import State
-from napari_nst.viewer.common.panel import Scrolled, _button, _row, _text, breakable
+from napari_nst.viewer.common.panel import Scrolled, breakable
+from napari_nst.viewer.common.panel import button as _button
+from napari_nst.viewer.common.panel import row as _row
+from napari_nst.viewer.common.panel import text_label as _text
 
 __all__ = ["PathField", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,9 @@ from napari_nst.imaging.values import digest_of
 from napari_nst.io.images import EXTENSION
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY, arguments_from
-from napari_nst.viewer.common.layers import plain
 from napari_nst.viewer.sample import SAMPLES
 
-if TYPE_CHECKING:
-    from napari.layers import Image
-
-__all__ = ["python_script", "source_of"]
+__all__ = ["python_script"]
 
 ROLES = ("target", "style")
 
@@ -35,35 +31,6 @@ def check(role, picture, sha256):
 '''
 
 
-def source_of(layer: Image, index: Any = None, region: Any = None) -> dict[str, Any]:
-    """Where the pixels of a layer come from, as JSON can hold it, for ``metadata["layers_source"]``.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The target or style of a run.
-    index : int or sequence of int, optional
-        The plane that was used, along the leading axes.
-    region : ((y0, y1), (x0, x1)), optional
-        The rows and columns that were used.
-
-    Returns
-    -------
-    dict
-        ``name``, ``path`` and ``sample`` (None where there is none), ``index``, ``region``, ``multiscale``.
-    """
-    layer = plain(layer)
-    path, sample = layer.source.path, layer.source.sample
-    return {
-        "name": layer.name,
-        "path": None if path is None else str(path),
-        "sample": None if sample is None else list(sample),
-        "index": [int(i) for i in index] if isinstance(index, Sequence) else None if index is None else int(index),
-        "region": None if region is None else [[int(edge) for edge in side] for side in region],
-        "multiscale": bool(layer.multiscale),
-    }
-
-
 def python_script(metadata: Mapping[str, Any]) -> str:
     """Write the script that repeats a run.
 
@@ -71,7 +38,7 @@ def python_script(metadata: Mapping[str, Any]) -> str:
     ----------
     metadata : mapping
         The record of the run: ``layer.metadata["napari_nst"]``, ``StyleTransfer.metadata`` or the JSON file. Where the
-        pictures come from is read from its entry ``layers_source`` (see :func:`source_of`), or ``inputs`` of a file.
+        pictures come from is read from its entry ``layers_source`` (see :func:`napari_nst.viewer.common.layers.source_of`), or ``inputs`` of a file.
 
     Returns
     -------

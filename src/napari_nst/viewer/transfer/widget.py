@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import Container
-from napari.layers import Image, Labels
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
 from psygnal import Signal
@@ -17,15 +16,15 @@ from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer import commands
 from napari_nst.viewer.common.compare import comparison_of, remember
-from napari_nst.viewer.common.fields import LayerChoice, ParameterFields, in_order, shrinkable
+from napari_nst.viewer.common.fields import CONTRAST, LayerChoice, ParameterFields, shrinkable
 from napari_nst.viewer.common.job import State
 from napari_nst.viewer.common.layers import made_by_us, plain
-from napari_nst.viewer.common.panel import Panel, short_text, size_text, time_text
-from napari_nst.viewer.common.region import WHOLE, region_choices
+from napari_nst.viewer.common.panel import PanelWidget, say, short_text, size_text, time_text
+from napari_nst.viewer.common.region import WHOLE, mask_choices, region_choices
 from napari_nst.viewer.preferences import defaults
-from napari_nst.viewer.transfer.assemble import BORDER, CONTRAST, NO_MASK, Choices, assemble
-from napari_nst.viewer.transfer.choices import ExtraFields
 from napari_nst.viewer.transfer.job import End, Snapshot, Started, TransferJob
+from napari_nst.viewer.transfer.layers import assemble
+from napari_nst.viewer.transfer.panel import TransferPanel, extra_fields, in_order
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["StyleTransferWidget"]
 
 
-class StyleTransferWidget(Container):
+class StyleTransferWidget(PanelWidget):
     """Give a target layer the texture of a style layer.
 
     Parameters
@@ -83,22 +82,15 @@ class StyleTransferWidget(Container):
             tooltip="An image of the same tissue whose texture is taken over.",
         )
         self.parameters = ParameterFields()
-        extra = ExtraFields(self._regions, self._masks)
-        self.region, self.mask, self.style_mask = extra.region, extra.mask, extra.style_mask
-        self.interval, self.write_files, self.output_folder = extra.interval, extra.write_files, extra.output_folder
         shrinkable(self.target)
         shrinkable(self.style)
-        super().__init__(
-            widgets=[self.target, self.style, self.parameters, *extra.all()], labels=False, name="style_transfer"
-        )
-        self.margins = (0, 0, 0, 0)
+        extra = extra_fields(self._regions, self._masks)
         specs = StyleTransferParameters.specs()
-        self.panel = Panel(
+        self.panel = TransferPanel(
             [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
-            in_order([*extra.all(), *(self.parameters[s.name] for s in specs if s.advanced)]),
+            in_order([*extra, *(self.parameters[s.name] for s in specs if s.advanced)]),
         )
-        self.native.layout().addWidget(self.panel)
-        self.parameters.native.hide()  # its fields are in the panel
+        super().__init__(viewer, [self.target, self.style, self.parameters, *extra], self.panel, "style_transfer")
         self.min_width = 300
         self._connect()
         self._apply_preferences()
@@ -119,8 +111,6 @@ class StyleTransferWidget(Container):
         panel.copy_python.clicked.connect(self._on_copy_python_clicked)
         self.parameters.edited.connect(self._on_edited)
         self.target.changed.connect(self.region.reset_choices)
-        self.native_parent_changed.connect(self._on_parent_changed)
-        self.native.destroyed.connect(self._on_destroyed)
         self._viewer.events.theme.connect(self._on_theme)
 
     def _apply_preferences(self) -> None:
@@ -138,8 +128,7 @@ class StyleTransferWidget(Container):
         return region_choices(self._viewer, self.target.value)
 
     def _masks(self) -> list[tuple[str, Any]]:
-        painted = [(f"labels {x.name}", plain(x)) for x in self._viewer.layers if isinstance(x, Labels)]
-        return [(NO_MASK, NO_MASK), (BORDER, BORDER), *painted]
+        return mask_choices(self._viewer)
 
     def reset_choices(self, *_: Any) -> None:
         """Look again for layers; napari calls it when layers come, go or are renamed."""
@@ -188,8 +177,11 @@ class StyleTransferWidget(Container):
         if target is None or style is None:
             raise ImageError("There is no image to work on: open a target and a style image first.")
         folder = self.output_folder.value
-        choices = Choices(
-            parameters=self.parameters.arguments(),
+        request, placement = assemble(
+            self._viewer,
+            target,
+            style,
+            self.parameters.arguments(),
             region=self.region.value or WHOLE,
             mask=self.mask.value,
             style_mask=self.style_mask.value,
@@ -197,7 +189,6 @@ class StyleTransferWidget(Container):
             folder=folder if isinstance(folder, Path) else None,
             write_files=self.write_files.value,
         )
-        request, placement = assemble(self._viewer, target, style, choices)
         self._show_plot()
         self._run = run = TransferJob(self._viewer, request, placement)
         self._partners = (target, style)
@@ -205,7 +196,7 @@ class StyleTransferWidget(Container):
         run.warned.connect(self._on_warned)
         run.ended.connect(self._on_ended)
         for label in (self.panel.step, self.panel.losses):
-            Panel.say(label, "")
+            say(label, "")
         self._warnings.clear()
         self._say("Loading the network…")
         self.panel.progress.setRange(0, 0)
@@ -236,7 +227,7 @@ class StyleTransferWidget(Container):
             self._show_snapshot(event)
             return
         self._device = f"{event.device} · {size_text(event.memory)}"
-        Panel.say(self.panel.device, self._device)
+        say(self.panel.device, self._device)
         self._say("Preparing the images…")
         self.panel.progress.setRange(0, event.total)
         self.panel.progress.setValue(0)
@@ -248,12 +239,12 @@ class StyleTransferWidget(Container):
         if now.seconds_per_step:
             text += f", {time_text((now.total - now.step) * now.seconds_per_step)} left"
             whole = time_text(now.total * now.seconds_per_step)
-            Panel.say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole}")
-        Panel.say(self.panel.step, text)
+            say(self.panel.device, f"{self._device} · {now.seconds_per_step:.2g} s/step · {whole}")
+        say(self.panel.step, text)
         if len(self._run.losses):
             style, content, total = self._run.losses[-1]
             text = f"total {short_text(total)}, style {short_text(style)}, content {short_text(content)}"
-            Panel.say(self.panel.losses, text)
+            say(self.panel.losses, text)
         self._say("")
         if self._plot is not None:
             self._plot.show_losses(self._run.losses)
@@ -350,7 +341,7 @@ class StyleTransferWidget(Container):
 
     def _say(self, text: str) -> None:
         """Show what happened, below the warnings of the run."""
-        Panel.say(self.panel.status, "\n".join([*self._warnings, *filter(None, [text])]))
+        say(self.panel.status, "\n".join([*self._warnings, *filter(None, [text])]))
 
     def _show_state(self) -> None:
         self.panel.show_state(self.state)
@@ -375,20 +366,13 @@ class StyleTransferWidget(Container):
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    _gone = False
-    _docked = False
-    _partners: tuple[Any, Any] = (None, None)
+    def closed(self) -> None:
+        """End the run, whose result becomes its layer."""
+        self.stop()
 
-    def _on_parent_changed(self, parent: Any) -> None:
-        """A dock that is closed leaves the widget without parent: a run that nobody can see or stop must end."""
-        if parent is not None:
-            self._docked = True
-        elif self._docked:
-            self.stop()
-
-    def _on_destroyed(self) -> None:
-        self._gone = True
-        if self._run is not None:
-            self._run.abandon()
-            self._run = None
+    def destroyed(self) -> None:
+        """End the run."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
             self.finished.emit(None)
