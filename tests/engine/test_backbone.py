@@ -198,7 +198,7 @@ def test_two_channels_are_refused(seeded):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
-def test_in_bfloat16_the_picture_itself_is_not_rounded(padding, channels):
+def test_in_bfloat16_the_picture_itself_is_not_rounded(padding, channels, bfloat16):
     x = picture(channels, (24, 31)).float()
     narrow, wide = (
         VGG("embedded", ("conv1_1",), channels=channels, padding=padding, dtype=dtype)
@@ -207,7 +207,9 @@ def test_in_bfloat16_the_picture_itself_is_not_rounded(padding, channels):
     for part in ("weight", "bias"):
         wide.get_buffer(f"conv1_1_{part}").copy_(narrow.get_buffer(f"conv1_1_{part}"))
     got, exact = narrow.record(x).features["conv1_1"], wide.record(x.double()).features["conv1_1"]
-    assert torch.equal(narrow(x)[0], got)
+    # The portable kernels sum in another order where channels lie last in memory.
+    rounding = 0 if bfloat16 == "device" else 2**-7
+    torch.testing.assert_close(narrow(x)[0], got, rtol=rounding, atol=rounding)
     # With the same weights, what is left is the rounding of the features (half of 2**-7), and of a picture of 16 bits.
     error = (got.double() - exact).abs()
     assert (error <= 2**-8 * exact.abs() + 0.02).all()

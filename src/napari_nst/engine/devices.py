@@ -62,6 +62,8 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
         return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # such as under ONEDNN_MAX_CPU_ISA=AVX2
+        return False
     flags = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(flag is not None and flag() for flag in flags)
 

@@ -8,6 +8,7 @@ Features lie with the channels last, so that Gram matrices are one product of a 
 from __future__ import annotations
 
 from napari_nst.engine._torch import F, conv2d_input, torch
+from napari_nst.engine.devices import has_bfloat16
 
 __all__ = ["Convolution", "feature_format", "max_pool", "max_unpool", "relu_back"]
 
@@ -23,6 +24,8 @@ def feature_format(dtype: torch.dtype, device: torch.device) -> torch.memory_for
 def _packs(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether oneDNN is there, with PyTorch's own entry for packed weights, and takes this precision."""
     if device.type != "cpu" or dtype == torch.float64 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
+        return False
+    if dtype == torch.bfloat16 and not has_bfloat16(device):
         return False
     operations = torch.ops.mkldnn
     return hasattr(operations, "_convolution_pointwise") and hasattr(operations, "_reorder_convolution_weight")
