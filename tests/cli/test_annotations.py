@@ -125,14 +125,14 @@ def test_marks_that_fit_in_one_way_only(evaluate, mosaic, tmp_path):
     status, _, err = evaluate(folder / "clear.tif", "--marks", nowhere)
     assert status == 2
     assert "no value of them lets" in err
-    assert "another picture" in err
+    assert "another image" in err
 
 
 @pytest.mark.parametrize(
     ("text", "order", "base", "told"),
     [
         ("x,y\n3,4\n9,9\n", "yx", 1, "which is order='xy'"),
-        ("0,4\n9,9\n", "xy", 1, "1 of 2 points lie outside the picture"),
+        ("0,4\n9,9\n", "xy", 1, "1 of 2 points lie outside the image"),
         ("130,4\n9,9\n", "xy", 0, "All of them fit with base=1"),
         ("3,4,0.5\n", "xy", 1, "3 columns instead of two"),
         ("", "xy", 1, "holds no marks"),

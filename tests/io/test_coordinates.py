@@ -72,8 +72,8 @@ def test_a_spreadsheets_mark_and_blank_lines_do_not_count(tmp_path):
         ("1,2,0.9\n", 1, "3 columns instead of two"),
         ("1,2\n3\n", 2, "1 column instead of two"),
         ("1,5;2,5\n", 1, "4 columns instead of two; keep x and y only, with a point"),
-        ("1,2\n\n3,NaN\n", 3, "'NaN' is no place"),
-        ("-inf,3\n", 1, "'-inf' is no place"),
+        ("1,2\n\n3,NaN\n", 3, "'NaN' is not a position"),
+        ("-inf,3\n", 1, "'-inf' is not a position"),
         ("1,,2\n", 1, "a number is missing"),
         ("1,\n", 1, "a number is missing"),
         (",\n", 1, "a number is missing"),
@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         with pytest.raises(FileError, match="Cannot read the coordinates"):
             read_coordinates(path)
     for raw in (b"\x89PNG\r\n", "1,2".encode("utf-16")):
-        with pytest.raises(FileError, match=r"other\.csv is not a text file in UTF-8 \(byte 0 is 0x"):
+        with pytest.raises(FileError, match=r"other\.csv is not UTF-8 text \(byte 0 is 0x"):
             read_coordinates(table(tmp_path, raw, "other.csv"))
 
 
@@ -179,7 +179,7 @@ def test_bad_options(tmp_path, options, message):
         read_coordinates(table(tmp_path, "1,2"), **options)
 
 
-# --- points outside the picture
+# --- points outside the image
 # ---------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +197,7 @@ def test_points_up_to_the_edge_of_the_pixels_are_inside(tmp_path):
         ("2,4\n0,0\n", {"shape": (3, 5), "order": "xy"}, ("1 of 2", "row 4, column 2", "fit with order='rowcol':")),
         ("2,4\n0,0\n", {"shape": (5, 3), "order": "rowcol"}, ("1 of 2", "fit with order='xy':")),
         ("3,5\n1,1\n", {"shape": (3, 5)}, ("1 of 2", "fit with base=1 and order='rowcol':")),
-        ("100,2\n", {"shape": (3, 5)}, ("1 of 1", "Neither base=1 nor order='rowcol'", "another picture")),
+        ("100,2\n", {"shape": (3, 5)}, ("1 of 1", "Neither base=1 nor order='rowcol'", "another image")),
     ],
 )
 def test_points_outside_come_with_the_likely_remedy(tmp_path, text, options, parts):
@@ -283,10 +283,10 @@ def test_points_come_back_exactly(tmp_path, points, base):
     assert written == [[Fraction(repr(number)) + base for number in (x, y)] for y, x in points.tolist()]
 
 
-def test_manual_marks_lie_inside_their_pictures(tmp_path):
+def test_manual_annotations_lie_inside_their_images(tmp_path):
     paths = sorted(MARKS.glob("*.csv"))[:5]
     if not paths:
-        pytest.skip(f"the folder {MARKS.parent.name} with manual marks is not beside this checkout")
+        pytest.skip(f"the folder {MARKS.parent.name} with manual annotations is not beside this checkout")
     for path in paths:
         header, body = path.read_text().split("\n", 1)
         with pytest.raises(FileError, match=r"line 1 .*remove the header"):

@@ -325,11 +325,11 @@ def test_reflections_in_the_padding_are_not_counted(tmp_path):
 
 def test_markers_outside_of_the_image(tmp_path, patches):
     (tmp_path / f"{IMAGE}.csv").write_text("1,1\n400,2\n")
-    with pytest.raises(FileError, match="1 of 2 points lie outside the picture of 300 × 360"):
+    with pytest.raises(FileError, match="1 of 2 points lie outside the image of 300 × 360"):
         count_markers(tmp_path, patches, image_shapes={IMAGE: SHAPE})
     (tmp_path / f"{IMAGE}.csv").unlink()
     (tmp_path / f"{patches[0].name}.csv").write_text("1,1\n185,2\n")
-    with pytest.raises(FileError, match="1 of 2 points lie outside the picture of 185 × 185"):
+    with pytest.raises(FileError, match="1 of 2 points lie outside the image of 185 × 185"):
         count_markers(tmp_path, patches)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.io.atomic import Publish, write_new
+from napari_nst.io.tables import read_text
 
 __all__ = ["read_coordinates", "read_header", "write_coordinates"]
 
@@ -35,25 +36,12 @@ _NAPARI = ("index", "axis-0", "axis-1")
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    """The names in the first line of a table of points, if it has any.
+    """Return the names in the first line of a table of points, in lower case and without quotation marks, if it has any.
 
-    Parameters
-    ----------
-    path : path-like
-        As for `read_coordinates`.
-
-    Returns
-    -------
-    tuple of str, or None
-        The names, without quotation marks and in lower case. None if the first line that is not blank begins with a
-        number, or if there is no such line.
-
-    Raises
-    ------
-    FileError
-        The file cannot be read.
+    None if the first line that is not blank begins with a number, or if there is no such line.  Raises FileError for a
+    file that cannot be read.
     """
-    first = next((line.strip() for line in _text(Path(path)).split("\n") if line.strip()), "")
+    first = next((line.strip() for line in read_text(Path(path), "coordinates").split("\n") if line.strip()), "")
     cells = [cell.strip("\"' ").lower() for cell in re.split(r"[,;\t]", first)]
     if len(cells) == 1:
         cells = first.lower().split()
@@ -80,7 +68,7 @@ def read_coordinates(
     order : "xy" or "rowcol"
         Whether the column (x) or the row (y) comes first.
     shape : (H, W), optional
-        The picture that the points must lie in, in pixels.
+        The image that the points must lie in, in pixels.
     header : bool
         Whether the first line may hold names instead of numbers. Names that contradict `order` are an error; others
         are read over. A Points layer saved by napari (index, axis-0, axis-1) is known, and its index read over.
@@ -101,28 +89,20 @@ def read_coordinates(
     path = Path(path)
     _check_base(base)
     if order not in _ORDERS:
-        raise ParameterError(f"order={order!r} is unknown; use 'xy' (column first) or 'rowcol' (row first).")
+        raise ParameterError(f"order must be 'xy' (column first) or 'rowcol' (row first), got order={order!r}.")
     if shape is not None and (len(shape) != 2 or min(shape) < 1):
-        raise ParameterError(f"shape={tuple(shape)} is not a height and a width of at least 1 pixel.")
-    found: list[tuple[float, float]] = []
-    lines: list[int] = []
+        raise ParameterError(f"shape must be a height and a width of at least 1 pixel, got shape={tuple(shape)}.")
+    lines = [(n, line) for n, line in enumerate(read_text(path, "coordinates").split("\n"), start=1) if line.strip()]
     names = read_header(path) if header else None
     if names is not None:
         _check_names(path, names, order)
-    leave_out = names == _NAPARI
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        if names is not None:  # the line they stand in
-            names = None
-            continue
-        found.append(_point(path, number, line, base, leave_out))
-        lines.append(number)
+        lines = lines[1:]
+    found = [_point(path, number, line, base, names == _NAPARI) for number, line in lines]
     points = np.array(found, dtype=np.float64).reshape(-1, 2)  # (0, 2) without any line
     if order == "xy":
         points = points[:, ::-1].copy()
     if shape is not None:
-        _check_inside(path, points, lines, shape, base, order)
+        _check_inside(path, points, [number for number, _ in lines], shape, base, order)
     return points
 
 
@@ -177,21 +157,7 @@ def write_coordinates(
 
 def _check_base(base: int) -> None:
     if base not in (0, 1):
-        raise ParameterError(f"base={base!r} is impossible: files call their first pixel 0 or 1.")
-
-
-def _text(path: Path) -> str:
-    try:
-        # The mark that spreadsheets put at the beginning is no text; line ends of all systems are one.
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise FileError(f"Cannot read the coordinates {path}: {reason}. Check the path and its permissions.") from error
-    except UnicodeDecodeError as error:
-        raise FileError(
-            f"{path} is not a text file in UTF-8 (byte {error.start} is {error.object[error.start]:#04x}); save the "
-            "coordinates as plain text, x,y."
-        ) from error
+        raise ParameterError(f"base must be 0 or 1, what the file calls its first pixel, got base={base!r}.")
 
 
 def _check_names(path: Path, names: tuple[str, ...], order: str) -> None:
@@ -228,7 +194,7 @@ def _point(path: Path, number: int, line: str, base: int, leave_out: bool = Fals
         del columns[0]
     for column in columns:
         if column.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-            raise wrong(f"{column!r} is no place; remove the line.")
+            raise wrong(f"{column!r} is not a position; remove the line.")
         if not _NUMBER.fullmatch(column):
             what = f"{column!r} is not a number" if column else "a number is missing between two separators"
             remedy = "remove the header, the table has none" if number == 1 and column else "write x,y"
@@ -240,7 +206,7 @@ def _point(path: Path, number: int, line: str, base: int, leave_out: bool = Fals
         )
     first, second = (_value(column, base) for column in columns)
     if not (math.isfinite(first) and math.isfinite(second)):
-        raise wrong("the number is too large for a place in a picture.")
+        raise wrong("the number is too large for a position in an image.")
     return first, second
 
 
@@ -261,7 +227,7 @@ def _outside(points: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bo
 def _check_inside(
     path: Path, points: NDArray[np.float64], lines: Sequence[int], shape: Sequence[int], base: int, order: str
 ) -> None:
-    """Refuse points outside the picture, and say under which reading of the file they would lie inside."""
+    """Refuse points outside the image, and say under which reading of the file they would lie inside."""
     outside = _outside(points, shape)
     if not outside.any():
         return
@@ -278,15 +244,14 @@ def _check_inside(
     ]
     remedy = (
         f"All of them fit with {' or with '.join(fitting)}: use that if it is how the file was written, or find the "
-        "picture it belongs to."
+        "image that it belongs to."
         if fitting
-        else f"Neither base={other_base} nor order={other_order!r} makes them fit: the file probably belongs to another "
-        "picture."
+        else f"Neither base={other_base} nor order={other_order!r} makes them fit: the file probably belongs to another image."
     )
     first = int(np.flatnonzero(outside)[0])
     row, column = points[first].tolist()
     raise FileError(
-        f"{path}: {int(outside.sum())} of {len(points)} points lie outside the picture of {shape[0]} × {shape[1]} pixels "
+        f"{path}: {int(outside.sum())} of {len(points)} points lie outside the image of {shape[0]} × {shape[1]} pixels "
         f"(height × width), read with base={base} and order={order!r}; the first, in line {lines[first]}, is row {row:g}, "
         f"column {column:g}. {remedy}"
     )
