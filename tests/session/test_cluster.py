@@ -150,7 +150,7 @@ def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
     with pytest.raises(SessionError, match=r"tcp://127\.0\.0\.1:9 does not answer within 1 s.*dask scheduler"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()  # nothing was judged first
-    with pytest.raises(ParameterError, match="no address"):
+    with pytest.raises(ParameterError, match="must be an address"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="magic://somewhere")
     assert enhance_session(folder, tmp_path / "out", **QUICK).ok
 

@@ -14,8 +14,9 @@ from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.metrics.changes import cone_changes
 from napari_nst.session import effects as effects_module
-from napari_nst.session.effects import EFFECTS, assess_patch, caption, compare_cones, effect_row, verdict_lines
+from napari_nst.session.effects import assess_patch, caption, compare_cones, effect_row, verdict_lines
 from napari_nst.session.quality import measure_patch
+from napari_nst.session.store import PatchRow, PatchStatus
 
 #: The columns that came with the assessment.
 ASSESSED = [
@@ -36,6 +37,11 @@ ASSESSED = [
 ]
 
 
+#: The columns that say what happened to a patch.
+COLUMNS = list(PatchRow.model_fields)
+EFFECTS = COLUMNS[COLUMNS.index("ring_after") : COLUMNS.index("seconds")]
+
+
 @pytest.fixture(scope="module")
 def patch():
     """A mosaic with a dark disc in its middle, and the same with dots drawn into the disc."""
@@ -46,7 +52,7 @@ def patch():
     drawn = target.copy()
     for row, column in ((60, 60), (60, 68), (60, 52), (52, 56), (52, 64), (68, 56), (68, 64), (44, 60), (76, 60)):
         drawn += 110 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 4.5)
-    return tuple(np.clip(np.rint(picture), 0, 255).astype(np.uint8) for picture in (target, drawn))
+    return tuple(np.clip(np.rint(image), 0, 255).astype(np.uint8) for image in (target, drawn))
 
 
 def row_of(target, result, mask=None, um_per_px=0.5):
@@ -56,7 +62,7 @@ def row_of(target, result, mask=None, um_per_px=0.5):
     return effect_row(target, result, mask, effects, before, um_per_px), effects, before
 
 
-def test_dots_that_were_drawn_into_the_dark_are_told(patch):
+def test_dots_that_were_drawn_into_the_dark_are_reported(patch):
     target, drawn = patch
     row, effects, before = row_of(target, drawn)
     assert set(row) == set(EFFECTS)
@@ -66,10 +72,10 @@ def test_dots_that_were_drawn_into_the_dark_are_told(patch):
     assert row["new_far"] <= row["new"]
     inside = np.hypot(*(effects.unsupported - 60).T) < 24
     assert inside.mean() > 0.9
-    told = caption(row, before._asdict()).split("\n")
-    assert len(told) == 2
-    assert told[1] == row["verdict_text"]
-    assert told[1].startswith("Do not trust it: ")
+    lines = caption(PatchRow(status=PatchStatus.ENHANCED, **row), before).split("\n")
+    assert len(lines) == 2
+    assert lines[1] == row["verdict_text"]
+    assert lines[1].startswith("Do not trust it: ")
 
 
 def test_numbers_are_those_of_other_libraries(patch):
@@ -86,7 +92,7 @@ def test_numbers_are_those_of_other_libraries(patch):
         target.astype(float), drawn.astype(float), data_range=255, gaussian_weights=True, sigma=1.5,
         use_sample_covariance=False,
     )  # fmt: skip
-    assert row["ssim"] == pytest.approx(expected, abs=0.01)  # edges may be treated in another way
+    assert row["ssim"] == pytest.approx(expected, abs=0.01)  # edges may be handled in another way
     assert row["displacement"] == pytest.approx(0, abs=0.1)
     area = 120 * 120 * 0.25e-6
     assert row["density_before"] == pytest.approx(len(effects.before) / area)
@@ -159,7 +165,7 @@ def test_patches_in_which_nothing_can_be_measured(um_per_px):
         assert row["verdict_text"]
         assert math.isnan(row["density_before"]) or um_per_px is not None
         json.dumps(row)
-        assert caption(row, before._asdict())
+        assert caption(PatchRow(status=PatchStatus.ENHANCED, **row), before)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +220,7 @@ def test_the_worst_patch_is_named():
         "shaded": [90, 9, 0],
     }
     table = pd.DataFrame({"patch": ["a.tif", "b.tif", "c.tif"], "verdict_text": ["A.", "B.", "C."], **columns})
-    assert verdict_lines(table) == ["Verdicts: 1 to be looked at, 2 not to be trusted.", "Gravest: c.tif. C."]
+    assert verdict_lines(table) == ["Verdicts: 1 to be looked at, 2 not to be trusted.", "Worst patch: c.tif. C."]
     assert verdict_lines(table.assign(verdict="trusted")) == ["Verdicts: 3 trusted."]
     assert verdict_lines(table.assign(verdict="")) == []
 

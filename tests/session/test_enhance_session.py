@@ -421,7 +421,7 @@ def test_other_images_need_another_folder(quick, done, folder):
 def test_two_runs_at_once(quick, done, tmp_path):
     from napari_nst.session.store import SessionStore
 
-    with SessionStore(tmp_path / "out2", "spectrum").locked(), pytest.raises(FileError, match="Another run is at work"):
+    with SessionStore(tmp_path / "out2", "spectrum").locked(), pytest.raises(FileError, match="Another run is working"):
         quick("out2")
     assert quick("out2").ok
 

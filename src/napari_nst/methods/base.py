@@ -125,10 +125,10 @@ def checked_range(name: str, value: tuple[float, float]) -> ValueRange:
 
 def match_gray(match: Callable[..., NDArray[np.float64]], target: Input, style: Input, options: Options) -> Enhanced:
     """Apply a function that makes a gray target like a style, both on their unit scales, without steps."""
-    for role, image in (("target", target), ("style", style)):
-        if image.pixels.ndim == 3:
+    for role, given in (("target", target), ("style", style)):
+        if given.pixels.ndim == 3:
             raise ImageError(
-                f"The {role} is RGB, shape {image.pixels.shape}, and this method would change its colors: channels matched "
+                f"The {role} is RGB, shape {given.pixels.shape}, and this method would change its colors: channels matched "
                 "one by one no longer fit together. Pass a gray image, or take the method 'nst'."
             )
     if as_cancel(options.cancel)():

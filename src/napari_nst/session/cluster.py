@@ -1,7 +1,7 @@
 """Where the patches are worked on: in this process, in local processes, or on any running Dask scheduler.
 
 Dask distributed does the spreading: it starts and restarts workers, sends patches to them, and gives back what they
-return. Only names and numbers travel; the pictures go through the output folder.
+return. Only names and numbers travel; the images go through the output folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ParameterError, SessionError, StyleTransferError, StyleTransferWarning
 from napari_nst.session.patch_task import Cancelled, PatchTask, keep_original, run_task
+from napari_nst.session.store import PatchRecord
 from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
@@ -26,11 +27,7 @@ if TYPE_CHECKING:
 
     from napari_nst.transfer.api import TransferProgress
 
-__all__ = ["check_not_starting", "choose_workers", "connect", "local_workers", "run_here", "run_on"]
-
-logger = logging.getLogger(__name__)
-
-#: What a worker needs beside the patch itself: PyTorch, the network, and the pictures of a patch of 185 pixels.
+#: What a worker needs beside the patch itself: PyTorch, the network, and the images of a patch of 185 pixels.
 MEMORY_PER_WORKER = 1.5 * 2**30
 _POLL = 0.25  # seconds between two looks at whether to stop
 _AHEAD = 3  # patches waiting at the scheduler for each thread of the workers: enough that none is idle
@@ -38,25 +35,13 @@ _FEW = 8  # threads that are reckoned with at least: an adaptive cluster grows b
 
 
 def choose_workers(patches: Sequence[PatchTask], parameters: StyleTransferParameters, spare: int = 0) -> int:
-    """How many local processes help with these patches; 1 means none beside this one.
+    """Return how many local processes help with these patches; 1 means none beside this one.
 
-    Parameters
-    ----------
-    patches : sequence of PatchTask
-        What is to be done.
-    parameters : StyleTransferParameters
-        For the device and the number of threads.
-    spare : int
-        Cores to leave to others, the viewer say.
-
-    Returns
-    -------
-    int
-        On GPUs one for each; else as many as there are cores for `parameters.threads`, and memory for.
+    On GPUs one for each; else as many as there are cores for `parameters.threads`, except `spare` of them, and memory.
     """
-    slow = [task for task in patches if task.style and "nst" in task.method]
+    slow = sum(task.transfers for task in patches)
     # A process starts in a second or two: a filter takes less, but its figures take about one.
-    useful = len(slow) if slow else sum(bool(task.style) and task.figures for task in patches) // 8
+    useful = slow or sum(bool(task.style) and task.settings.figures for task in patches) // 8
     if useful < 2:
         return 1
     if slow:
@@ -80,8 +65,8 @@ def run_here(
     tasks: Sequence[PatchTask],
     cancel: Cancel | None = None,
     callback: Callable[[PatchTask, TransferProgress], object] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Work on the patches one after the other, in this process; gives their records, and ends early when cancelled."""
+) -> Iterator[PatchRecord]:
+    """Work on the patches one after the other, in this process; yield their records, and end early when cancelled."""
     cancelled = as_cancel(cancel)
     for task in tasks:
         if cancelled():
@@ -92,38 +77,27 @@ def run_here(
             return
 
 
-def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = None) -> Iterator[dict[str, Any]]:
-    """Work on the patches on the workers of a cluster; gives their records as they come.
+def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = None) -> Iterator[PatchRecord]:
+    """Work on the patches on the workers of a cluster; yield their records as they come.
 
     Only some patches wait at the scheduler at any time, so that thousands of them need no memory there. A patch whose
-    worker dies is begun again on another one, up to the scheduler's limit of failures; then its original is kept.
+    worker dies is started again on another one, up to the scheduler's limit of failures; then its original is kept.
 
     Raises
     ------
     SessionError
         The scheduler is gone, or what happened to one patch would happen to all.
     """
-    from distributed import wait
-
     cancelled, waiting = as_cancel(cancel), deque(tasks)
     pending: dict[Any, PatchTask] = {}
     try:
-        while not cancelled():
+        while (waiting or pending) and not cancelled():
             threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
             while waiting and len(pending) < _AHEAD * max(threads, _FEW):
                 task = waiting.popleft()
                 key = f"napari-nst-{task.fingerprint[:16]}-{task.patch}"
                 pending[client.submit(run_task, task, key=key, pure=False)] = task
-            if not pending:
-                return
-            try:
-                with client.as_current():
-                    done = wait(list(pending), timeout=_POLL, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                if client.status != "running":
-                    raise _gone(client) from None
-                continue
-            for future in done:
+            for future in _wait(client, pending):
                 yield _record(client, future, pending.pop(future))
     except (OSError, CancelledError) as error:
         raise _gone(client) from error
@@ -132,14 +106,23 @@ def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = N
             client.cancel(list(pending), force=True)
 
 
+def _wait(client: Client, pending: Iterable[Any]) -> set[Any]:
+    """Return the patches that ended within the time between two looks at whether to stop."""
+    from distributed import wait
+
+    try:
+        with client.as_current():
+            done: set[Any] = wait(list(pending), timeout=_POLL, return_when="FIRST_COMPLETED").done
+            return done
+    except TimeoutError:
+        if client.status != "running":
+            raise _gone(client) from None
+        return set()
+
+
 @contextmanager
 def local_workers(number: int) -> Iterator[Client | None]:
-    """Start local processes of one patch each; gives None where that is impossible, after a warning.
-
-    Notes
-    -----
-    The processes end with this one, however it ends.
-    """
+    """Start local processes of one patch each, which end with this one; None where that is impossible, after a warning."""
     from distributed import Client, LocalCluster
 
     _quieten()
@@ -166,21 +149,9 @@ def local_workers(number: int) -> Iterator[Client | None]:
 
 @contextmanager
 def connect(scheduler: str, timeout: float = 15.0) -> Iterator[Client]:
-    """Connect to a running scheduler.
+    """Connect to a running scheduler by its address, such as ``tcp://10.0.0.1:8786``.
 
-    Parameters
-    ----------
-    scheduler : str
-        Address such as ``tcp://10.0.0.1:8786``.
-    timeout : float
-        Seconds to wait for an answer.
-
-    Raises
-    ------
-    SessionError
-        It does not answer.
-    ParameterError
-        The address is none.
+    Raises SessionError where it does not answer within `timeout` seconds, ParameterError for what is not an address.
     """
     from distributed import Client
 
@@ -193,7 +164,7 @@ def connect(scheduler: str, timeout: float = 15.0) -> Iterator[Client]:
         ) from error
     except ValueError as error:
         raise ParameterError(
-            f"scheduler: {scheduler!r} is no address ({error}); give one such as tcp://host:8786."
+            f"`scheduler` must be an address, got {scheduler!r} ({error}). Give one such as tcp://host:8786."
         ) from error
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
@@ -205,11 +176,11 @@ def connect(scheduler: str, timeout: float = 15.0) -> Iterator[Client]:
         yield client
 
 
-def _record(client: Client, future: Any, task: PatchTask) -> dict[str, Any]:
+def _record(client: Client, future: Any, task: PatchTask) -> PatchRecord:
     from distributed import KilledWorker
 
     try:
-        record: dict[str, Any] = future.result()
+        record: PatchRecord = future.result()
         return record
     except SessionError:
         raise
@@ -242,24 +213,12 @@ def _gone(client: Client) -> SessionError:
 def _quieten() -> None:
     """Keep the comings and goings of workers off a user's screen, unless somebody asked to hear more."""
     if logging.getLogger().getEffectiveLevel() > logging.INFO:
-        for name in (
-            "distributed",
-            "distributed.nanny",
-            "distributed.scheduler",
-            "distributed.worker",
-            "distributed.core",
-        ):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for name in ("", ".nanny", ".scheduler", ".worker", ".core"):
+            logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
 
 
 def check_not_starting() -> None:
-    """Refuse to start a session in a worker that only just imports the user's script.
-
-    Raises
-    ------
-    SessionError
-        The script has no guard: each worker imports it, and would start workers in turn.
-    """
+    """Raise SessionError in a worker that only just imports the user's script, which would start workers in turn."""
     import multiprocessing
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):

@@ -8,26 +8,131 @@ for finished ones, and a damaged file is made again.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, Field, PlainSerializer
 
 from napari_nst.errors import FileError
 from napari_nst.io.atomic import clear_leftovers, write_new, write_over
 from napari_nst.io.filenames import safe_stem
+from napari_nst.io.records import Number, Record, confine, read_record, write_record
 
-__all__ = ["SessionStore", "file_digest"]
-
-#: Under this key session.json says which version of napari-nst wrote it.
-KEY = "napari_nst_session"
 STATE, TABLE, PAIRS, RAW = "session.json", "session.csv", "pairs.csv", "raw_run"
 _LOCK = ".session.lock"
 _ASIDE = "replaced"
+
+
+class SessionState(StrEnum):
+    """How far a session is, in session.json."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+
+
+class PatchStatus(StrEnum):
+    """What became of a patch."""
+
+    ENHANCED = "enhanced"
+    CORRECTED = "corrected"  # its range alone
+    KEPT = "kept"
+    FAILED = "failed"
+    OPEN = "open"
+
+    @property
+    def changed(self) -> bool:
+        """Whether the patch differs from its original."""
+        return self in (PatchStatus.ENHANCED, PatchStatus.CORRECTED)
+
+
+class PatchRow(BaseModel):
+    """What a patch adds to its row of the plan: the columns of session.csv, of which docs/sessions.md has the meanings.
+
+    Unknown numbers are NaN and unknown counts None, as are the columns that a session of an earlier version lacks.
+    """
+
+    status: Annotated[PatchStatus, PlainSerializer(str)]
+    method: str = ""
+    style_loss: Number = math.nan
+    content_loss: Number = math.nan
+    total_loss: Number = math.nan
+    steps: int | None = None
+    stopped: str = ""
+    ring_after: Number = math.nan
+    spacing_after: Number = math.nan
+    cones_after: Number = math.nan
+    aiq_after: Number = math.nan
+    density_before: Number = math.nan
+    density_after: Number = math.nan
+    regularity_before: Number = math.nan
+    regularity_after: Number = math.nan
+    six_sided_before: Number = math.nan
+    six_sided_after: Number = math.nan
+    structure: Number = math.nan
+    ssim: Number = math.nan
+    monotonicity: Number = math.nan
+    displacement: Number = math.nan
+    largest_displacement: Number = math.nan
+    spectrum_change: Number = math.nan
+    kept: int | None = None
+    lost: int | None = None
+    new: int | None = None
+    new_far: int | None = None
+    shaded: int | None = None
+    unsupported: int | None = None
+    mean_change: Number = math.nan
+    largest_change: Number = math.nan
+    verdict: str = ""
+    verdict_text: str = ""
+    seconds: Number = math.nan
+    device: str = ""
+    error: str = ""
+
+
+class PatchRecord(Record):
+    """What was done to a patch, with the hashes of its files: ``records/{patch}.json``."""
+
+    described: ClassVar[str] = "the record of a patch"
+    remedy: ClassVar[str] = "The patch is made again."
+
+    patch: str
+    fingerprint: str
+    row: PatchRow
+    transfer: dict[str, Any] | None = None
+    correction: dict[str, Any] | None = None
+    warnings: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    worker: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str]
+
+
+class SessionRecord(Record):
+    """Settings, plan, versions and hashes: what is needed to go on; ``session.json``."""
+
+    described: ClassVar[str] = "the record of a session of napari-nst"
+    remedy: ClassVar[str] = "Choose another output folder; what lies in this one stays as it is."
+
+    napari_nst_session: str  # the version that wrote it
+    state: SessionState = SessionState.INTERRUPTED
+    fingerprint: str = ""
+    folder: str = ""  # of the images
+    method: str = ""
+    started: str = ""
+    finished: str = ""
+    seconds: float = 0.0
+    coordinates: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+    masks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    plan: dict[str, Any]
 
 
 class SessionStore:
@@ -51,39 +156,22 @@ class SessionStore:
 
     # --- the state of the session -----------------------------------------------------------------------------------
 
-    def read_state(self) -> dict[str, Any] | None:
-        """What session.json says; None when there is none.
-
-        Raises
-        ------
-        FileError
-            It cannot be read, or is no record of a session.
-        """
+    def read_state(self) -> SessionRecord | None:
+        """Read session.json; None when there is none. Raises FileError where it is damaged, or of something else."""
         path = self.folder / STATE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return None
-        except (OSError, ValueError) as error:
-            raise FileError(
-                f"{path} cannot be read ({error}). Choose another output folder; what lies in this one stays as it is."
-            ) from error
-        if not isinstance(state, dict) or KEY not in state:
-            raise FileError(f"{path} is no record of a session of napari-nst; choose another output folder.")
-        return state
+        found = read_record(path, SessionRecord)
+        for name in found.files:
+            confine(self.folder, name)
+        return found
 
-    def write_state(self, state: Mapping[str, Any]) -> None:
+    def write_state(self, record: SessionRecord) -> None:
         """Replace session.json."""
-        write_over(self.folder / STATE, lambda temporary: _write_json(temporary, state))
+        write_record(self.folder / STATE, record, publish=write_over, indent=1)
 
     def check_free(self) -> None:
-        """Make sure that a new session would not mix with files that are there already.
-
-        Raises
-        ------
-        FileError
-            Something of another origin has the name of a file or folder of the session.
-        """
+        """Raise FileError where a file or folder of another origin has the name of one of the session."""
         if self.folder.exists() and not self.folder.is_dir():
             raise FileError(f"{self.folder} is a file; give a folder for the results.")
         taken = [path for path in (self.raw, self.results, self.folder / TABLE, self.folder / PAIRS) if _occupied(path)]
@@ -101,7 +189,7 @@ class SessionStore:
         Raises
         ------
         FileError
-            Another run is at work here, or the folder cannot be written to.
+            Another run is working here, or the folder cannot be written to.
         """
         from filelock import FileLock, Timeout
 
@@ -111,7 +199,7 @@ class SessionStore:
             lock.acquire()
         except Timeout as error:
             raise FileError(
-                f"Another run is at work in {self.folder}. Wait until it has finished, or choose another output folder."
+                f"Another run is working in {self.folder}. Wait until it has finished, or choose another output folder."
             ) from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
@@ -136,33 +224,47 @@ class SessionStore:
     # --- patches ----------------------------------------------------------------------------------------------------
 
     def record_path(self, patch: str) -> Path:
-        """Where the record of a patch lies."""
+        """Return where the record of a patch lies."""
         return self.records / f"{safe_stem(patch, 200)}.json"
 
-    def read_record(self, patch: str) -> dict[str, Any] | None:
-        """The record of a finished patch; None unless all its files are there as they were written."""
-        try:
-            record = json.loads(self.record_path(patch).read_text(encoding="utf-8"))
-            files = dict(record["files"])
-            if record["patch"] != patch:
-                return None
-            record["row"] = {key: math.nan if value is None else value for key, value in record["row"].items()}
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return record if all(self.unchanged(name, digest) for name, digest in files.items()) else None
+    def read_record(self, patch: str) -> PatchRecord | None:
+        """Read the record of a patch, whether its files are still there or not; None when there is none.
 
-    def write_record(self, patch: str, record: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
-        """Write the record of a patch, with the hashes of its files; gives what was written."""
+        Raises
+        ------
+        FileError
+            The record is damaged, of another patch, or names a file outside of the folder.
+        """
+        path = self.record_path(patch)
+        if not os.path.lexists(path):
+            return None
+        record = read_record(path, PatchRecord)
+        if record.patch != patch:
+            raise FileError(f"{path} is the record of {record.patch!r}, not of {patch!r}. {PatchRecord.remedy}")
+        for name in record.files:
+            confine(self.folder, name)
+        return record
+
+    def finished(self, patch: str, fingerprint: str) -> PatchRecord | None:
+        """Read the record of a finished patch; None unless it is of this session and all files are as they were written."""
+        with suppress(FileError):
+            record = self.read_record(patch)
+            if record is not None and record.fingerprint == fingerprint and self.unchanged(record.files):
+                return record
+        return None
+
+    def write_record(self, record: PatchRecord, files: Iterable[Path]) -> PatchRecord:
+        """Write the record of a patch with the hashes of its files; return what was written."""
         listed = {path.relative_to(self.folder).as_posix(): file_digest(path) for path in files}
-        whole = {"patch": patch, **record, "files": listed}
-        write_over(self.record_path(patch), lambda temporary: _write_json(temporary, whole))
+        whole = record.model_copy(update={"files": listed})
+        write_record(self.record_path(record.patch), whole, publish=write_over, indent=1)
         return whole
 
-    def unchanged(self, name: str, digest: str) -> bool:
-        """Whether a file of the session is as it was written."""
+    def unchanged(self, files: Mapping[str, str]) -> bool:
+        """Return whether files of the session (relative name to hash) are as they were written."""
         try:
-            return file_digest(self.folder / name) == digest
-        except OSError:
+            return all(file_digest(confine(self.folder, name)) == digest for name, digest in files.items())
+        except (OSError, FileError):
             return False
 
     def set_aside(self, files: Mapping[str, str]) -> list[Path]:
@@ -177,26 +279,23 @@ class SessionStore:
         -------
         list of Path
             Where the files are now.
+
+        Raises
+        ------
+        FileError
+            A name leads out of the folder; nothing is moved then.
         """
+        paths = {name: (confine(self.folder, name), confine(self.folder, f"{_ASIDE}/{name}")) for name in files}
         moved = []
-        for name, digest in files.items():
-            path = self.folder / name
-            if path.is_file() and not self.unchanged(name, digest):
-                moved.append(write_new(self.folder / _ASIDE / name, partial(_copy, path)))
+        for name, (path, aside) in paths.items():
+            if path.is_file() and not self.unchanged({name: files[name]}):
+                moved.append(write_new(aside, partial(_copy, path)))
                 path.unlink()
         return moved
 
-    def recorded_files(self, patch: str) -> dict[str, str]:
-        """The files that the record of a patch lists, whether they are still there or not."""
-        try:
-            files = json.loads(self.record_path(patch).read_text(encoding="utf-8"))["files"]
-            return {str(name): str(digest) for name, digest in files.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
-
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -207,17 +306,3 @@ def _occupied(path: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: unknown numbers are null, NumPy's numbers are numbers."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    value = getattr(value, "item", lambda: value)()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

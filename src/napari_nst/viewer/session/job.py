@@ -184,7 +184,7 @@ def _holds(output: Path, plan: SessionPlan) -> bool:
         state = SessionStore(output, plan.settings.folder_name).read_state()
     except StyleTransferError:
         return False  # the run will say so
-    return state is not None and state.get("fingerprint") == plan.fingerprint
+    return state is not None and state.fingerprint == plan.fingerprint
 
 
 def _finished_rows(plan: SessionPlan, output: Path) -> dict[str, dict[str, Any]]:
@@ -192,12 +192,8 @@ def _finished_rows(plan: SessionPlan, output: Path) -> dict[str, dict[str, Any]]
     if not _holds(output, plan):
         return {}
     store = SessionStore(output, plan.settings.folder_name)
-    records = {planned.patch.name: store.read_record(planned.patch.name) for planned in plan.patches}
-    return {
-        name: record["row"]
-        for name, record in records.items()
-        if record is not None and record.get("fingerprint") == plan.fingerprint
-    }
+    records = {planned.patch.name: store.finished(planned.patch.name, plan.fingerprint) for planned in plan.patches}
+    return {name: record.row.model_dump() for name, record in records.items() if record is not None}
 
 
 def _thumbnails(plan: SessionPlan, cancelled: Event) -> dict[str, NDArray[np.uint8]]:

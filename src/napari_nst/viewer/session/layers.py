@@ -14,7 +14,7 @@ from napari_nst.io.images import read_image
 from napari_nst.palette import CAPTION, KEPT, LOST, NEW
 from napari_nst.session.effects import compare_cones, known_spacing
 from napari_nst.session.plan import SessionPlan
-from napari_nst.session.store import SessionStore
+from napari_nst.session.store import PatchStatus, SessionStore
 from napari_nst.viewer.common.compare import fit_layers
 from napari_nst.viewer.common.layers import is_in, plain
 
@@ -242,13 +242,12 @@ def _read_result(plan: SessionPlan, patch: str, output: Path | None) -> tuple[ND
     if output is None:
         return None, ""
     store = SessionStore(output, plan.settings.folder_name)
-    record = store.read_record(patch)
-    if record is None or record.get("fingerprint") != plan.fingerprint:
+    record = store.finished(patch, plan.fingerprint)
+    if record is None:
         return None, ""
-    status = record["row"]["status"]
-    if status == "failed":
-        return None, f"; failed: {record['row']['error']}"
-    if status not in ("enhanced", "corrected"):
+    if record.row.status == PatchStatus.FAILED:
+        return None, f"; failed: {record.row.error}"
+    if not record.row.status.changed:
         return None, "; kept as it is"
     try:
         return read_image(store.results / patch)[0], ""

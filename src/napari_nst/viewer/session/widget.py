@@ -463,7 +463,7 @@ class EnhanceSessionWidget(Container):
         for row in result.table.to_dict("records"):
             self.model.update_row(str(row["patch"]), {str(key): value for key, value in row.items()})
         # The table beside it shows every verdict; here a long text would leave no room for the table.
-        text = [result.summary(gravest=False)]
+        text = [result.summary(worst=False)]
         if result.state == "cancelled":
             text.append("Stopped: what is finished is kept, and Run goes on there.")
         text.append(f"Results: {result.folder}")
