@@ -18,17 +18,17 @@ ROLES = ["target", "style", "result", "kept", "lost", "new", "captions"]
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    """A plan, the folder of a finished session, and what is told of it."""
+def session(tmp_path_factory, settings):
+    """A plan, the folder of a finished session, and short names of its patches."""
     from napari_nst.session.planning import plan_session
     from napari_nst.session.run import enhance_session
     from napari_nst.settings.session import split_settings
 
     folder = tmp_path_factory.mktemp("images")
     for number, poor in enumerate([{}, {"psf_fwhm": 0.62, "photons": 250.0, "halo": 0.4}]):
-        picture = cone_mosaic((100, 180), spacing=9.0, seed=number, dtype=["uint16", "uint8"][number], **poor).image
-        write_image(folder / f"retina_{number}.tif", picture)
-    chosen = split_settings({"method": "spectrum", "size": 100, "figures": False, "threshold": 6.0})
+        image = cone_mosaic((100, 180), spacing=9.0, seed=number, dtype=["uint16", "uint8"][number], **poor).image
+        write_image(folder / f"retina_{number}.tif", image)
+    chosen = split_settings(settings)
     plan = plan_session(folder, *chosen)
     assert plan.treated
     result = enhance_session(folder, folder.parent / f"{folder.name}-out", plan=plan, workers=1)
@@ -44,7 +44,7 @@ def show(viewer):
 def test_target_style_and_result_side_by_side(viewer, show, session):
     plan, output, short = session
     planned = plan.treated[0]
-    words = show.show(plan, planned.patch.name, output, short.get)
+    text = show.show(plan, planned.patch.name, output, short.get)
     layers = show.layers()
     assert list(layers) == ROLES
     assert [plain(layer) for layer in viewer.layers] == list(layers.values())
@@ -64,7 +64,7 @@ def test_target_style_and_result_side_by_side(viewer, show, session):
     )
     assert starts[1] > ends[0]
     assert starts[2] > ends[1]
-    # The cones are those that the program counts, each on its own picture.
+    # The cones are those that the program counts, each on its own image.
     cut = plan.crop(planned.patch)
     found = compare_cones(cut.array, result.data, cut.valid, planned.measures.spacing).matching
     record = json.loads((output / "spectrum" / "records" / f"{Path(planned.patch.name).stem}.tif.json").read_text())
@@ -76,7 +76,7 @@ def test_target_style_and_result_side_by_side(viewer, show, session):
         len(found.lost),
         len(found.new),
     ]
-    assert words == f"cones: {len(found.pairs)} kept, {len(found.lost)} lost, {len(found.new)} new"
+    assert text == f"cones: {len(found.pairs)} kept, {len(found.lost)} lost, {len(found.new)} new"
     assert all(layers["lost"].data[:, 1] < ends[0])
     assert all(layers["new"].data[:, 1] > starts[2] - 1)
     assert len({str(layers[role].symbol[0]) for role in ("kept", "lost", "new") if len(layers[role].data)}) >= 2
@@ -98,12 +98,12 @@ def test_another_patch_uses_the_same_layers(viewer, show, session):
     viewer.scene.camera.zoom = 7.0
     kept = next(planned for planned in plan.patches if not planned.treat)
     for name in (kept.patch.name, plan.treated[-1].patch.name, plan.treated[0].patch.name):
-        words = show.show(plan, name, output, short.get)
+        text = show.show(plan, name, output, short.get)
         assert show.layers() == layers
         assert len(viewer.layers) == count
         assert layers["style"].visible == layers["result"].visible == plan[name].treat
         if not plan[name].treat:
-            assert words.endswith("kept as it is")
+            assert text.endswith("kept as it is")
             assert layers["kept"].name == "cones found"
             assert len(layers["captions"].data) == 1
     assert own.as_layer_data_tuple()[1].keys() == before.keys()
@@ -121,7 +121,7 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     job = assess_job(viewer, trio, None)
     np.testing.assert_array_equal(job.result_cut.take(job.result), result.data)
     np.testing.assert_array_equal(job.target_cut.take(job.target), plan.crop(planned.patch).array)
-    assert job.mask is None  # the whole patch is picture
+    assert job.mask is None  # all of the patch counts
     np.testing.assert_array_equal(job.place.world["translate"], result.translate)
     # What is black border there is not assessed.
     cut = plan.crop(planned.patch)

@@ -1,4 +1,4 @@
-"""The histogram of scores: counts, a line that is dragged, themes, and scores that say nothing."""
+"""The histogram of scores: counts, a line that is dragged, themes, and scores that are few or extreme."""
 
 from types import SimpleNamespace
 
@@ -48,37 +48,67 @@ def test_bars_are_the_patches(plot):
 
 
 def test_the_line_is_dragged(plot):
-    told = []
-    plot.threshold_chosen.connect(told.append)
+    chosen = []
+    plot.threshold_chosen.connect(chosen.append)
     drag(plot, 5.5, 2.5)
-    assert told == [pytest.approx(2.5, abs=0.05)]
+    assert chosen == [pytest.approx(2.5, abs=0.05)]
     assert plot.counts == (2, 3)
     assert "good: 3" in legend(plot)
     drag(plot, 7.0, 8.5)  # not at the line
     plot.locked = True
     drag(plot, 2.5, 8.5)
-    assert len(told) == 1
+    assert len(chosen) == 1
 
 
 def test_without_a_line_a_click_sets_one(plot):
-    told = []
-    plot.threshold_chosen.connect(told.append)
+    chosen = []
+    plot.threshold_chosen.connect(chosen.append)
     plot.show_plan(plan([1.0, 2.0, 3.0, 8.0], None))
     plot.draw()
     assert legend(plot) == ["no threshold: 4"]
     drag(plot, 4.0, 4.0)
-    assert told == [pytest.approx(4.0, abs=0.05)]
+    assert chosen == [pytest.approx(4.0, abs=0.05)]
 
 
-@pytest.mark.parametrize("scores", [[], [np.nan, np.nan], [4.0], [3.0, 3.0, 3.0], [1e-9, 2e-9], [1e12, 3e12]])
-def test_scores_that_say_little(plot, scores):
+@pytest.mark.parametrize("scores", [[], [np.nan, np.nan]])
+def test_without_scores_it_says_so_and_nothing_can_be_dragged(plot, scores):
+    chosen = []
+    plot.threshold_chosen.connect(chosen.append)
     plot.show_plan(plan(scores, None, "markers"))
     plot.draw()
     drag(plot, 0.5, 0.6)
+    assert [text.get_text() for text in plot.axes.texts] == ["no score is known"]
+    assert not plot.axes.patches
+    assert plot.axes.get_legend() is None
+    assert (plot.threshold, plot.counts, chosen) == (None, (0, 0), [])
+
+
+@pytest.mark.parametrize("scores", [[4.0], [3.0, 3.0, 3.0], [1e-9, 2e-9], [1e12, 3e12]])
+def test_few_scores_and_extreme_ones_are_drawn(plot, scores):
+    chosen = []
+    plot.threshold_chosen.connect(chosen.append)
+    plot.show_plan(plan(scores, None, "markers"))
+    plot.draw()
+    assert plot.axes.get_xlabel() == "marked cones"
+    assert legend(plot) == [f"no threshold: {len(scores)}"]
+    low, high = plot.axes.get_xlim()
+    assert low <= min(scores) <= max(scores) <= high
+    # Every score is in its bar.
+    for score in set(scores):
+        found = [
+            bar
+            for bar in plot.axes.patches
+            if bar.get_height() and bar.get_x() <= score <= bar.get_x() + bar.get_width()
+        ]
+        assert sum(bar.get_height() for bar in found) == scores.count(score)
+    middle = (low + high) / 2
+    drag(plot, middle, middle)
+    assert chosen == [plot.threshold] == [pytest.approx(middle, abs=0.01 * (high - low))]
+    assert sum(plot.counts) == len(scores)
 
 
 @pytest.mark.parametrize("name", ["dark", "light"])
-def test_colours_follow_the_theme(plot, name):
+def test_colors_follow_the_theme(plot, name):
     before = dict(mpl.rcParams)
     theme = get_theme(name)
     plot.use_theme(theme)
