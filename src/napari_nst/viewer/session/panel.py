@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import FileEdit, LineEdit
+from magicgui.widgets import LineEdit
 from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QIcon, QResizeEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
-    QFormLayout,
     QGridLayout,
     QLabel,
-    QProgressBar,
     QSizePolicy,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
 from napari_nst.settings.specs import ParameterSpec, parse_value_range
-from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, described, field_for, shrinkable
+from napari_nst.viewer.common.fields import (
+    OpenChoice,
+    ParameterFields,
+    PathField,
+    described,
+    field_for,
+    shrinkable,
+)
 from napari_nst.viewer.common.job import State
-from napari_nst.viewer.common.panel import Scrolled, breakable
-from napari_nst.viewer.common.panel import button as _button
-from napari_nst.viewer.common.panel import row as _row
-from napari_nst.viewer.common.panel import text_label as _text
+from napari_nst.viewer.common.panel import (
+    Foldable,
+    Form,
+    Scrolled,
+    button,
+    progress_bar,
+    row,
+    say,
+    set_tab_order,
+    text_label,
+)
 
-__all__ = ["PathField", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
+__all__ = ["SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
 
 EMPTY = (
     "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Plan: the images are cut into "
@@ -55,31 +65,6 @@ _ANY = 16_777_215  # Qt's own largest: no limit
 
 
 # Fields --------------------------------------------------------------------------------------------------------------
-
-
-class PathField(FileEdit):
-    """A path, or None where it is empty; the placeholder says what then counts."""
-
-    def __init__(
-        self, placeholder: str, mode: FileDialogMode = FileDialogMode.EXISTING_DIRECTORY, **kwargs: Any
-    ) -> None:
-        super().__init__(mode=mode, nullable=True, **kwargs)
-        self.line_edit.native.setMinimumWidth(60)
-        self.line_edit.native.setAcceptDrops(False)  # it would take the text of a URL; the panel takes the folder
-        self.choose_btn.text = "…"
-        self.choose_btn.tooltip = "Look for it."
-        self.choose_btn.native.setFixedWidth(32)
-        self.explain(placeholder)
-
-    def get_value(self) -> Path | None:
-        """Return the path."""
-        text = str(self.line_edit.value).strip()
-        return Path(text).expanduser() if text else None
-
-    def explain(self, placeholder: str, more: str = "") -> None:
-        """Say what counts while the field is empty."""
-        self.line_edit.native.setPlaceholderText(placeholder)
-        self.line_edit.tooltip = f"{self.tooltip}\n{more}".strip()
 
 
 def workers_field() -> OpenChoice:
@@ -219,33 +204,31 @@ class SessionPanel(QWidget):
     ) -> None:
         super().__init__()
         self.setAcceptDrops(True)
-        self.labels: dict[str, QLabel] = {}
         self._folder = folders[0]
-        self.plan = _button("Plan", "Read and cut the images, assess the patches, and pair them. Nothing is written.")
-        self.run = _button(
+        self.plan = button("Plan", "Read and cut the images, assess the patches, and pair them. Nothing is written.")
+        self.run = button(
             "Run", "Enhance the poor patches. A session that was stopped goes on where it was; a finished one is shown."
         )
-        self.stop = _button("Stop", "End soon. What is finished is kept; Run goes on there.")
-        self.progress = QProgressBar()
-        self.progress.setToolTip("Of the whole session.")
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(12)
-        self.progress.hide()
-        self.step = _text("What is being done, and the time left.")
-        self.status = _text("What happened last.")
-        self.summary = _text("How many patches there are, and how good they are.")
-        self.seen = _text("The patch that is shown in the viewer.")
-        self.assess = _button(
-            "Assess", "Measure what was done to the cones of this patch, and whether they can be trusted."
-        )
+        self.stop = button("Stop", "End soon. What is finished is kept; Run goes on there.")
+        self.progress = progress_bar("Of the whole session.")
+        self.step = text_label("What is being done, and the time left.")
+        self.status = text_label("What happened last.")
+        self.summary = text_label("How many patches there are, and how good they are.")
+        self.seen = text_label("The patch that is shown in the viewer.")
+        self.assess = button("Assess", "Measure what was done to the cones, and whether they can be trusted.")
         self.assess.hide()
-        self.save_pairs = _button(
+        self.save_pairs = button(
             "Save pairs…", "Write the table with its pairs as CSV, which can be edited and loaded."
         )
-        self.load_pairs = _button("Load pairs…", "Take the pairs from a CSV with the columns patch and style.")
-        self.find_pairs = _button("Find pairs", "Forget what was chosen by hand, and pair the patches anew.")
+        self.load_pairs = button("Load pairs…", "Take the pairs from a CSV with the columns patch and style.")
+        self.find_pairs = button("Find pairs", "Forget what was chosen by hand, and pair the patches anew.")
 
-        self.fields = self._fields(folders, front, further)
+        above, below = Form(folders), Form(further)
+        self.labels: dict[str, QLabel] = above.labels | below.labels
+        tooltip = "Quality, pairing, patches, names, scale, the transfer, the cluster."
+        self.further = Foldable("Further settings", tooltip, below)
+        self.further.toggled.connect(self._arrange)
+        self.fields = self._fields(above, front)
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(self._table_part(table))
@@ -257,76 +240,38 @@ class SessionPanel(QWidget):
         self.setMinimumWidth(330)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._was_wide: bool | None = None
-        self._set_tab_order([*folders, *front], further, table)
+        buttons = [self.plan, self.run, self.stop, self.further.toggleButton()]
+        pairs = [self.assess, self.save_pairs, self.load_pairs, self.find_pairs]
+        set_tab_order([*folders, *front, *buttons, *further, table, *pairs])
         self._arrange()
 
     # Parts -------------------------------------------------------------------------------------------------------
 
-    def _fields(
-        self, folders: list[PathField], front: list[BaseValueWidget], further: list[BaseValueWidget]
-    ) -> _Fields:
-        content = QWidget()
-        rows = QVBoxLayout(content)
-        rows.setContentsMargins(2, 2, 2, 2)
-        rows.setSpacing(5)
-        rows.addLayout(self._form(folders))
-        rows.addLayout(self._grid(front))
-        rows.addLayout(_row(self.plan, self.run, self.stop))
-        rows.addWidget(self.progress)
-        rows.addWidget(self.step)
-        rows.addWidget(self.status)
-        rows.addWidget(self._further(further))
-        rows.addStretch(1)
-        area = _Fields()
-        area.set_content(content)
-        return area
-
-    def _label(self, field: Any) -> QLabel:
-        label = QLabel(field.label)
-        label.setToolTip(field.tooltip)
-        label.setBuddy(field.native)
-        self.labels[field.name] = label
-        return label
-
-    def _form(self, fields: list[Any]) -> QFormLayout:
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setHorizontalSpacing(8)
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for field in fields:
-            form.addRow(self._label(field), field.native)
-        return form
-
-    def _grid(self, fields: list[BaseValueWidget]) -> QGridLayout:
+    def _fields(self, folders: Form, front: list[BaseValueWidget]) -> _Fields:
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(4)
-        for number, field in enumerate(fields):
-            row, column = divmod(number, 2)
-            grid.addWidget(self._label(field), row, 2 * column)
-            grid.addWidget(field.native, row, 2 * column + 1)
+        for number, field in enumerate(front):
+            label = self.labels[field.name] = QLabel(field.label)
+            label.setToolTip(field.tooltip)
+            label.setBuddy(field.native)
+            grid.addWidget(label, number // 2, number % 2 * 2)
+            grid.addWidget(field.native, number // 2, number % 2 * 2 + 1)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
-        return grid
-
-    def _further(self, fields: list[BaseValueWidget]) -> QCollapsible:
-        self.further = QCollapsible("▸  Further settings", expandedIcon=QIcon(), collapsedIcon=QIcon())
-        self.further.setDuration(0)
-        self.further.toggleButton().setToolTip("Quality, pairing, patches, names, scale, the transfer, the cluster.")
-        inner = QWidget()
-        inner.setLayout(self._form(fields))
-        self.further.addWidget(inner)
-        for widget, margins in ((self.further, (0, 0, 0, 0)), (self.further.content(), (8, 2, 0, 2))):
-            layout = widget.layout()
-            assert layout is not None  # superqt has just made it
-            layout.setContentsMargins(*margins)
-            layout.setSpacing(0)
-        self.further.collapse(animate=False)
-        self.further.toggled.connect(self._on_further)
-        return self.further
+        content = QWidget()
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(2, 2, 2, 2)
+        rows.setSpacing(5)
+        for layout in (folders, grid, row(self.plan, self.run, self.stop)):
+            rows.addLayout(layout)
+        for widget in (self.progress, self.step, self.status, self.further):
+            rows.addWidget(widget)
+        rows.addStretch(1)
+        area = _Fields()
+        area.set_content(content)
+        return area
 
     def _table_part(self, table: QWidget) -> QWidget:
         self.empty = QLabel(EMPTY)
@@ -343,20 +288,11 @@ class SessionPanel(QWidget):
         rows.addWidget(table, 1)
         rows.addWidget(self.seen)
         rows.addWidget(self.assess, alignment=Qt.AlignmentFlag.AlignLeft)
-        rows.addLayout(_row(self.save_pairs, self.load_pairs, self.find_pairs))
+        rows.addLayout(row(self.save_pairs, self.load_pairs, self.find_pairs))
         self.pages = QStackedWidget()
         self.pages.addWidget(self.empty)
         self.pages.addWidget(page)
         return self.pages
-
-    def _set_tab_order(self, fields: list[Any], further: list[Any], table: QWidget) -> None:
-        """Set the tab order: as it is read."""
-        chain = [stop for field in fields for stop in _stops(field)]
-        chain += [self.plan, self.run, self.stop, self.further.toggleButton()]
-        chain += [stop for field in further for stop in _stops(field)]
-        chain += [table, self.assess, self.save_pairs, self.load_pairs, self.find_pairs]
-        for before, after in itertools.pairwise(chain):
-            QWidget.setTabOrder(before, after)
 
     # Sizes -------------------------------------------------------------------------------------------------------
 
@@ -365,7 +301,7 @@ class SessionPanel(QWidget):
         """Whether there is room for the fields beside the table, as at the bottom of the window."""
         return self.width() >= _WIDE and self.width() > 1.2 * self.height()
 
-    def _arrange(self) -> None:
+    def _arrange(self, *_: Any) -> None:
         wide = self.wide
         self.fields.arrange(wide, self.height())
         if wide != self._was_wide:
@@ -387,10 +323,6 @@ class SessionPanel(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
-    def _on_further(self, expanded: bool) -> None:
-        self.further.setText(f"{'▾' if expanded else '▸'}  Further settings")
-        self._arrange()
-
     # Dropping ----------------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
@@ -407,17 +339,12 @@ class SessionPanel(QWidget):
 
     # What is shown -----------------------------------------------------------------------------------------------
 
-    def say(self, label: QLabel, text: str) -> None:
-        """Show a text, or nothing at all."""
-        label.setText(breakable(text))
-        label.setVisible(bool(text))
-
     def show_progress(self, part: float | None, text: str) -> None:
         """Show how far it is, 0 to 1 (None: unknown), and in words; nothing without words."""
         self.progress.setVisible(bool(text))
         self.progress.setRange(0, 0 if part is None else 1000)
         self.progress.setValue(round(1000 * (part or 0.0)))
-        self.say(self.step, text)
+        say(self.step, text)
 
     def show_patches(self, there: bool) -> None:
         """Show the table, or what to do to get one."""
@@ -444,11 +371,6 @@ class SessionPanel(QWidget):
         self.splitter.setStretchFactor(0, 3)
         self.splitter.setStretchFactor(1, 1)
         self._split()
-
-
-def _stops(field: Any) -> list[QWidget]:
-    """Where the Tab key stops in a field: that of a path has two places."""
-    return [part.native for part in ((field.line_edit, field.choose_btn) if isinstance(field, PathField) else (field,))]
 
 
 def _dropped_folder(event: QDropEvent) -> Path | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_warning
 from napari.utils.theme import get_theme
 from psygnal import Signal
@@ -19,13 +18,13 @@ from napari_nst.io.tables import KnownNames
 from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.quality import Quality
 from napari_nst.viewer import commands
+from napari_nst.viewer.common.fields import PathField
 from napari_nst.viewer.common.job import Job, State
-from napari_nst.viewer.common.panel import time_text
+from napari_nst.viewer.common.panel import PanelWidget, say, time_text
 from napari_nst.viewer.common.worker import Outcome
 from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
 from napari_nst.viewer.session.panel import (
-    PathField,
     SessionPanel,
     SettingFields,
     scheduler_field,
@@ -47,7 +46,7 @@ __all__ = ["EnhanceSessionWidget"]
 _REST = 400
 
 
-class EnhanceSessionWidget(Container):
+class EnhanceSessionWidget(PanelWidget):
     """Plan the enhancement of a folder of images, patch by patch, and enhance the poor ones.
 
     Parameters
@@ -111,20 +110,14 @@ class EnhanceSessionWidget(Container):
         self.workers, self.scheduler = workers_field(), scheduler_field()
         self.model = PatchModel()
         self.view = PatchTable(self.model, self._style_choices)
-        super().__init__(
-            widgets=[self.folder, self.output, self.settings, self.workers, self.scheduler],
-            labels=False,
-            name="enhance_session",
-        )
-        self.margins = (0, 0, 0, 0)
         self.panel = SessionPanel(
             [self.folder, self.output],
             [*self.settings.front(), self.workers],
             [*self.settings.further(), self.scheduler],
             self.view,
         )
-        self.native.layout().addWidget(self.panel)
-        self.settings.native.hide()  # its fields are in the panel
+        fields = [self.folder, self.output, self.settings, self.workers, self.scheduler]
+        super().__init__(viewer, fields, self.panel, "enhance_session")
         self.min_width = 340
         self._rest = QTimer(self.panel)
         self._rest.setSingleShot(True)
@@ -149,8 +142,6 @@ class EnhanceSessionWidget(Container):
         for field in (self.output, *self.settings):
             field.changed.connect(self._follow)
         self._rest.timeout.connect(self._on_rested)
-        self.native_parent_changed.connect(self._on_parent_changed)
-        self.native.destroyed.connect(self._on_destroyed)
         self._viewer.events.theme.connect(self._on_theme)
 
     @property
@@ -325,7 +316,7 @@ class EnhanceSessionWidget(Container):
         if name is None:
             raise ParameterError(known.unknown(patch))
         seen = self._layers.show(plan, name, self.output_folder, self.model.short)
-        self.panel.say(self.panel.seen, f"In the viewer: {self.model.short(name)}, {seen}.")
+        say(self.panel.seen, f"In the viewer: {self.model.short(name)}, {seen}.")
         self.panel.assess.setVisible(self._layers.has_result)
 
     def assess_patch(self) -> None:
@@ -419,7 +410,7 @@ class EnhanceSessionWidget(Container):
         self._plot.show_plan(plan)
         if selected:
             self.view.select(selected[0])
-        self.panel.say(self.panel.summary, _summary(plan))
+        say(self.panel.summary, _summary(plan))
         self.panel.summary.setToolTip(plan.split.reason)
 
     def _show_row(self, row: dict[str, Any]) -> None:
@@ -558,7 +549,7 @@ class EnhanceSessionWidget(Container):
 
     def _say(self, text: str) -> None:
         """Show a text, below what is to be known of the run."""
-        self.panel.say(self.panel.status, "\n".join([*self._notes, *filter(None, [text])]))
+        say(self.panel.status, "\n".join([*self._notes, *filter(None, [text])]))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -580,20 +571,12 @@ class EnhanceSessionWidget(Container):
         if self._plot is not None and not self._gone:
             self._plot.use_theme(get_theme(self._viewer.theme))
 
-    # The end ---------------------------------------------------------------------------------------------------------
+    def closed(self) -> None:
+        """End a run that nobody can see or stop."""
+        self.stop()
 
-    _gone = False
-    _docked = False
-
-    def _on_parent_changed(self, parent: Any) -> None:
-        """A dock that is closed leaves the widget without parent: a run that nobody can see or stop must end."""
-        if parent is not None:
-            self._docked = True
-        elif self._docked:
-            self.stop()
-
-    def _on_destroyed(self) -> None:
-        self._gone = True
+    def destroyed(self) -> None:
+        """End, and say nothing any more."""
         if self._job is not None:
             self._job.abandon()
 
