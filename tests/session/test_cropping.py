@@ -225,22 +225,14 @@ def test_the_padding_of_a_mask_is_left_out():
 # Places
 
 
-def test_the_points_of_a_padded_patch():
-    (small,) = PatchCropper(64, 8).plan((21, 64), "a.tif")
-    assert small.padding == (21, 22, 0, 0)
-    assert small.to_image([[21, 0]]).tolist() == [[0, 0]]
-    assert small.to_image(np.empty((0, 2))).shape == (0, 2)
-
-
 @settings(max_examples=30)
-@given(quick_croppers, shapes, st.data())
-def test_points_move_from_a_patch_to_its_image(cropper, shape, data):
+@given(quick_croppers, shapes)
+def test_a_patch_shows_its_window_of_the_image(cropper, shape):
     rows, columns = np.indices(shape)
     where = np.stack([rows, columns, rows], axis=-1)
-    patch, array, _ = data.draw(st.sampled_from(cropper.crop(where, "a.tif")))
-    inner = np.argwhere(np.ones(np.subtract(patch.shape, 0), bool))
-    inner = inner[[s.start <= i < s.stop and t.start <= j < t.stop for i, j in inner for s, t in [patch.inner]]]
-    assert np.array_equal(patch.to_image(inner), array[tuple(inner.T)][:, :2])
+    for patch, array, _ in cropper.crop(where, "a.tif"):
+        assert np.array_equal(array[patch.inner], where[patch.window])
+        assert array[patch.inner][0, 0, :2].tolist() == [patch.y, patch.x]
 
 
 @settings(max_examples=30)
@@ -534,11 +526,6 @@ def test_a_damaged_record_is_reported(change, message):
     patch = {key: value for key, value in (plain(ONE) | change).items() if value is not ...}
     with pytest.raises(FileError, match=message.replace("'", "'patch.", 1) if message.startswith("'") else message):
         check_record({"patch": patch}, Patches, "p.json", FileError)
-
-
-def test_points_are_rows_and_columns():
-    with pytest.raises(ImageError, match=r"Points must be rows and columns of shape \(n, 2\), got \(3,\)"):
-        ONE.to_image([1, 2, 3])
 
 
 # Real images

@@ -39,7 +39,7 @@ def window(y, x, height=280, width=320, *, seed=0, noise=12.0, spacing=8.0):
 def load(array, name, **known):
     """An image as the session reads it."""
     array = np.asarray(array)
-    known = {"place": None, "retina": None, "modality": None, "cropped": False, "um_per_px": None, **known}
+    known = {"place": None, "retina": None, "modality": None, "cropped": False, "pixel_size": None, **known}
     image = SessionImage(
         name=name, sha256="", shape=array.shape, dtype=str(array.dtype), value_range=(0.0, 255.0), valid=1.0, **known
     )

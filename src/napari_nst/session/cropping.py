@@ -95,41 +95,11 @@ class Patch(Part):
         top, bottom, left, right = self.padding
         return slice(top, self.shape[0] - bottom), slice(left, self.shape[1] - right)
 
-    def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Move points from the patch to its image.
-
-        Parameters
-        ----------
-        points : array, (n, 2)
-            Row and column in the patch's array, in pixels.
-
-        Returns
-        -------
-        array of float64, (n, 2)
-            Row and column in the image. Points in the padding come to lie outside of it.
-        """
-        array: NDArray[np.float64] = np.asarray(points, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise ImageError(f"Points must be rows and columns of shape (n, 2), got {array.shape}.")
-        offset = self.y - self.padding[0], self.x - self.padding[2]
-        return np.add(array, offset)
-
 
 def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:
-    """Name the file of a patch.
+    """Name the file of a patch: ``CROP_{crop_id}_x{x}y{y}_{image_name}``, always with the extension ``.tif``.
 
-    Parameters
-    ----------
-    crop_id, x, y : int
-        As the attributes of `Patch`.
-    image_name : str
-        File name of the image.
-
-    Returns
-    -------
-    str
-        ``CROP_{crop_id}_x{x}y{y}_{image_name}`` with the extension ``.tif``, whatever the image's is. Characters
-        that some system refuses are replaced, and names that are too long for a file system are shortened.
+    Characters that some system refuses are replaced, and names that are too long for a file system are shortened.
     """
     stem = split_extension(image_name)[0]
     return safe_stem(f"CROP_{crop_id}_x{x}y{y}_{stem}", limit=_LONGEST_NAME) + ".tif"
@@ -189,27 +159,19 @@ class PatchCropper:
             )
 
     def positions(self, length: int) -> list[int]:
-        """Return the first pixels of the patches along one side of an image.
-
-        Parameters
-        ----------
-        length : int
-            Of that side, in pixels.
+        """Return the first pixels of the patches along one side of an image of `length` pixels.
 
         Returns
         -------
         list of int
             ``i * (length - size) // (n - 1)`` for n = max(2, ceil((length - size) / (size - overlap)) + 1)
-            patches; [0] for a side that one patch covers.
+            patches; [0] for a side that one patch covers. The exact step is at most ``size - overlap``, a whole
+            number, so a step between floors is, too.
 
         Raises
         ------
         ParameterError
             `length` is not a positive whole number.
-
-        Notes
-        -----
-        The exact step is at most ``size - overlap``, a whole number, so a step between floors is, too.
         """
         free = _whole_number("length", length, 1) - self.size
         if free <= 0:
@@ -263,12 +225,7 @@ class PatchCropper:
         ]
 
     def crop(
-        self,
-        image: ArrayLike,
-        image_name: str,
-        *,
-        first_id: int = 1,
-        valid: NDArray[np.bool_] | None = None,
+        self, image: ArrayLike, image_name: str, *, first_id: int = 1, valid: NDArray[np.bool_] | None = None
     ) -> list[PatchImage]:
         """Cut an image into patches.
 
@@ -324,20 +281,9 @@ class PatchCropper:
 
 
 def cut_patch(image: NDArray[Any], patch: Patch, *, valid: NDArray[np.bool_]) -> PatchImage:
-    """Cut one patch out of its image, as `PatchCropper.crop` cuts all.
+    """Cut one patch out of its image (H, W[, channels]), as `PatchCropper.crop` cuts all.
 
-    Parameters
-    ----------
-    image : array, (H, W), (H, W, 3) or (H, W, 4)
-    patch : Patch
-        Of this image.
-    valid : array of bool, (H, W)
-        False in the black border.
-
-    Raises
-    ------
-    ImageError
-        The patch lies outside of the image: it was cut from another one.
+    `valid`, (H, W), is False in the black border. Raises ImageError where the patch lies outside of the image.
     """
     _check_inside(patch, image.shape)
     return PatchImage(patch, _cut(image, patch, "reflect"), _cut(valid, patch, "constant"))
@@ -355,11 +301,8 @@ class _Stretch(NamedTuple):
 def _cut(array: NDArray[Any], patch: Patch, mode: Any) -> NDArray[Any]:
     """Copy a patch out of its image; `mode` of numpy.pad, a constant being 0 or False."""
     top, bottom, left, right = patch.padding
-    inner = array[patch.window]
-    if not any(patch.padding):
-        return inner.copy(order="C")
     margins = [(top, bottom), (left, right), (0, 0)][: array.ndim]
-    return np.ascontiguousarray(np.pad(inner, margins, mode=mode))
+    return np.ascontiguousarray(np.pad(array[patch.window], margins, mode=mode))
 
 
 def stitch(image: ArrayLike, pieces: Iterable[tuple[Patch, ArrayLike]]) -> NDArray[Any]:

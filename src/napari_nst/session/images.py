@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import FiniteFloat, PositiveFloat
+from pydantic import AliasChoices, Field, FiniteFloat, PositiveFloat
 
 from napari_nst.errors import FileError, ImageError
 from napari_nst.imaging.masks import black_border
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
 
-#: Micrometres on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
+#: Micrometers on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
 
 
@@ -47,8 +46,8 @@ class SessionImage(Part):
         The gray levels that count as black and white, of the whole image, so that all its patches agree.
     valid : float
         Share of pixels inside the black border.
-    um_per_px : float or None
-        Size of a pixel on the retina, micrometres.
+    pixel_size : float or None
+        Of a pixel on the retina, µm; ``um_per_px`` in files of version 0.1.
     place : (float, float) or None
         Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
         it is unknown.
@@ -69,7 +68,7 @@ class SessionImage(Part):
     dtype: str
     value_range: tuple[FiniteFloat, FiniteFloat]
     valid: FiniteFloat
-    um_per_px: PositiveFloat | None
+    pixel_size: PositiveFloat | None = Field(validation_alias=AliasChoices("pixel_size", "um_per_px"))
     place: tuple[FiniteFloat, FiniteFloat] | None
     retina: tuple[str, ...] | None
     modality: str | None
@@ -82,8 +81,7 @@ class SessionImage(Part):
         return image_stem(self.name)
 
 
-@dataclass(frozen=True)
-class LoadedImage:
+class LoadedImage(NamedTuple):
     """An image with its pixels.
 
     Attributes
@@ -93,7 +91,7 @@ class LoadedImage:
         Gray, in the dtype of the file.
     valid : array of bool, (H, W)
         False in the black border of registration.
-    info : FileInfo
+    info : FileInfo or None
         Resolution and pixel size, for files made from it.
     """
 
@@ -104,20 +102,13 @@ class LoadedImage:
 
 
 def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tuple[list[Path], list[dict[str, str]]]:
-    """Find the images of a session, in natural order (2 before 10), the same on every system.
-
-    Parameters
-    ----------
-    folder : path-like
-        Its own files are looked at, not those of sub-folders.
-    settings : SessionSettings
-        For the modality and the template of names.
+    """Find the images of a session, in natural order (2 before 10), the same on every system; sub-folders are not looked into.
 
     Returns
     -------
     paths : list of Path
     left_out : list of dict
-        ``image`` and ``reason`` of images that are not of the wanted modality.
+        ``image`` and ``reason`` of images that are not of the modality of `settings`.
 
     Raises
     ------
@@ -132,9 +123,7 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
         found = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
     except OSError as error:
         raise FileError(f"{folder} cannot be read: {error.strerror}. Ask for permission, or copy it.") from error
-    paths = sorted(
-        (entry for entry in found if EXTENSION.search(entry.name)), key=lambda entry: natural_order(entry.name)
-    )
+    paths = sorted((path for path in found if EXTENSION.search(path.name)), key=lambda path: natural_order(path.name))
     if not paths:
         seen = f"its {len(found)} files are of other kinds" if found else "it is empty"
         raise FileError(f"{folder} holds no image ({SUPPORTED}): {seen}. Sub-folders are not looked into.")
@@ -147,16 +136,15 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
                 f"{other.name} and {path.name} are two images of one name: their results could not be told apart. "
                 "Rename one of them, or move it out of the folder."
             )
-    template = NameTemplate(settings.template) if settings.template else None
+    names = {path: _parsed(path, settings) for path in paths}
     if not settings.modality:
         return paths, []
-    wanted, left_out = [], []
-    for path in paths:
-        modality = AosloName.parse(path.name, template=template).modality
-        if modality is not None and modality.casefold() == settings.modality.casefold():
-            wanted.append(path)
-        else:
-            left_out.append({"image": path.name, "reason": f"modality {modality or 'unknown'}"})
+    wanted = [path for path, name in names.items() if (name.modality or "").casefold() == settings.modality.casefold()]
+    left_out = [
+        {"image": path.name, "reason": f"modality {name.modality or 'unknown'}"}
+        for path, name in names.items()
+        if path not in wanted
+    ]
     if not wanted:
         seen = ", ".join(sorted({entry["reason"] for entry in left_out}))
         raise FileError(f"{folder} holds no image of the modality {settings.modality!r} ({seen}).")
@@ -186,8 +174,7 @@ def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[f
         limits = find_range(array[valid], value_range, "image", array.dtype)
     except ImageError as error:
         raise ImageError(f"{path.name}: {error}") from error
-    template = NameTemplate(settings.template) if settings.template else None
-    name = AosloName.parse(path.name, template=template)
+    name = _parsed(path, settings)
     cropped = name.crop_id is not None
     if cropped and max(array.shape) > settings.size:
         raise ImageError(
@@ -203,13 +190,17 @@ def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[f
         dtype=str(array.dtype),
         value_range=(limits.low, limits.high),
         valid=float(valid.mean()),
-        um_per_px=_scale(name, width, info, settings),
+        pixel_size=_pixel_size(name, width, info, settings),
         place=None if cropped else _place(name, (height, width), settings),
         retina=retina or None,
         modality=name.modality,
         cropped=cropped,
     )
     return LoadedImage(image, array, valid, info)
+
+
+def _parsed(path: Path, settings: SessionSettings) -> AosloName:
+    return AosloName.parse(path.name, template=NameTemplate(settings.template) if settings.template else None)
 
 
 def _gray(file: ImageFile) -> NDArray[Any]:
@@ -228,7 +219,7 @@ def _gray(file: ImageFile) -> NDArray[Any]:
     return array
 
 
-def _scale(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
+def _pixel_size(name: AosloName, width: int, info: FileInfo | None, settings: SessionSettings) -> float | None:
     if not isinstance(settings.pixel_size, str):
         return settings.pixel_size
     if info is not None and info.pixel_size_um is not None:

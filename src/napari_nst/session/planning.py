@@ -352,7 +352,7 @@ def _add_notes(plan: SessionPlan) -> None:
         )
     if not plan.pairs_given and plan.split.threshold is None and plan.settings.treat == "poor":
         plan.notes.append(f"No patch is called poor, so none is enhanced: {plan.split.reason}.")
-    if not any(image.um_per_px for image in plan.images):
+    if not any(image.pixel_size for image in plan.images):
         plan.notes.append("The pixel size is unknown: no lut.csv and no densities. Give pixel_size= in µm per pixel.")
 
 

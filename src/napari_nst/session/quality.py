@@ -6,6 +6,7 @@ import contextlib
 import enum
 import functools
 import math
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,38 +119,17 @@ class Split(Part):
 
 
 class MarkerCounts(NamedTuple):
-    """Cones in marker files.
-
-    Attributes
-    ----------
-    counts : array of float64, (n,)
-        One for each patch; NaN where no file belongs to it.
-    summary : str
-        For the user.
-    """
+    """Cones of each patch, NaN where no marker file belongs to it, and a summary for the user."""
 
     counts: NDArray[np.float64]
     summary: str
 
 
 def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> PatchMeasures:
-    """Measure a patch.
+    """Measure a patch, a gray image (H, W) of any real dtype.
 
-    Parameters
-    ----------
-    array : array, (H, W)
-        Any real dtype.
-    valid : array of bool, (H, W), optional
-        False in a border or padding; True everywhere by default. Pixels that are not finite never count.
-
-    Returns
-    -------
-    PatchMeasures
-
-    Raises
-    ------
-    ImageError
-        `array` is not one gray image, or `valid` does not fit it.
+    `valid`, (H, W), is False in a border or padding; pixels that are not finite never count. Raises ImageError for what is
+    no gray image, or a mask that does not fit.
     """
     from napari_nst.imaging.cones import detect_cones
     from napari_nst.imaging.spacing import ring_prominence
@@ -201,7 +181,12 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
     as counts, get the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for
     being two numbers.
     """
-    values = _row_of_numbers(scores)
+    given: NDArray[Any] = np.asarray(scores)
+    if given.ndim != 1 or given.dtype.kind not in "buif":
+        raise ParameterError(f"scores must be one row of numbers, got shape {given.shape} and dtype {given.dtype}.")
+    if threshold is not None and not (isinstance(threshold, numbers.Real) and math.isfinite(threshold)):
+        raise ParameterError(f"threshold must be a finite number in the unit of the scores, got {threshold!r}.")
+    values = given.astype(np.float64)
     finite = values[np.isfinite(values)]
     n = len(finite)
 
@@ -212,7 +197,7 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
         return Split(threshold=limit, reason=reason, separability=eta, p_value=p, good=good)
 
     if threshold is not None:
-        limit = _finite_number(threshold)
+        limit = float(threshold)
         above = int((finite > limit).sum())
         return split(limit, f"given: {above} above {limit:g}, {n - above} not", _separability(finite, limit))
     if n < MINIMUM_SCORES:
@@ -221,7 +206,8 @@ def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
         return split(None, f"the {n} scores are all {finite[0]:g}")
     limit = _otsu(finite)
     eta = _separability(finite, limit)
-    p = _chance(eta, n)
+    simulated = _uniform_separability(n)
+    p = float((1 + np.count_nonzero(simulated >= eta)) / (1 + len(simulated)))  # the observed one counts as one of them
     share = "less than 0.1 %" if p < 0.001 else f"{100 * p:{'.0f' if p >= 0.1 else '.2g'}} %"
     compared = f"eta = {eta:.2f}, a uniform distribution reaches that in {share} of cases".replace("= 0.", "= .")
     if p >= SIGNIFICANCE:
@@ -235,7 +221,6 @@ def count_markers(
     patches: Sequence[Patch],
     *,
     base: int = 0,
-    order: str = "xy",
     image_shapes: Mapping[str, tuple[int, int]] | None = None,
 ) -> MarkerCounts:
     """Count the cones that marker files hold for each patch.
@@ -245,26 +230,19 @@ def count_markers(
     folder : path-like
         Its ``.csv`` files hold x,y without a header. A file belongs to a patch, or to a whole image, whose file name
         or stem it has: ``{name}.csv``, ``{stem}.csv`` or ``{stem}_coords.csv``, the first that exists. A patch's own
-        file comes before that of its image, of which the points in the patch's window count.
+        file comes before that of its image, of which the points in the patch's window count. Cones in the padding of a
+        patch are reflections, and not counted.
     patches : sequence of Patch
-    base, order
-        As in `napari_nst.io.coordinates.read_coordinates`.
+    base : {0, 1}
+        The coordinate of the first pixel.
     image_shapes : mapping of str to (H, W), optional
         By image name, to find markers that lie outside of their image.
-
-    Returns
-    -------
-    MarkerCounts
 
     Raises
     ------
     FileError
         The folder cannot be read, has no marker file of any patch or image, or a file has markers outside of its
         image.
-
-    Notes
-    -----
-    Cones that a detector found in the padding of a patch are reflections, and not counted.
     """
     folder = Path(folder)
     files = _marker_files(folder)
@@ -273,7 +251,7 @@ def count_markers(
     for i, patch in enumerate(patches):
         own = _marker_file(files, patch.name)
         if own is not None:
-            points = read_coordinates(own, base=base, order=order, shape=patch.shape)
+            points = read_coordinates(own, base=base, shape=patch.shape)
             window = patch.inner
         else:
             whole = _marker_file(files, patch.image)
@@ -281,7 +259,7 @@ def count_markers(
                 continue
             if patch.image not in read:
                 shape = (image_shapes or {}).get(patch.image)
-                read[patch.image] = read_coordinates(whole, base=base, order=order, shape=shape)
+                read[patch.image] = read_coordinates(whole, base=base, shape=shape)
             points, window = read[patch.image], patch.window
         counts[i] = _inside(points, window)
     missing = [patch.name for patch, count in zip(patches, counts, strict=True) if math.isnan(count)]
@@ -308,12 +286,12 @@ def read_quality_table(path: str | os.PathLike[str], known_names: Mapping[str, s
         CSV with the columns ``patch`` (or ``image``) and ``score``; other columns are ignored. An empty score is
         unknown. Names may lack their extension.
     known_names : mapping of str to str
-        The names of the patches, as keys, and of the image of each: the score of an image is that of all its patches.
+        Patch to image: the score of an image is that of all its patches.
 
     Returns
     -------
     dict of str to float
-        For every key of `known_names`, in its order; NaN for those that the table does not name.
+        Of every patch, in the order of `known_names`; NaN for those that the table does not name.
 
     Raises
     ------
@@ -381,23 +359,6 @@ def _inside(points: NDArray[np.float64], window: tuple[slice, slice]) -> int:
     return int(np.count_nonzero(inside.all(axis=1)))
 
 
-def _row_of_numbers(scores: ArrayLike) -> NDArray[np.float64]:
-    array: NDArray[Any] = np.asarray(scores)
-    if array.ndim != 1 or array.dtype.kind not in "buif":
-        raise ParameterError(f"scores must be one row of numbers, got shape {array.shape} and dtype {array.dtype}.")
-    return array.astype(np.float64)
-
-
-def _finite_number(threshold: float) -> float:
-    try:
-        limit = float(threshold)
-    except (TypeError, ValueError):
-        limit = math.nan
-    if not math.isfinite(limit):
-        raise ParameterError(f"threshold must be a finite number in the unit of the scores, got {threshold!r}.")
-    return limit
-
-
 def _otsu(finite: NDArray[np.float64]) -> float:
     from skimage.filters import threshold_otsu
 
@@ -423,12 +384,6 @@ def _separability(finite: NDArray[np.float64], limit: float) -> float:
         return 0.0
     between = share * (1 - share) * float(scaled[above].mean() - scaled[~above].mean()) ** 2
     return between / (float(scaled.var()) + (step / extent) ** 2 / 12)
-
-
-def _chance(eta: float, size: int) -> float:
-    """Share of uniform samples that are at least as separable; the observed one counts as one of them."""
-    simulated = _uniform_separability(size)
-    return float((1 + np.count_nonzero(simulated >= eta)) / (1 + len(simulated)))
 
 
 @functools.lru_cache(maxsize=64)

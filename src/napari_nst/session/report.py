@@ -115,7 +115,7 @@ class SessionFiles:
         frame = self.plan.table
         columns = ["patch", "style", "treat", "score", "quality", "distance", "pair_score", "reason"]
         self._write(self.store.folder / PAIRS, write_pairs, frame[columns])
-        scales = {image.name: image.um_per_px for image in self.plan.images}
+        scales = {image.name: image.pixel_size for image in self.plan.images}
         rows = [(entry.patch.crop_id, scales[entry.patch.image]) for entry in self.plan.patches]
         text = "".join(f"CROP_{number},{scale:.6g}\n" for number, scale in rows if scale is not None)
         if text:
@@ -146,7 +146,7 @@ class SessionFiles:
             style_value_range=image.value_range if style is None else plan.image_of(style).value_range,
             measures=planned.measures,
             statistics=self._global_statistics(image.dtype),
-            um_per_px=image.um_per_px,
+            um_per_px=image.pixel_size,
         )
 
     def frame(self, records: Records) -> pd.DataFrame:

@@ -147,7 +147,7 @@ def test_the_zoom_stays_while_the_place_stays(viewer, show, session):
 def test_micrometres_where_they_are_known(viewer, show, session):
     plan, output, short = session
     mine = viewer.add_image(np.zeros((10, 10)), scale=(0.5, 0.5), units=("um", "um"))
-    images = [image.replace(um_per_px=0.25) for image in plan.images]
+    images = [image.replace(pixel_size=0.25) for image in plan.images]
     scaled = plan.replace(images=images)
     name = plan.treated[0].patch.name
     show.show(scaled, name, output, short.get)

@@ -108,8 +108,8 @@ class PatchLayers:
         if planned.style:
             style = plan[planned.style].patch
             parts["style"] = _Part(plan.crop(style).array, plan.image_of(style).value_range, short(planned.style))
-        self._scale = image.um_per_px or 1.0
-        self._world = {"scale": (self._scale,) * 2, "units": ("um" if image.um_per_px else "pixel",) * 2}
+        self._scale = image.pixel_size or 1.0
+        self._world = {"scale": (self._scale,) * 2, "units": ("um" if image.pixel_size else "pixel",) * 2}
         first = not self.layers()
         if first:
             self._find_place(original.array.shape[1])
