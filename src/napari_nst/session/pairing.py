@@ -333,7 +333,9 @@ class _Columns:
             both: Bools = (gap < 0).all(axis=1)  # False where a place is unknown
             return both
 
-        return np.where(self.image == self.image[i], shared(self._start), shared(self._on_retina) & ~self._elsewhere(i))
+        there = shared(self._on_retina) & ~self._elsewhere(i)
+        overlapping: Bools = np.where(self.image == self.image[i], shared(self._start), there)
+        return overlapping
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
