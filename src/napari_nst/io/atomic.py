@@ -58,24 +58,11 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
 
 
 def write_over(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Write a file completely and put it in the place of an older one, for files that only the program writes.
+    """Write a file completely, as `write_new`, in the place of an older one: for files that only the program writes.
 
-    Parameters
-    ----------
-    path, write
-        As for `write_new`.
-
-    Returns
-    -------
-    pathlib.Path
-        `path`. Whoever reads it finds the old file or the new one, whole, at any moment.
-
-    Raises
-    ------
-    FileError
-        As `write_new`; the old file then stays.
+    Whoever reads it finds the old file or the new one, whole, at any moment.
     """
-    return _write(Path(path), write, _replace)
+    return _write(Path(path), write, Path.replace)
 
 
 def _write(path: Path, write: Callable[[Path], object], publish: Callable[[Path, Path], Path]) -> Path:
@@ -94,8 +81,7 @@ def _write(path: Path, write: Callable[[Path], object], publish: Callable[[Path,
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
-        # Also after a failed write. A full or vanished disk can refuse this too; the first error is the one
-        # to tell.
+        # A full or vanished disk can refuse this too; the first error is the one to report.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -108,26 +94,11 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def free_stem(folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]) -> str:
-    """Find the first stem under which all files of a run are free, so that they share one counter.
+    """Return the first of `stem`, ``stem_1``, ``stem_2``... under which all files of a run are free.
 
-    Parameters
-    ----------
-    folder : path-like
-        The output folder; it need not exist yet.
-    stem : str
-        The wanted stem.
-    suffixes : sequence of str or callable
-        The files of the run, relative to `folder`: a template with ``{}`` for the stem
-        (``nst/{}_1.0_0.1.png``), what follows the stem (``.csv``), or a function from the stem to the name.
-
-    Returns
-    -------
-    str
-        `stem`, ``stem_1``, ``stem_2``...: the first for which none of the files exists.
-
-    Notes
-    -----
-    Nothing is reserved: `write_new` still protects the files when two processes choose the same stem at once.
+    `suffixes` are the files of the run, relative to `folder`: a template with ``{}`` for the stem
+    (``nst/{}_1.0_0.1.png``), what follows the stem (``.csv``), or a function from the stem to the name.  Nothing is
+    reserved: `write_new` still protects the files when two processes choose the same stem at once.
     """
     folder = Path(folder)
 
@@ -156,8 +127,7 @@ def _flush(temporary: Path) -> None:
         try:
             os.fsync(file.fileno())
         except OSError as error:
-            # Some network and virtual file systems cannot; only they are forgiven, not a full disk noticed
-            # late.
+            # Some network and virtual file systems cannot; a full disk that is noticed late is an error.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
                 raise
 
@@ -178,11 +148,6 @@ def _publish(temporary: Path, path: Path) -> Path:
             continue
         return target
     raise AssertionError("unreachable: the counter has no end")
-
-
-def _replace(temporary: Path, path: Path) -> Path:
-    os.replace(temporary, path)
-    return path
 
 
 def _claim_and_rename(temporary: Path, target: Path) -> None:

@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple, SupportsIndex
 
 from napari_nst.errors import ParameterError
@@ -41,19 +43,10 @@ _EXTENSION = re.compile(r"(?<=.)(\.ome)?\.[A-Za-z][A-Za-z0-9]{0,7}$", re.IGNOREC
 
 
 def split_extension(name: str) -> tuple[str, str]:
-    """Split a file name into stem and extension.
+    """Split a file name without folders into stem and extension; joined they are the name.
 
-    Parameters
-    ----------
-    name : str
-        A file name without folders.
-
-    Returns
-    -------
-    stem, extension : str
-        ``stem + extension == name``. The extension starts with its dot, has at most 8 letters or digits,
-        begins with a letter, and keeps a leading ``.ome``; it is empty when the name has none, as in
-        ``Subject1_1.5x1.5_4495_Confocal``.
+    The extension starts with its dot, has at most 8 letters or digits, begins with a letter, and keeps a leading
+    ``.ome``; it is empty when the name has none, as in ``Subject1_1.5x1.5_4495_Confocal``.
     """
     found = _EXTENSION.search(name)
     return (name, "") if found is None else (name[: found.start()], found.group())
@@ -86,28 +79,13 @@ def safe_stem(name: str, limit: int = 120) -> str:
 
 
 def joined_stem(*parts: str, limit: int = 120) -> str:
-    """Join names by ``_`` into one safe stem.
+    """Join names by ``_`` into one safe stem, as `safe_stem`; empty parts keep their ``_``.
 
-    Parameters
-    ----------
-    *parts : str
-        For example the stems of original and style. Empty parts keep their ``_``.
-    limit : int
-        As in `safe_stem`.
-
-    Returns
-    -------
-    str
-        As `safe_stem`. When it is too long each part is cut to a fair share, so that every part can still be
-        recognised, and the hash of the whole is appended.
-
-    Raises
-    ------
-    ParameterError
-        `limit` is below 16.
+    When it is too long each part is cut to a fair share, so that every part can still be recognized, and the hash of
+    the whole is appended.
     """
     if limit < 16:
-        raise ParameterError(f"limit={limit} leaves no room for a name and its hash; use 16 or more.")
+        raise ParameterError(f"limit must be 16 or more, to leave room for a name and its hash, got limit={limit}.")
     raw = unicodedata.normalize("NFC", "_".join(parts))
     stem = _clean(raw)
     if _fits(stem, limit):
@@ -155,10 +133,10 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 _ANYTHING = r".+?"
 
 #: Only these are extensions, so ".5_4495_Confocal" of "1.5x1.5_4495_Confocal" is none. Tables are filed under
-#: the name of their picture (".tif.csv", "_coords.csv").
+#: the name of their image (".tif.csv", "_coords.csv").
 _IMAGE_EXTENSION = re.compile(r"(?<=.)\.((?:ome\.)?tiff?|png|jpe?g|csv|txt)\Z", re.IGNORECASE | re.ASCII | re.DOTALL)
 _CROP_PREFIX = r"CROP_[0-9]{1,15}_x[0-9]{1,15}y[0-9]{1,15}_"
-#: Further prefixes (a patch of a patch) belong to the first; something must be left as the picture's own name.
+#: Further prefixes (a patch of a patch) belong to the first; something must be left as the image's own name.
 _PREFIX = re.compile(rf"CROP_([0-9]{{1,15}})_x([0-9]{{1,15}})y([0-9]{{1,15}})_(?:{_CROP_PREFIX})*(?=.)", re.DOTALL)
 
 _MODALITIES = {
@@ -182,6 +160,7 @@ class _Kind(NamedTuple):
     convert: Callable[[str], Any] = str
 
 
+_REST = _Kind("postfix", ".*")
 _KINDS = {
     "idnum": _Kind("subject_id", convert=_identifier),
     "session": _Kind("session_id", "[^_]+?", _identifier),
@@ -192,7 +171,7 @@ _KINDS = {
     "fov_width": _Kind("x_size", _NUMBER, float),
     "fov_height": _Kind("y_size", _NUMBER, float),
     "modality": _Kind("modality"),
-    "rest": _Kind("postfix", ".*"),
+    "rest": _REST,
 } | {name: _Kind(None, "[0-9]+") for name in ("date", "year", "month", "day")}
 
 _OTHER = _Kind(None)
@@ -211,7 +190,7 @@ class NameTemplate:
         characters; a field without a width takes the fewest with which the whole name fits. ``{rest}``, only
         at the end, takes what is left, also nothing; a field directly before it takes letters and digits, as
         many as there are. ``{:1}`` skips one character, and ``:.4`` means ``:4``, as in the configuration of F(Cell). The
-        template describes a name without its CROP_ prefix and extension; the extension of a picture at its
+        template describes a name without its CROP_ prefix and extension; the extension of an image at its
         end is not looked at.
 
     Raises
@@ -262,48 +241,32 @@ class NameTemplate:
 
 
 def _compile(template: str) -> tuple[re.Pattern[str], tuple[tuple[str, _Kind], ...]]:
-    def wrong(at: int, what: str) -> ParameterError:
-        return ParameterError(f"The name template {template!r} has, at character {at + 1}, {what}.")
-
     parts: list[str] = []
-    fields: list[tuple[str, _Kind]] = []
-    seen: set[str] = set()
-    own = _IMAGE_EXTENSION.sub("", template)
-    pieces = list(re.finditer(r"\{([^{}]*)\}|[^{}]+|[{}]", own))
+    fields: dict[str, tuple[str, _Kind]] = {}
+    pieces = list(re.finditer(r"\{([^{}]*)\}|[^{}]+|[{}]", _IMAGE_EXTENSION.sub("", template)))
     unbounded = False  # the field before has no width, and no text came since
-    for index, piece in enumerate(pieces):
+    for piece, following in zip_longest(pieces, pieces[1:]):
         inner = piece.group(1)
+        wrong = partial(_wrong, template, piece.start())
         if inner is None:
             if piece.group() in "{}":
-                raise wrong(piece.start(), f"a brace {piece.group()!r} without its partner")
+                raise wrong(f"a brace {piece.group()!r} without its partner")
             parts.append(re.escape(piece.group()))
             unbounded = False
             continue
-        name, colon, size = (part.strip() for part in inner.partition(":"))
-        if colon and not re.fullmatch(r"\.?0*[1-9][0-9]{0,2}", size):
-            raise wrong(piece.start(), f"the width {size!r} of {{{inner}}}; a width is a number from 1 to 999")
-        if not name and not colon:
-            raise wrong(piece.start(), "a field without a name; write for example {VidNum}")
+        name, width = _name_and_width(inner, wrong)
         kind = _KINDS.get(name.lower(), _OTHER)
-        if name and name.lower() in seen:
-            raise wrong(piece.start(), f"the field {{{name}}} a second time; give each field its own name")
-        seen.add(name.lower())
-        last = kind.attribute == "postfix"
-        if last and (colon or index < len(pieces) - 1):
-            raise wrong(piece.start(), "{rest} with a width or with something behind it; it ends a template")
-        if unbounded and not colon and not last:
-            raise wrong(
-                piece.start(), f"{{{inner}}} directly behind another field; put text between them or give one a width"
-            )
-        text = kind.pattern
-        if colon:
-            text = f".{{{int(size.lstrip('.'))}}}"
-        elif index + 1 < len(pieces) and (pieces[index + 1].group(1) or "").lower() == "rest" and text.endswith("?"):
-            text = "[A-Za-z0-9]+"
-        unbounded = not colon
+        if name and name.lower() in fields:
+            raise wrong(f"the field {{{name}}} a second time; give each field its own name")
+        if kind is _REST and (width or following):
+            raise wrong("{rest} with a width or with something behind it; it ends a template")
+        if unbounded and not width and kind is not _REST:
+            raise wrong(f"{{{inner}}} directly behind another field; put text between them or give one a width")
+        unbounded = not width
+        text = f".{{{width}}}" if width else _pattern(kind, following)
         parts.append(f"({text})" if name else text)
         if name:
-            fields.append((name, kind))
+            fields[name.lower()] = (name, kind)
     if not fields:
         raise ParameterError(
             f"The name template {template!r} has no field; write for example '{{IDnum}}_{{Eye}}_{{rest}}'."
@@ -314,7 +277,27 @@ def _compile(template: str) -> tuple[re.Pattern[str], tuple[tuple[str, _Kind], .
         if parts[index].endswith("?)") and parts[index + 2] == f"({_ANYTHING})":
             parts[index] = f"(?>{parts[index]}"
             parts[index + 1] += ")"
-    return re.compile("".join(parts), re.DOTALL), tuple(fields)
+    return re.compile("".join(parts), re.DOTALL), tuple(fields.values())
+
+
+def _wrong(template: str, at: int, what: str) -> ParameterError:
+    return ParameterError(f"The name template {template!r} has, at character {at + 1}, {what}.")
+
+
+def _name_and_width(inner: str, wrong: Callable[[str], ParameterError]) -> tuple[str, int]:
+    """Read what stands between braces; 0 for no width."""
+    name, colon, size = (part.strip() for part in inner.partition(":"))
+    if colon and not re.fullmatch(r"\.?0*[1-9][0-9]{0,2}", size):
+        raise wrong(f"the width {size!r} of {{{inner}}}; a width is a number from 1 to 999")
+    if not name and not colon:
+        raise wrong("a field without a name; write for example {VidNum}")
+    return name, int(size.lstrip(".")) if colon else 0
+
+
+def _pattern(kind: _Kind, following: re.Match[str] | None) -> str:
+    """What a field without a width takes: directly before {rest} letters and digits only."""
+    before_rest = following is not None and (following.group(1) or "").lower() == "rest"
+    return "[A-Za-z0-9]+" if before_rest and kind.pattern.endswith("?") else kind.pattern
 
 
 _DOCUMENTED = "Subject{IDnum}_Session{Session}_{Eye}_({LocX},{LocY})_{FOV_Width}x{FOV_Height}_{VidNum}_{Modality}{rest}"
@@ -327,7 +310,7 @@ KNOWN_TEMPLATES = tuple(
         _DOCUMENTED,
         # The configuration of F(Cell): a date in place of the session.
         "{IDnum}_{Date:8}_{Eye}_({LocX},{LocY})_{FOV_Width}x{FOV_Height}_{VidNum}_{Modality}{rest}",
-        # The demonstration pictures of AOAutomontaging, and their kind with the wavelength.
+        # The demonstration images of AOAutomontaging, and their kind with the wavelength.
         "CS_{IDnum}_{Date:8}_{Modality}_{Eye}_{VidNum}_ref_{Reference}{rest}",
         "SF_{IDnum}_{Wavelength}_{Eye}_{Modality}_{VidNum}_ref_{Reference}{rest}",
         # Canon's prototype: AOAutomontaging (parseCanonFName.m) says that the third field is the subject. The scan
@@ -339,7 +322,7 @@ KNOWN_TEMPLATES = tuple(
 
 @dataclass(frozen=True)
 class AosloName:
-    """The name of an AOSLO picture or patch, with its fields; made by `AosloName.parse`.
+    """The name of an AOSLO image or patch, with its fields; made by `AosloName.parse`.
 
     Attributes
     ----------
@@ -449,14 +432,14 @@ class AosloName:
 
     @property
     def full_image(self) -> AosloName:
-        """The name of the picture that a patch was cut from: without ``CROP_...``, and itself when there is none."""
+        """The name of the image that a patch was cut from: without ``CROP_...``, and itself when there is none."""
         crop = _PREFIX.match(self.text)
         if crop is None:
             return self
         return replace(self, text=self.text[crop.end() :], crop_id=None, crop_x=None, crop_y=None)
 
     def with_crop(self, crop_id: SupportsIndex, x: SupportsIndex, y: SupportsIndex) -> AosloName:
-        """Name a patch of this picture; a prefix that is there already is replaced.
+        """Name a patch of this image; a prefix that is there already is replaced.
 
         Parameters
         ----------
