@@ -106,7 +106,7 @@ def test_the_record_of_a_part_repeats_the_part(images, tmp_path):
     ("arguments", "told"),
     [
         (["--style-layers", "relu9_9"], "'relu9_9'"),
-        (["--device", "tpu"], "--device must be auto, cpu, cuda, cuda:0 or mps, got 'tpu'"),
+        (["--device", "tpu"], "--device cannot be 'tpu'. Where to compute: auto"),
         (["-o", "result.tif"], "give a folder"),
     ],
 )

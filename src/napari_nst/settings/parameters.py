@@ -7,15 +7,14 @@ is written down again elsewhere.
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from napari_nst.errors import ParameterError
 from napari_nst.settings.layers import DOCUMENTED_LAYERS, check_layers, reach_of
 from napari_nst.settings.presets import PRESETS, RECOMMENDED, Preset
-from napari_nst.settings.specs import ParameterSpec, Settings, ValueRange, ValueRangeSpec, parse_value_range, setting
+from napari_nst.settings.specs import ParameterSpec, Settings, ValueRangeSpec, parse_value_range, setting
 
 __all__ = ["ParameterSpec", "StyleTransferParameters", "ValueRangeSpec", "parse_value_range"]
 
@@ -45,19 +44,19 @@ class StyleTransferParameters(Settings):
     weak edit. quick: its loss in a quarter of its steps. microscopy: recommended for cells, measured on annotated
     images. texture: stronger. gatys: the classic of 2016."""
 
-    alpha: float = setting(1.0, "Content weight α", minimum=0.0, maximum=1e12, advanced=False)
+    alpha: float = setting(1.0, "Content weight α", ge=0.0, le=1e12, advanced=False)
     """Weight of the content loss: how strongly the target's structure is kept."""
 
-    beta: float = setting(0.1, "Style weight β", minimum=0.0, maximum=1e12, advanced=False)
+    beta: float = setting(0.1, "Style weight β", ge=0.0, le=1e12, advanced=False)
     """Weight of the style loss: how strongly the texture of the style image is taken over."""
 
-    lr: float = setting(0.001, "Learning rate", unit="of the value range", minimum=1e-9, maximum=1e3, advanced=False)
+    lr: float = setting(0.001, "Learning rate", unit="of the value range", ge=1e-9, le=1e3, advanced=False)
     """Step size. With Adam a pixel moves by at most about this much of the value range per step."""
 
-    epoch: int = setting(100, "Steps", unit="steps", minimum=1, maximum=1_000_000, advanced=False)
+    epoch: int = setting(100, "Steps", unit="steps", ge=1, le=1_000_000, advanced=False)
     """Largest number of optimization steps (the documented name is epoch)."""
 
-    device: str = setting("auto", "Device", advanced=False)
+    device: str = setting("auto", "Device", advanced=False, pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")
     """Where to compute: auto (CUDA, else Apple MPS, else CPU), cpu, cuda, cuda:1, mps."""
 
     fallback: bool = setting(True, "Fall back to CPU")
@@ -67,19 +66,19 @@ class StyleTransferParameters(Settings):
     """Precision of the convolutions. auto is bfloat16 where the device has it (two to four times as fast; gray levels
     move by about 1 of 255), else float32; float64 is for checking. Pixels and losses stay at float32 at least."""
 
-    threads: int = setting(0, "CPU threads", minimum=0, maximum=1024)
+    threads: int = setting(0, "CPU threads", ge=0, le=1024)
     """Threads for the CPU; 0 takes PyTorch's default (the widget leaves one core to the viewer). The thread count is
     recorded: results are bit-equal only at the same count."""
 
-    batch: int = setting(0, "Images at once", minimum=0, maximum=4096)
+    batch: int = setting(0, "Images at once", ge=0, le=4096)
     """How many images of a list, or planes of a stack, are optimized together. 0 chooses: as many as fit a GPU's
     memory (64 at most); on a CPU 2 small images of a list, and the planes of a stack one by one."""
 
-    tile: int = setting(0, "Tile", unit="px", minimum=0, maximum=65536)
+    tile: int = setting(0, "Tile", unit="px", ge=0, le=65536)
     """Side of the tiles in which a large image is computed, without the halo around them; nothing is approximated. 0
     chooses: one piece if that fits the memory, else tiles. Larger ones are faster and take more memory."""
 
-    weights: str = setting("embedded", "Network weights")
+    weights: str = setting("embedded", "Network weights", pattern=r"\S")
     """embedded (the original VGG-19, no network needed), torchvision (downloaded once), or the path of a .pth or
     .safetensors file; write caffe:PATH if the file expects the original 0..255 BGR input."""
 
@@ -90,11 +89,11 @@ class StyleTransferParameters(Settings):
     """none: Adam's learning rate stays as it is; cosine: it falls to 0 along half a cosine over the steps, so that a
     run of few large steps comes to rest. L-BFGS does not need it and goes without."""
 
-    adam_beta1: float = setting(0.9, "Adam's β₁", minimum=0.0, maximum=0.9999)
+    adam_beta1: float = setting(0.9, "Adam's β₁", ge=0.0, le=0.9999)
     """How much of the running mean of gradients Adam keeps per step. A small one follows the gradient at once, which
     few large steps need."""
 
-    adam_beta2: float = setting(0.999, "Adam's β₂", minimum=0.0, maximum=0.999999)
+    adam_beta2: float = setting(0.999, "Adam's β₂", ge=0.0, le=0.999999)
     """How much of the running mean of squared gradients Adam keeps per step. A small one lets the step grow again as
     gradients fall."""
 
@@ -114,7 +113,7 @@ class StyleTransferParameters(Settings):
     """sum: F Fᵀ as documented, which grows with the image's area; matched: the same, with the style's scaled to the
     target's area; mean: divided by the number of positions."""
 
-    tv_weight: float = setting(0.0, "Total variation", minimum=0.0, maximum=1e12)
+    tv_weight: float = setting(0.0, "Total variation", ge=0.0, le=1e12)
     """Weight of a smoothness term (mean squared difference of neighboring pixels). It also lowers the contrast of
     cells."""
 
@@ -137,29 +136,29 @@ class StyleTransferParameters(Settings):
     """Whose features are the content: the target's (as documented), or those of the image it starts from, which has
     less noise after a filter."""
 
-    style_spacing: float = setting(0.0, "Style's spacing", unit="of the target's", minimum=0.0, maximum=10.0)
+    style_spacing: float = setting(0.0, "Style's spacing", unit="of the target's", ge=0.0, le=10.0)
     """Resample the style until its cells are so many times as far apart as the target's, measured in their power
     spectra; where the style shows no ring of cells, it stays as it is. A style a little coarser invents less. 0:
     never."""
 
-    max_change: float = setting(0.0, "Largest change", unit="of the value range", minimum=0.0, maximum=1e3, was="trust")
+    max_change: float = setting(0.0, "Largest change", unit="of the value range", ge=0.0, le=1e3, was="trust")
     """How far a pixel may change from where it starts, at places with the usual contrast; less where the image has
     less contrast of the size of cells, so that next to nothing is drawn into shadows. 0: no limit. With Adam only."""
 
-    tolerance: float = setting(0.0, "Tolerance", unit="%", minimum=0.0, maximum=100.0)
+    tolerance: float = setting(0.0, "Tolerance", unit="%", ge=0.0, le=100.0)
     """Stop when the total loss has fallen by less than this share of the first loss over the last `window` steps; 0
     never stops early."""
 
-    window: int = setting(10, "Window", unit="steps", minimum=1, maximum=1_000_000)
+    window: int = setting(10, "Window", unit="steps", ge=1, le=1_000_000)
     """Steps over which the tolerance is measured."""
 
-    seed: int = setting(0, "Seed", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(0, "Seed", ge=0, le=2**31 - 1)
     """Seed of whatever is random (only the start from noise)."""
 
     channels: Literal["auto", "rgb"] = setting("auto", "Channels")
     """auto: a gray target is optimized as one channel and cannot take on color; rgb: always three, as documented."""
 
-    value_range: ValueRange = setting("auto", "Value range")
+    value_range: Annotated[ValueRangeSpec, BeforeValidator(parse_value_range)] = setting("auto", "Value range")
     """Which values mean black and white. auto: 0..255 for uint8, the finite minimum..maximum of target and of style for
     every other type; percentiles: 0.1 % to 99.9 %; or two numbers such as 0, 4095 for both."""
 
@@ -226,14 +225,10 @@ class StyleTransferParameters(Settings):
                 f"`max_change` must be 0 with the optimizer lbfgs, got {self.max_change:g}: a limit for every step spoils the curvature "
                 "that L-BFGS learns. Set 0, or take the optimizer adam."
             )
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ParameterError(f"`device` must be auto, cpu, cuda, cuda:0 or mps, got {self.device!r}. Try 'auto'.")
         halo = 2 * reach_of(self.content_layers + self.style_layers)
         if 0 < self.tile < halo:
             raise ParameterError(
                 f"`tile` must be at least the halo of {halo} pixels that these layers need on every side, got {self.tile}. Choose "
                 f"at least {halo}, or 0 to have it chosen."
             )
-        if not self.weights:
-            raise ParameterError("`weights` is empty. Choose embedded, torchvision, or the path of a file.")
         return self

@@ -6,7 +6,6 @@ style transfer itself are those of :class:`napari_nst.settings.parameters.StyleT
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -23,11 +22,9 @@ __all__ = ["SessionSettings", "split_settings"]
 #: and the images are then equal to the last bit however many workers there are.
 THREADS = 1
 
-# What can be seen of these values without arrays or files; RangeCorrection.parse and NameTemplate read them.
-_CORRECTION = re.compile(
-    r"(zero_((lower|both)_)?|(std|var)_(lower|both)_)(median|border)_(local|global)(_k(?=\S*[1-9])[0-9.]+(e[+-]?[0-9]+)?)?"
+_CORRECTION = (
+    r"^((zero_((lower|both)_)?|(std|var)_(lower|both)_)(median|border)_(local|global)(_k[0-9.]*[1-9][0-9.e+-]*)?)?$"
 )
-_TEMPLATE = re.compile(r"[^{}]*(\{[^{}]+\}[^{}]*)+")
 
 
 class SessionSettings(Settings):
@@ -59,7 +56,7 @@ class SessionSettings(Settings):
     """Folder of marker files (x,y; named like the patch or the image); empty: algorithmMarkers or
     output_cone_detector/algorithmMarkers in the session's folder, if there."""
 
-    markers_base: int = setting(0, "Marker base", minimum=0, maximum=1)
+    markers_base: int = setting(0, "Marker base", ge=0, le=1)
     """The coordinate of the first pixel in marker files: 0 or 1."""
 
     quality_table: str = setting("", "Quality table")
@@ -72,17 +69,17 @@ class SessionSettings(Settings):
     max_distance: Annotated[float, Field(ge=0)] | Literal["auto"] = setting("auto", "Largest distance", unit="px")
     """A style lies at most this far from its target; auto: no limit."""
 
-    spacing_tolerance: float = setting(0.15, "Spacing tolerance", minimum=0.0, maximum=10.0)
+    spacing_tolerance: float = setting(0.15, "Spacing tolerance", ge=0.0, le=10.0)
     """Largest relative difference of the cone spacings of target and style."""
 
-    correction: str = setting("", "Range correction")
+    correction: str = setting("", "Range correction", pattern=_CORRECTION)
     """Range correction before the enhancement, as method_range_replace_correct, such as std_both_border_global; empty:
     none."""
 
-    size: int = setting(185, "Patch size", unit="px", minimum=32, maximum=100_000)
+    size: int = setting(185, "Patch size", unit="px", ge=32, le=100_000)
     """Side of a patch."""
 
-    overlap: int = setting(14, "Overlap", unit="px", minimum=0)
+    overlap: int = setting(14, "Overlap", unit="px", ge=0)
     """Least overlap of neighboring patches."""
 
     border: bool = setting(True, "Leave out border")
@@ -91,7 +88,7 @@ class SessionSettings(Settings):
     modality: str = setting("", "Modality")
     """Only images whose name says this modality, such as Confocal; empty: every image."""
 
-    template: str = setting("", "Name template")
+    template: str = setting("", "Name template", pattern=r"^([^{}]*(\{[^{}]+\}[^{}]*)+)?$")
     """How this laboratory names its files, such as {IDnum}_{Eye}_({LocX},{LocY})_{VidNum}_{Modality}_{rest}; empty: the
     documented names and some known ones."""
 
@@ -111,7 +108,7 @@ class SessionSettings(Settings):
     axial_length: Annotated[float, Field(ge=10, le=50)] | Literal["auto"] = setting("auto", "Axial length", unit="mm")
     """Length of the eye, which scales the 291 µm per degree of an eye of 24 mm; auto: 24 mm."""
 
-    coordinates_base: int = setting(0, "Coordinate base", minimum=0, maximum=1)
+    coordinates_base: int = setting(0, "Coordinate base", ge=0, le=1)
     """The coordinate of the first pixel in written _coords.csv files."""
 
     figures: bool = setting(True, "Figures")
@@ -141,14 +138,6 @@ class SessionSettings(Settings):
             raise ParameterError(
                 f"`markers` is not used with `quality`={self.quality!r}, got {self.markers!r}. Choose `quality`='markers', or leave it "
                 "out."
-            )
-        if self.correction and not _CORRECTION.fullmatch(self.correction):
-            raise ParameterError(
-                f"`correction` must be method_range_replace_correct, got {self.correction!r}. Try 'std_both_border_global'."
-            )
-        if self.template and not _TEMPLATE.fullmatch(self.template):
-            raise ParameterError(
-                f"`template` must hold fields in pairs of braces, got {self.template!r}. Try '{{IDnum}}_{{Eye}}_{{rest}}'."
             )
         return self
 

@@ -6,27 +6,16 @@ import functools
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["ParameterSpec", "Settings", "ValueRange", "ValueRangeSpec", "parse_value_range", "setting"]
+__all__ = ["ParameterSpec", "Settings", "ValueRangeSpec", "parse_value_range", "setting"]
 
 #: "auto", "percentiles", or (low, high).
 ValueRangeSpec = str | tuple[float, float]
@@ -78,6 +67,8 @@ class ParameterSpec:
     def from_text(self, text: str) -> Any:
         """Return the value that a person typed; raise ParameterError if it cannot be used."""
         value: Any = text.strip()
+        if self.kind == "text":
+            return value
         if self.kind in ("names", "numbers"):
             value = tuple(part for part in re.split(r"[,\s]+", value) if part)
         elif self.kind == "auto_float":
@@ -90,7 +81,9 @@ class ParameterSpec:
             raise ParameterError(self.message(text)) from None
 
     def message(self, value: Any) -> str:
-        """Say what the value must be, what it was, and what would do."""
+        """Say what was wrong with a value, and what would do."""
+        if self.kind == "text":
+            return f"`{self.name}` cannot be {value!r}. {self.help}"
         low, high = self.minimum, self.maximum
         limits = "" if low is None else f" of at least {low:g}" if high is None else f" from {low:g} to {high:g}"
         limits += f" {self.unit}" if limits and self.unit else ""
@@ -102,8 +95,6 @@ class ParameterSpec:
             "choice": f"one of {', '.join(self.choices)}",
             "names": "a sequence of names",
             "numbers": f"a sequence of numbers{limits}",
-            "range": "a value range",
-            "text": "text",
         }[self.kind]
         return f"`{self.name}` must be {expected}, got {value!r}. Try {self.default!r}."
 
@@ -112,19 +103,10 @@ class ParameterSpec:
         return TypeAdapter(self._type, config=ConfigDict(allow_inf_nan=False))
 
 
-def setting(
-    default: Any,
-    label: str,
-    *,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    advanced: bool = True,
-    was: str = "",
-) -> Any:
-    """Return a field of a model of settings; its help is the text below it, `was` a former name."""
+def setting(default: Any, label: str, unit: str = "", advanced: bool = True, was: str = "", **limits: Any) -> Any:
+    """Return a field of a model of settings, with its former name and pydantic's limits; its help is the text below it."""
     more: dict[str, Any] = {"unit": unit, "advanced": advanced, "aliases": (was,) if was else ()}
-    return Field(default, title=label, ge=minimum, le=maximum, json_schema_extra=more)
+    return Field(default, title=label, json_schema_extra=more, **limits)
 
 
 class Settings(BaseModel):
@@ -182,7 +164,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _check(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _check(cls, given: Any, handler: Callable[[Any], Self]) -> Self:
         values = cls._complete(dict(given)) if isinstance(given, Mapping) else given
         try:
             return handler(values)
@@ -198,9 +180,8 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain(cls, value: Any, info: Any) -> Any:
         """Take NumPy scalars, whole floats, lists and typed numbers for what they stand for."""
-        assert info.field_name is not None
         spec = cls.spec(info.field_name)
         value = _python(value)
         if spec.kind == "int" and isinstance(value, float) and value.is_integer():
@@ -271,7 +252,3 @@ def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
             "for 12 bits."
         )
     return low, high
-
-
-#: The type of a field that holds a value range.
-ValueRange = Annotated[ValueRangeSpec, BeforeValidator(lambda value: parse_value_range(value))]
