@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from unittest import mock
+
 import numpy as np
 import pytest
+from app_model import Application
+from napari.utils._proxies import PublicOnlyProxy
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
 from superqt.utils import WorkerBase
+
+from napari_nst.viewer.common.compare import comparison_of
 
 #: Generous: a slow machine must not fail, and nothing waits longer than it needs.
 TIMEOUT = 120_000
@@ -60,9 +70,100 @@ def notified(monkeypatch):
     notification_manager.notification_ready.disconnect(see)
 
 
+class SharedViewer:
+    """One viewer for the tests of a module, cleaned after each: opening and closing it takes longer than most tests."""
+
+    def __init__(self):
+        self._viewer = self._closing = None
+
+    def open(self):
+        """The viewer, without layers and docks; made as napari's own fixture makes one for each test."""
+        if self._viewer is None:
+            from napari import Viewer
+            from napari._app_model._app import NapariApplication, _napari_names
+            from napari._qt._qapp_model.qactions import init_qactions
+            from napari.plugins import _initialize_plugins
+            from napari.settings import get_settings
+
+            self._closing = contextlib.ExitStack()
+            patch = self._closing.enter_context(pytest.MonkeyPatch.context())
+            get_settings().reset()
+            for made_once in (_initialize_plugins, init_qactions):
+                made_once.cache_clear()
+                self._closing.callback(made_once.cache_clear)
+            app = NapariApplication("shared_app")
+            app.injection_store.namespace = _napari_names
+            self._closing.callback(Application.destroy, "shared_app")
+            patch.setattr(NapariApplication, "get_app_model", lambda: app)
+            patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda *_: None)
+            self._viewer = Viewer(show=False, show_welcome_screen=False)
+        return self._viewer
+
+    def clean(self):
+        """Take away what a test has added."""
+        viewer = self._viewer
+        if viewer is None:
+            return
+        for widget in list(viewer.window.dock_widgets.values()):
+            native = getattr(widget, "native", widget)
+            viewer.window.remove_dock_widget(native)
+            native.deleteLater()
+        comparison_of(viewer).stop()
+        viewer.layers.clear()
+        viewer.dims.reset()
+        viewer.theme = "dark"
+        flush()
+
+    def close(self):
+        """Close it; nothing of it may stay alive."""
+        viewer, self._viewer = self._viewer, None
+        if viewer is None:
+            return
+        from napari._qt.qt_viewer import QtViewer
+
+        with mock.patch.object(viewer.window._qt_window, "_save_current_window_settings"):
+            viewer.close()
+        del viewer
+        self._closing.close()
+        flush()
+        leaked = len(QtViewer._instances)
+        QtViewer._instances.clear()
+        assert leaked == 0, "something keeps the viewer alive"
+
+
+def flush():
+    """Delete what Qt and Python delete later."""
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QApplication.processEvents()
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def shared_viewer(qapp):
+    shared = SharedViewer()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(autouse=True)
+def one_viewer_at_a_time(request):
+    """A test that opens its own viewer finds no other one."""
+    if "make_napari_viewer" in request.fixturenames:
+        request.getfixturevalue("shared_viewer").close()
+
+
 @pytest.fixture
-def viewer(make_napari_viewer_proxy):
-    return make_napari_viewer_proxy()
+def viewer(shared_viewer, qtbot, monkeypatch):
+    """The module's viewer, as a plugin gets it; what a test adds to it is gone after the test."""
+    monkeypatch.setenv("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "True")
+    opened = shared_viewer.open()
+    before = set(QApplication.topLevelWidgets())
+    yield PublicOnlyProxy(opened)
+    WorkerBase.await_workers(TIMEOUT)
+    shared_viewer.clean()
+    leaked = set(QApplication.topLevelWidgets()) - before
+    # What has a parent, such as the menu of a slider, goes with the viewer.
+    assert [widget for widget in leaked if widget.parent() is None] == []
 
 
 @pytest.fixture
@@ -161,8 +262,6 @@ def random(rng):
 @pytest.fixture(scope="session", autouse=True)
 def frozen_imports():
     """Leave what the imports made out of the garbage collector's rounds: napari's leak check runs several a test."""
-    import gc
-
     import napari.qt  # noqa: F401 - most of what a viewer needs
     import pandas  # noqa: F401 - for the table of sessions
 

@@ -31,8 +31,7 @@ def picture(seed):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer_proxy):
-    viewer = make_napari_viewer_proxy()
+def viewer(viewer):
     for seed, name in enumerate(("target", "style", "result")):
         viewer.add_image(picture(seed), name=name)
     return viewer
