@@ -271,38 +271,3 @@ def frozen_imports():
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def module_viewer(qapp):
-    """One viewer for all tests of a module: opening and closing one takes half a second. See `shared_viewer`."""
-    import gc
-
-    import napari
-    from napari._qt.qt_viewer import QtViewer
-    from napari.utils._proxies import PublicOnlyProxy
-
-    with pytest.MonkeyPatch.context() as patch:
-        # What napari's own fixture does: plugins touch viewers in the main thread only, and settings stay as they are.
-        patch.setenv("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "True")
-        patch.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda *_: None)
-        viewer = napari.Viewer(show=False, show_welcome_screen=False)
-        patch.setattr(viewer.window._qt_window, "_save_current_window_settings", lambda: None)
-        yield PublicOnlyProxy(viewer)
-        viewer.close()
-    del viewer
-    gc.collect()
-    assert not QtViewer._instances
-
-
-@pytest.fixture
-def shared_viewer(module_viewer, qtbot):
-    """The viewer of the module, emptied after each test: for tests that do not close it."""
-    yield module_viewer
-    docked = list(module_viewer.window.dock_widgets.values())
-    module_viewer.window.remove_dock_widget("all")
-    for widget in docked:  # napari leaves a removed widget to its owner
-        getattr(widget, "native", widget).deleteLater()
-    module_viewer.layers.clear()
-    module_viewer.theme = "dark"
-    qtbot.wait(1)

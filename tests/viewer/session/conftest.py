@@ -33,11 +33,6 @@ def folder(made_folder, tmp_path):
 
 
 @pytest.fixture
-def viewer(shared_viewer):
-    return shared_viewer
-
-
-@pytest.fixture
 def set_quick(folder, settings):
     """Fill the fields of a widget."""
 
