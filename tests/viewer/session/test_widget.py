@@ -330,7 +330,7 @@ def test_an_output_of_something_else(widget, folder, do):
     do(widget, widget.make_plan)
     assert widget.output_folder == folder.with_name("session-enhanced-2")  # automatic: another one
     widget.output.value = taken
-    do.until(lambda: widget.shown_output == taken)
+    do.until(lambda: widget._output == taken)
     do(widget, widget.run)
     assert "Choose another output folder" in status(widget)
     assert do.results == [None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,64 +34,30 @@ _INTERVAL = 0.1
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """All that is needed, taken from the fields before the work starts.
-
-    Attributes
-    ----------
-    folder : Path
-    output : Path or None
-        None: a new folder beside the input.
-    settings, parameters
-        What is entered now.
-    plan : SessionPlan or None
-        One that is there already; changed where that is enough, else made again.
-    fresh : bool
-        Whether the images shall be read in any case.
-    edits : dict
-        Patch to style, by hand; "" for none.
-    thumbnails : dict
-        Those of the plan.
-    enhance : bool
-        Whether to go on after planning.
-    workers : int or "auto"
-    scheduler : str
-    """
+    """All that is needed, taken from the fields before the work starts."""
 
     folder: Path
-    output: Path | None
+    output: Path | None  #: None: a new folder beside the input
     settings: SessionSettings
     parameters: StyleTransferParameters
-    plan: SessionPlan | None = None
-    fresh: bool = False
-    edits: Mapping[str, str] = field(default_factory=dict)
-    thumbnails: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
-    enhance: bool = False
+    plan: SessionPlan | None = None  #: one that is there already; changed where that is enough, else made again
+    thumbnails: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)  #: those of the plan
+    fresh: bool = False  #: whether the images shall be read in any case
+    edits: Mapping[str, str] = field(default_factory=dict)  #: patch to style, by hand; "" for none
+    enhance: bool = False  #: whether to go on after planning
     workers: int | str = "auto"
     scheduler: str = ""
 
 
 @dataclass(frozen=True)
 class ShownPlan:
-    """A plan, and what is shown of it.
-
-    Attributes
-    ----------
-    plan : SessionPlan
-    thumbnails : dict
-        Patch to a small gray image, uint8.
-    output : Path
-        Where the results go.
-    rows : dict
-        Patch to its row of results, of those that are finished there already.
-    dropped : list of str
-        Patches whose style was chosen by hand and that are not there any more.
-    """
+    """A plan, and what is shown of it."""
 
     plan: SessionPlan
-    thumbnails: Mapping[str, NDArray[np.uint8]]
-    output: Path
-    rows: dict[str, dict[str, Any]]
-    dropped: list[str]
+    thumbnails: Mapping[str, NDArray[np.uint8]]  #: patch to a small gray image
+    output: Path  #: where the results go
+    rows: dict[str, dict[str, Any]]  #: patch to its row of results, of those that are finished there already
+    dropped: list[str]  #: patches whose style was chosen by hand and that are not there any more
 
 
 def session_work(request: SessionRequest, control: Control) -> ShownPlan | SessionResult:
@@ -130,69 +97,46 @@ def session_work(request: SessionRequest, control: Control) -> ShownPlan | Sessi
 
 def _plan(request: SessionRequest, control: Control) -> ShownPlan:
     from napari_nst.session.planning import needs_reading, plan_session, replan, with_pairs
-    from napari_nst.session.run import SessionProgress
+    from napari_nst.session.run import SessionProgress, Stage
 
     def report(text: str, done: int, total: int) -> None:
-        control.report(SessionProgress("planning", text, done, total))
+        control.report(SessionProgress(Stage.ASSESSING, text, done, total))
 
+    settings, parameters, cancel = request.settings, request.parameters, control.cancelled
     plan, thumbnails = request.plan, request.thumbnails
-    if (
-        request.fresh
-        or plan is None
-        or plan.folder != request.folder
-        or needs_reading(plan, request.settings, request.parameters)
-    ):
-        plan = plan_session(
-            request.folder, request.settings, request.parameters, progress=report, cancel=control.cancelled
-        )
+    if request.fresh or plan is None or plan.folder != request.folder or needs_reading(plan, settings, parameters):
+        plan = plan_session(request.folder, settings, parameters, progress=report, cancel=cancel)
         report("making thumbnails", 1, 1)
         thumbnails = {}
-    elif (
-        plan.settings != request.settings
-        or plan.parameters != request.parameters
-        or (plan.pairs_given and not request.edits)
-    ):
-        plan = replan(plan, request.settings, request.parameters, cancel=control.cancelled)
+    elif (plan.settings, plan.parameters) != (settings, parameters) or (plan.pairs_given and not request.edits):
+        plan = replan(plan, settings, parameters, cancel=cancel)
     names = {planned.patch.name for planned in plan.patches}
     edits = {patch: style for patch, style in request.edits.items() if patch in names and (not style or style in names)}
     if edits:
         plan = with_pairs(plan, edits)
     output = request.output or automatic_output(plan)
-    return ShownPlan(
-        plan,
-        thumbnails or _thumbnails(plan, control.cancelled),
-        output,
-        _finished_rows(plan, output),
-        sorted(set(request.edits) - set(edits)),
-    )
+    thumbnails = thumbnails or _thumbnails(plan, cancel)
+    return ShownPlan(plan, thumbnails, output, _finished_rows(plan, output), sorted(set(request.edits) - set(edits)))
 
 
 def automatic_output(plan: SessionPlan) -> Path:
     """Return a folder beside the input: one that is free, or that holds this very session."""
-    base, number = plan.folder.absolute(), 1
-    while True:
+    base = plan.folder.absolute()
+    for number in itertools.count(1):
         folder = base.with_name(f"{base.name}-enhanced" + (f"-{number}" if number > 1 else ""))
-        with suppress(OSError):
-            if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or _holds(folder, plan):
+        with suppress(StyleTransferError, OSError):
+            if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
                 return folder
-        number += 1
-
-
-def _holds(output: Path, plan: SessionPlan) -> bool:
-    """Whether an output folder is of this very session."""
-    try:
-        state = SessionStore(output, plan.settings.folder_name).read_state()
-    except StyleTransferError:
-        return False  # the run will say so
-    return state is not None and state.fingerprint == plan.fingerprint
+            state = SessionStore(folder, plan.settings.folder_name).read_state()
+            if state is not None and state.fingerprint == plan.fingerprint:
+                return folder
+    raise AssertionError("the numbers never end")
 
 
 def _finished_rows(plan: SessionPlan, output: Path) -> dict[str, dict[str, Any]]:
     """What the records in an output folder say of the patches of this very session."""
-    if not _holds(output, plan):
-        return {}
-    store = SessionStore(output, plan.settings.folder_name)
-    records = {planned.patch.name: store.finished(planned.patch.name, plan.fingerprint) for planned in plan.patches}
+    store, fingerprint = SessionStore(output, plan.settings.folder_name), plan.fingerprint
+    records = {planned.patch.name: store.finished(planned.patch.name, fingerprint) for planned in plan.patches}
     return {name: record.row.model_dump() for name, record in records.items() if record is not None}
 
 

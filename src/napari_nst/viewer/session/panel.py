@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import LineEdit
 from magicgui.widgets.bases import BaseValueWidget
+from pydantic import Field
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 from qtpy.QtWidgets import (
@@ -21,7 +22,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
 from napari_nst.settings.specs import ParameterSpec, parse_value_range
@@ -46,7 +46,7 @@ from napari_nst.viewer.common.panel import (
     text_label,
 )
 
-__all__ = ["SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
+__all__ = ["FRONT", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
 
 EMPTY = (
     "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Plan: the images are cut into "
@@ -54,7 +54,7 @@ EMPTY = (
     "written.\n\nThen check the table, and press Run."
 )
 #: The settings that are seen at once, in pairs.
-_FRONT = ("method", "preset", "epoch", "quality", "treat", "threshold")
+FRONT = ("method", "preset", "epoch", "quality", "treat", "threshold")
 #: Settings that are paths.
 _PATHS = {"markers": FileDialogMode.EXISTING_DIRECTORY, "quality_table": FileDialogMode.EXISTING_FILE}
 #: From this width on, and if it is wider than high, the fields lie beside the table.
@@ -67,40 +67,39 @@ _ANY = 16_777_215  # Qt's own largest: no limit
 # Fields --------------------------------------------------------------------------------------------------------------
 
 
+_WORKERS = ParameterSpec(
+    "workers",
+    "Workers",
+    "Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; 1: none "
+    "beside napari itself.",
+    unit="",
+    kind="auto_float",
+    default="auto",
+    minimum=1,
+    _type=Annotated[int, Field(ge=1)] | Literal["auto"],
+)
+
+
 def workers_field() -> OpenChoice:
     """Return the field for the number of processes, or auto."""
-    field = OpenChoice(
-        ("auto", "1", "2", "4", "8"),
-        name="workers",
-        label="Workers",
-        tooltip="Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; "
-        "1: none beside napari itself.",
-        parse=_parse_workers,
-    )
-    shrinkable(field)
-    return field
+    return _open_choice(_WORKERS, ("auto", "1", "2", "4", "8"), _WORKERS.from_text)
 
 
-def _parse_workers(text: str) -> int | str:
-    text = text.strip().lower()
-    if text == "auto":
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise ParameterError(f"Workers must be auto or a whole number of at least 1, got {text!r}. Try auto.")
-    return int(text)
+_SCHEDULER = ParameterSpec(
+    "scheduler",
+    "Scheduler",
+    "Address of a running Dask scheduler, such as tcp://host:8786, instead of local processes. All its machines must see the "
+    "output folder under the same path.",
+    unit="",
+    kind="text",
+    default="",
+)
 
 
-def scheduler_field() -> LineEdit:
+def scheduler_field() -> BaseValueWidget:
     """Return the field for the address of a Dask scheduler."""
-    field = LineEdit(
-        name="scheduler",
-        label="Scheduler",
-        value="",
-        tooltip="Address of a running Dask scheduler, such as tcp://host:8786, instead of local processes. All its machines must "
-        "see the output folder under the same path.",
-    )
+    field = field_for(_SCHEDULER)
     field.native.setPlaceholderText("none")
-    shrinkable(field)
     return field
 
 
@@ -123,24 +122,19 @@ class SettingFields(ParameterFields):
         paths = {name: str(self[name].value or "") for name in _PATHS}
         return split_settings(self.arguments() | paths)
 
-    def front(self) -> list[BaseValueWidget]:
-        """Return the fields that are seen at once."""
-        return [self[name] for name in _FRONT]
-
-    def further(self) -> list[BaseValueWidget]:
-        """Return the others: first what is about the session, then what is about the transfer."""
-        return [field for field in self if field.name not in _FRONT]
-
 
 def _setting_field(spec: ParameterSpec) -> BaseValueWidget:
-    common = {"name": spec.name, "label": spec.label, "tooltip": described(spec)}
     if spec.name in _PATHS:
-        return PathField("none", _PATHS[spec.name], **common)
-    if spec.name != "value_range":
-        return field_for(spec)
-    # Each image has its own; there are no layers whose contrast limits could be meant.
-    common["tooltip"] = f"{spec.help}\nIn scripts: {spec.name}"
-    field = OpenChoice(("auto", "percentiles"), parse=parse_value_range, show=spec.to_text, **common)
+        return PathField("none", _PATHS[spec.name], name=spec.name, label=spec.label, tooltip=described(spec))
+    if spec.name == "value_range":
+        # Each image has its own; there are no layers whose contrast limits could be meant.
+        return _open_choice(spec, ("auto", "percentiles"), parse_value_range)
+    return field_for(spec)
+
+
+def _open_choice(spec: ParameterSpec, suggestions: Iterable[str], parse: Callable[[str], Any]) -> OpenChoice:
+    tooltip = f"{spec.help}\nIn scripts: {spec.name}"
+    field = OpenChoice(suggestions, parse, spec.to_text, name=spec.name, label=spec.label, tooltip=tooltip)
     shrinkable(field)
     return field
 

@@ -39,7 +39,7 @@ class ScorePlot(FigureCanvasQTAgg):
     Parameters
     ----------
     theme : napari.utils.theme.Theme
-        Its colours are used.
+        Its colors are used.
     """
 
     #: The line was dragged to this score.
@@ -75,7 +75,7 @@ class ScorePlot(FigureCanvasQTAgg):
         self._draw()
 
     def use_theme(self, theme: Any) -> None:
-        """Take over background and text colours."""
+        """Take over background and text colors."""
         self._theme = theme
         self._draw()
 
@@ -90,7 +90,6 @@ class ScorePlot(FigureCanvasQTAgg):
 
     def _draw(self) -> None:
         ground, text = rgb(self._theme.background), rgb(self._theme.text)
-        dark = int(sum(ground) < 1.5)
         axes, finite = self.axes, self._scores[np.isfinite(self._scores)]
         axes.clear()
         self.line = None
@@ -104,43 +103,40 @@ class ScorePlot(FigureCanvasQTAgg):
         axes.set_xlabel(_AXIS.get(self._kind, self._kind), fontsize=8, labelpad=1, color=text)
         axes.set_ylabel("patches", fontsize=8, labelpad=1, color=text)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-        if not len(finite):
+        if len(finite):
+            self._draw_scores(finite, text, ground, dark=sum(ground) < 1.5)
+        else:
             axes.text(0.5, 0.5, "no score is known", color=text, fontsize=8, transform=axes.transAxes, ha="center")
             axes.set_xticks([])
             axes.set_yticks([])
-            self.draw_idle()
-            return
-        whole = bool((finite == np.rint(finite)).all())
-        bins = int(np.clip(2 * math.sqrt(len(finite)), 8, 40))
-        edges = histogram_bins(float(finite.min()), float(finite.max()), bins, whole)
+        self.draw_idle()
+
+    def _draw_scores(self, finite: NDArray[np.float64], text: Any, ground: Any, dark: bool) -> None:
+        axes = self.axes
         poor, good = self.counts
-        groups = [(finite, UNCLASSIFIED[dark], "", f"no threshold: {len(finite)}")]
-        if self.threshold is not None:
+        if self.threshold is None:
+            groups, colors, labels = [finite], [UNCLASSIFIED[dark]], [f"no threshold: {len(finite)}"]
+        else:
             above = finite > self.threshold
-            groups = [
-                (finite[~above], POOR[dark], "////", f"poor: {poor}"),
-                (finite[above], GOOD[dark], "", f"good: {good}"),
-            ]
-        below = np.zeros(len(edges) - 1)
-        for values, colour, hatch, label in groups:
-            counts = np.histogram(values, edges)[0]
-            axes.bar(
-                edges[:-1], counts, np.diff(edges), below, align="edge", color=colour, label=label, hatch=hatch,
-                edgecolor=ground, linewidth=0.4,
-            )  # fmt: skip
-            below = below + counts
-        unknown = len(self._scores) - len(finite)
-        if unknown:
-            axes.plot([], [], " ", label=f"unknown: {unknown}")
+            groups, colors = [finite[~above], finite[above]], [POOR[dark], GOOD[dark]]
+            labels = [f"poor: {poor}", f"good: {good}"]
+        whole = bool((finite == np.rint(finite)).all())
+        edges = histogram_bins(finite.min(), finite.max(), int(np.clip(2 * math.sqrt(len(finite)), 8, 40)), whole)
+        counts, _, _ = axes.hist(
+            groups, edges.tolist(), stacked=True, color=colors, label=labels, edgecolor=ground, linewidth=0.4
+        )
+        axes.set_ylim(0, 1.08 * float(np.max(counts)))
+        if len(finite) < len(self._scores):
+            axes.plot([], [], " ", label=f"unknown: {len(self._scores) - len(finite)}")
         if self.threshold is not None:
-            self.line = axes.axvline(self.threshold, color=text, linestyle="--", linewidth=1.4)
-            axes.plot([], [], color=text, linestyle="--", linewidth=1.4, label=f"threshold: {self.threshold:.4g}")
-        axes.set_ylim(0, 1.08 * float(below.max()))
+            for bar in axes.containers[0]:
+                bar.set_hatch("////")
+            label = f"threshold: {self.threshold:.4g}"
+            self.line = axes.axvline(self.threshold, color=text, linestyle="--", linewidth=1.4, label=label)
         axes.legend(
             fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, labelcolor=[text],
             borderaxespad=0.1, handlelength=1.4, columnspacing=1.0,
         )  # fmt: skip
-        self.draw_idle()
 
     # Dragging ----------------------------------------------------------------------------------------------------
 

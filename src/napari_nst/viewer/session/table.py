@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,19 +65,11 @@ COLUMNS = (
     Column("quality", "Quality", "good: the score is above the threshold.", width=6),
     Column("score", "Score", "The image quality of the patch.", "", 6),
     Column(
-        "style",
-        "Style ▾",
-        "The patch whose texture this one gets. Double-click (or press F2) to choose another; Delete: none.",
-        width=14,
+        "style", "Style ▾", "The patch whose texture this one gets. F2 or double-click: choose; Delete: none.", width=14
     ),
     Column("status", "Status", "What has become of the patch, or what will.", width=11),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
-    Column(
-        "verdict",
-        "Verdict",
-        "What the measures say of the result: trusted, look, or distrust. Rest the mouse on a cell for the reasons.",
-        after=True,
-    ),
+    Column("verdict", "Verdict", "trusted, look, or distrust; rest the mouse on a cell for the reasons.", after=True),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
     Column("unsupported", "Unsupported", "New cones where the original shows nothing like a cone.", ".0f", 11, True),
     Column("lost", "Lost", "Cones found in the original only.", ".0f", 5, True),
@@ -110,8 +103,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 def _common(lists: Iterable[list[str]]) -> int:
     """How many entries all lists start with."""
-    first, *others = lists
-    return next((at for at, word in enumerate(first) if any(o[at : at + 1] != [word] for o in others)), len(first))
+    return sum(1 for _ in itertools.takewhile(lambda words: len(set(words)) == 1, zip(*lists, strict=False)))
 
 
 class PatchModel(QAbstractTableModel):

@@ -25,6 +25,7 @@ from napari_nst.viewer.common.worker import Outcome
 from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
 from napari_nst.viewer.session.panel import (
+    FRONT,
     SessionPanel,
     SettingFields,
     scheduler_field,
@@ -112,8 +113,8 @@ class EnhanceSessionWidget(PanelWidget):
         self.view = PatchTable(self.model, self._style_choices)
         self.panel = SessionPanel(
             [self.folder, self.output],
-            [*self.settings.front(), self.workers],
-            [*self.settings.further(), self.scheduler],
+            [*(self.settings[name] for name in FRONT), self.workers],
+            [*(field for field in self.settings if field.name not in FRONT), self.scheduler],
             self.view,
         )
         fields = [self.folder, self.output, self.settings, self.workers, self.scheduler]
@@ -162,11 +163,6 @@ class EnhanceSessionWidget(PanelWidget):
         return self.output.value or self._output
 
     @property
-    def shown_output(self) -> Path | None:
-        """The output folder whose results the table shows."""
-        return self._output
-
-    @property
     def is_running(self) -> bool:
         """Whether a plan is made or patches are enhanced at this moment."""
         return self._job is not None
@@ -174,30 +170,21 @@ class EnhanceSessionWidget(PanelWidget):
     def make_plan(self) -> None:
         """Read and cut the images, assess the patches, and pair them; ``planned`` tells the end.
 
-        Raises
-        ------
-        StyleTransferError
-            When something is running, or what is entered cannot be used; nothing is started then.
+        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=True, enhance=False)
 
     def replan(self) -> None:
         """Split and pair again, with what is entered now; the images are read only if that is needed.
 
-        Raises
-        ------
-        StyleTransferError
-            When something is running, or what is entered cannot be used; nothing is started then.
+        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=False, enhance=False)
 
     def run(self) -> None:
         """Enhance the poor patches, with a new plan where that is needed; ``finished`` tells the end.
 
-        Raises
-        ------
-        StyleTransferError
-            When something is running, or what is entered cannot be used; nothing is started then.
+        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
         """
         self._start(fresh=False, enhance=True)
 
@@ -253,10 +240,7 @@ class EnhanceSessionWidget(PanelWidget):
     def load_pairs(self, path: str | Path) -> None:
         """Take the whole pairing from a table, as `save_pairs` writes it; what it does not name is not enhanced.
 
-        Raises
-        ------
-        StyleTransferError
-            The table cannot be used, or patches are in use.
+        Raises StyleTransferError where the table cannot be used, or patches are in use.
         """
         from napari_nst.session.pairing import read_pairs
 
@@ -267,10 +251,7 @@ class EnhanceSessionWidget(PanelWidget):
     def save_pairs(self, path: str | Path) -> Path:
         """Write the table with its pairs; return the path, with a number where the name is taken.
 
-        Raises
-        ------
-        StyleTransferError
-            There is nothing to write yet, or it cannot be written.
+        Raises StyleTransferError where there is nothing to write yet, or it cannot be written.
         """
         from napari_nst.session.pairing import write_pairs
 
@@ -279,10 +260,7 @@ class EnhanceSessionWidget(PanelWidget):
     def find_pairs(self) -> None:
         """Forget the pairs that were chosen by hand, and pair the patches anew; ``planned`` tells the end.
 
-        Raises
-        ------
-        StyleTransferError
-            There are no patches yet, or they are in use.
+        Raises StyleTransferError where there are no patches yet, or they are in use.
         """
         self._known_plan()
         self._check_idle()
@@ -305,10 +283,7 @@ class EnhanceSessionWidget(PanelWidget):
     def show_patch(self, patch: str) -> None:
         """Show target, style and result of a patch in the viewer, with the cones on them.
 
-        Raises
-        ------
-        StyleTransferError
-            There is no such patch, or its image has changed or vanished.
+        Raises StyleTransferError where there is no such patch, or its image has changed or vanished.
         """
         plan = self._known_plan()
         known = _names(plan)
