@@ -39,7 +39,7 @@ import napari_nst
 from napari_nst import ImageFile, StyleTransferParameters
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.methods import enhance_patch
-from napari_nst.metrics import density_sweep, phantom_test, repeat_consistency, style_swap
+from napari_nst.metrics import density_bias, phantom_test, repeatability, style_agreement
 
 CHEAP = ("raw", "histogram", "spectrum")
 METHODS = (*CHEAP, "spectrum+nst", *StyleTransferParameters.PRESETS)
@@ -164,9 +164,9 @@ def audit(enhance: Enhance, place: Place, degrade: Callable[[Array, int], Array]
     """Figures of one method at one place: for the table, and all that the audits say."""
     target, repeat = degrade(place.target, 1), degrade(place.repeat, 2)
     phantom = phantom_test(enhance, place.target, place.styles[0], cones=place.cones, seeds=range(options.seeds))
-    swap = style_swap(enhance, target, place.styles)
-    repeats = repeat_consistency(enhance, target, repeat, place.styles[0])
-    density = density_sweep(enhance, target, place.styles[0], factors=options.factors)
+    swap = style_agreement(enhance, target, place.styles)
+    repeats = repeatability(enhance, target, repeat, place.styles[0])
+    density = density_bias(enhance, target, place.styles[0], factors=options.factors)
     return {
         "phantom": phantom.ratio,
         "phantom_before": phantom.ratio_before,

@@ -1,4 +1,4 @@
-"""Scores against hand marks, as ``napari-nst evaluate PICTURE --marks`` gives them."""
+"""Scores against manual annotations, as ``napari-nst evaluate IMAGE --annotations`` gives them."""
 
 import importlib.util
 import json
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_nst.cli import annotations as cli_marks
 from napari_nst.cli.main import main
 from napari_nst.imaging.mosaic import cone_mosaic
-from napari_nst.metrics import Cones
+from napari_nst.metrics import Annotations, Cones
+from napari_nst.metrics import annotations as scoring
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 SIDE = 120
@@ -44,12 +44,12 @@ def evaluate(capsys):
     return run
 
 
-HOW = ("--marks-order", "xy", "--marks-base", "1")
+HOW = ("--annotations-order", "xy", "--annotations-base", "1")
 
 
 def test_the_cones_of_a_mosaic_are_found_where_they_are(evaluate, mosaic):
     folder, cones = mosaic
-    status, out, _ = evaluate(folder / "clear.tif", "--marks", folder / "marks.csv", *HOW, "--json")
+    status, out, _ = evaluate(folder / "clear.tif", "--annotations", folder / "marks.csv", *HOW, "--json")
     assert status == 0
     marks = json.loads(out)["marks"]
     assert marks["count"] == len(cones)
@@ -81,7 +81,7 @@ def test_the_same_marks_in_any_form_give_the_same_scores(evaluate, mosaic, tmp_p
     ]
     scores = []
     for path, order, base in forms:
-        options = ("--marks", path, "--marks-order", order, "--marks-base", base, "--json")
+        options = ("--annotations", path, "--annotations-order", order, "--annotations-base", base, "--json")
         status, out, _ = evaluate(folder / "clear.tif", *options)
         assert status == 0
         scores.append(json.loads(out)["marks"]["scores"])
@@ -90,10 +90,10 @@ def test_the_same_marks_in_any_form_give_the_same_scores(evaluate, mosaic, tmp_p
 
 def test_text_has_the_chance_rows_and_says_how_the_file_was_read(evaluate, mosaic):
     folder, _ = mosaic
-    status, out, _ = evaluate(folder / "clear.tif", "--marks", folder / "marks.csv", *HOW)
+    status, out, _ = evaluate(folder / "clear.tif", "--annotations", folder / "marks.csv", *HOW)
     assert status == 0
     assert "its first line is a header (x,y)" in out
-    assert out.count("points placed blindly") == 4
+    assert out.count("chance level (") == 4
     assert "confidence 0.36" in out
     assert "within 7 px of an edge" in out
 
@@ -101,28 +101,28 @@ def test_text_has_the_chance_rows_and_says_how_the_file_was_read(evaluate, mosai
 @pytest.mark.parametrize(
     ("given", "missing"),
     [
-        ((), "--marks-order and --marks-base"),
-        (("--marks-order", "xy"), "--marks-base"),
-        (("--marks-base", "1"), "--marks-order"),
+        ((), "--annotations-order and --annotations-base"),
+        (("--annotations-order", "xy"), "--annotations-base"),
+        (("--annotations-base", "1"), "--annotations-order"),
     ],
 )
 def test_order_and_base_are_asked_for(evaluate, mosaic, given, missing):
     folder, _ = mosaic
-    status, _, err = evaluate(folder / "clear.tif", "--marks", folder / "marks.csv", *given)
+    status, _, err = evaluate(folder / "clear.tif", "--annotations", folder / "marks.csv", *given)
     assert status == 2
-    assert f"--marks needs {missing}:" in err
-    assert "--marks-order xy --marks-base 1" in err  # what fits
-    assert "--marks-order yx" not in err  # the header says otherwise
+    assert f"--annotations needs {missing}:" in err
+    assert "--annotations-order xy --annotations-base 1" in err  # what fits
+    assert "--annotations-order yx" not in err  # the header says otherwise
 
 
 def test_marks_that_fit_in_one_way_only(evaluate, mosaic, tmp_path):
     folder, _ = mosaic
     edge = write(tmp_path / "edge.csv", [(1, SIDE + 10), (SIDE, 1)])
-    status, _, err = evaluate(folder / "clear.tif", "--marks", edge)
+    status, _, err = evaluate(folder / "clear.tif", "--annotations", edge)
     assert status == 2
-    assert "only --marks-order yx --marks-base 1 would fit" in err
+    assert "only --annotations-order yx --annotations-base 1 would fit" in err
     nowhere = write(tmp_path / "nowhere.csv", [(1, 900), (5, 1)])
-    status, _, err = evaluate(folder / "clear.tif", "--marks", nowhere)
+    status, _, err = evaluate(folder / "clear.tif", "--annotations", nowhere)
     assert status == 2
     assert "no value of them lets" in err
     assert "another image" in err
@@ -135,14 +135,14 @@ def test_marks_that_fit_in_one_way_only(evaluate, mosaic, tmp_path):
         ("0,4\n9,9\n", "xy", 1, "1 of 2 points lie outside the image"),
         ("130,4\n9,9\n", "xy", 0, "All of them fit with base=1"),
         ("3,4,0.5\n", "xy", 1, "3 columns instead of two"),
-        ("", "xy", 1, "holds no marks"),
+        ("", "xy", 1, "holds no annotations"),
         ("3,4\n", "xy", 1, "--spacing PX"),
         ("3,4\n3,4\n", "xy", 1, "--spacing PX"),
     ],
 )
 def test_marks_that_cannot_be_used(evaluate, mosaic, tmp_path, text, order, base, told):
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
-    options = ("--marks", tmp_path / "m.csv", "--marks-order", order, "--marks-base", base)
+    options = ("--annotations", tmp_path / "m.csv", "--annotations-order", order, "--annotations-base", base)
     status, _, err = evaluate(mosaic[0] / "clear.tif", *options)
     assert status == 1
     assert told in err
@@ -152,7 +152,7 @@ def test_a_single_mark_with_a_spacing(evaluate, mosaic, tmp_path):
     folder, cones = mosaic
     middle = cones[np.argmin(np.abs(cones - 60).sum(axis=1))]
     one = write(tmp_path / "one.csv", [middle])
-    options = ("--marks", one, "--marks-order", "yx", "--marks-base", "0", "--spacing", "8", "--json")
+    options = ("--annotations", one, "--annotations-order", "yx", "--annotations-base", "0", "--spacing", "8", "--json")
     status, out, _ = evaluate(folder / "clear.tif", *options)
     assert status == 0
     strict = json.loads(out)["marks"]["scores"]["picture"][0]["agreements"][0]
@@ -162,11 +162,11 @@ def test_a_single_mark_with_a_spacing(evaluate, mosaic, tmp_path):
 
 def test_marks_in_the_border_only(evaluate, mosaic, tmp_path):
     marks = write(tmp_path / "m.csv", [(2, 3), (2, 11), (3, 20)])
-    options = ("--marks", marks, "--marks-order", "xy", "--marks-base", "1")
+    options = ("--annotations", marks, "--annotations-order", "xy", "--annotations-base", "1")
     status, out, _ = evaluate(mosaic[0] / "clear.tif", *options)
     assert status == 0
-    assert "3 marks" in out
-    assert "No mark is left inside: nothing can be scored" in out
+    assert "3 annotations" in out
+    assert "No annotation is left inside: nothing can be scored" in out
     status, out, _ = evaluate(mosaic[0] / "clear.tif", *options, "--border", "0")
     assert status == 0
     assert "nothing can be scored" not in out
@@ -175,24 +175,24 @@ def test_marks_in_the_border_only(evaluate, mosaic, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--border", "-1"), "--border: -1"),
-        (("--spacing", "0"), "--spacing: 0"),
-        (("--spacing", "nan"), "--spacing: nan"),
-        (("--scale", "0.5"), "--scale needs TARGET and RESULT"),
+        (("--border", "-1"), "--border must be a width in pixels, 0 or more, got -1"),
+        (("--spacing", "0"), "--spacing must be a distance in pixels, above 0, got 0"),
+        (("--spacing", "nan"), "above 0, got nan"),
+        (("--scale", "0.5"), "--pixel-size needs TARGET and RESULT"),
         (("--fail-on", "look"), "--fail-on needs TARGET and RESULT"),
-        (("--plane", "0"), "none of the pictures is a stack"),
+        (("--plane", "0"), "none of the images is a stack"),
     ],
 )
 def test_wrong_usage(evaluate, mosaic, options, told):
     folder, _ = mosaic
-    status, _, err = evaluate(folder / "clear.tif", "--marks", folder / "marks.csv", *HOW, *options)
+    status, _, err = evaluate(folder / "clear.tif", "--annotations", folder / "marks.csv", *HOW, *options)
     assert status == 2
     assert told in err
 
 
 def test_scores_are_written_and_nothing_is_overwritten(evaluate, mosaic, tmp_path):
     folder, _ = mosaic
-    command = (folder / "clear.tif", "--marks", folder / "marks.csv", *HOW, "-o", tmp_path / "out", "--json")
+    command = (folder / "clear.tif", "--annotations", folder / "marks.csv", *HOW, "-o", tmp_path / "out", "--json")
     printed = [evaluate(*command)[1] for _ in range(2)]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"clear_marks.json", "clear_marks_1.json"}
     assert json.loads((tmp_path / "out" / "clear_marks.json").read_text()) == json.loads(printed[0])
@@ -203,7 +203,7 @@ def test_detections_outside_of_a_mask_do_not_count(evaluate, mosaic, tmp_path):
     mask = np.zeros((SIDE, SIDE + 10), np.uint8)
     mask[:, :60] = 255
     tifffile.imwrite(tmp_path / "mask.tif", mask)
-    options = ("--marks", folder / "marks.csv", *HOW, "--mask", tmp_path / "mask.tif", "--border", "0", "--json")
+    options = ("--annotations", folder / "marks.csv", *HOW, "--mask", tmp_path / "mask.tif", "--border", "0", "--json")
     _, out, _ = evaluate(folder / "clear.tif", *options)
     marks = json.loads(out)["marks"]
     assert marks["scored"] == np.count_nonzero(cones[:, 1] < 59.5)
@@ -231,11 +231,11 @@ def test_scores_are_those_of_the_independent_script(script, monkeypatch):
     for item in script.load_items(8):
         found = script.detect_log(item["image"])
         points = found[:, ::-1] - 1
-        monkeypatch.setattr(cli_marks, "detect_cones", lambda *a, p=points, **k: Cones(p, np.ones(len(p))))
+        monkeypatch.setattr(scoring, "detect_cones", lambda *a, p=points, **k: Cones(p, np.ones(len(p))))
         shape = item["image"].shape
-        marks = cli_marks.read_marks(folder / "manual" / f"{item['stem']}.csv", shape, order="xy", base=1)
+        marks = Annotations.read(folder / "manual" / f"{item['stem']}.csv", shape, order="xy", base=1)
         assert marks.spacing == pytest.approx(script.spacing(item["cones"]))
-        scores = cli_marks.score(item["image"], marks)[0]
+        scores = scoring.score(item["image"], marks)[0]
         assert scores.invented == script.invented(found, item["cones"], shape)
         assert scores.found == script.inside(found, shape).sum()
         for one in scores.agreements:
@@ -251,12 +251,18 @@ def test_scores_are_those_of_the_independent_script(script, monkeypatch):
 def test_a_real_picture_with_its_header(script, evaluate):
     folder, stem = SHARED / "data" / "cones", "JC_0007_TL_0.08_aligned_CenterCropped"
     marks = folder / "manual" / f"{stem}.csv"
-    status, out, _ = evaluate(folder / "images" / f"{stem}.tif", "--marks", marks, *HOW, "--json")
+    status, out, _ = evaluate(folder / "images" / f"{stem}.tif", "--annotations", marks, *HOW, "--json")
     assert status == 0
     scores = json.loads(out)["marks"]["scores"]["picture"]
     assert scores[1]["agreements"][0]["dice"] > 0.96
     status, _, err = evaluate(
-        folder / "images" / f"{stem}.tif", "--marks", marks, "--marks-order", "yx", "--marks-base", "1"
+        folder / "images" / f"{stem}.tif",
+        "--annotations",
+        marks,
+        "--annotations-order",
+        "yx",
+        "--annotations-base",
+        "1",
     )
     assert status == 1
     assert "first line says x,y" in err

@@ -118,7 +118,7 @@ def test_densities_need_a_scale(report, pictures, tmp_path):
 def test_where_the_scale_is_from_is_said(evaluate, pictures):
     folder, _ = pictures
     _, out, _ = evaluate(folder / "target.tif", folder / "gentle.tif", "--scale", "0.42")
-    assert "0.42 µm per pixel (--scale)" in out
+    assert "0.42 µm (--pixel-size)" in out
 
 
 def test_a_style_is_measured_beside_the_two(report, pictures):
@@ -169,7 +169,7 @@ def test_with_marks_the_two_are_compared(evaluate, report, pictures, tmp_path):
     folder, planted = pictures
     marks = tmp_path / "marks.csv"
     marks.write_text("".join(f"{x},{y}\n" for y, x in planted), encoding="utf-8")
-    how = ("--marks", marks, "--marks-order", "xy", "--marks-base", "0")
+    how = ("--annotations", marks, "--annotations-order", "xy", "--annotations-base", "0")
     found = report(folder / "target.tif", folder / "drawn.tif", *how)["marks"]
     assert set(found["scores"]) == {"target", "result"}
     recall = {
@@ -189,7 +189,7 @@ def test_pictures_of_different_shape(evaluate, pictures, tmp_path):
     tifffile.imwrite(tmp_path / "small.tif", tifffile.imread(folder / "target.tif")[:100])
     marks = tmp_path / "marks.csv"
     marks.write_text("5,5\n9,9\n", encoding="utf-8")
-    for more in ((), ("--marks", marks, "--marks-order", "xy", "--marks-base", "0")):
+    for more in ((), ("--annotations", marks, "--annotations-order", "xy", "--annotations-base", "0")):
         status, _, err = evaluate(folder / "target.tif", tmp_path / "small.tif", *more)
         assert status == 1
         assert "(128, 136)" in err
@@ -228,7 +228,7 @@ def test_colour_is_refused_and_grey_saved_as_colour_is_not(report, evaluate, pic
     tifffile.imwrite(tmp_path / "red.tif", np.stack([target, target // 2, target], axis=-1), photometric="rgb")
     status, _, err = evaluate(tmp_path / "red.tif", folder / "drawn.tif")
     assert status == 1
-    assert "red.tif is a colour picture" in err
+    assert "red.tif is a color image" in err
 
 
 def test_masks(report, pictures, tmp_path):
@@ -263,13 +263,13 @@ def test_a_picture_without_cones_gets_an_answer(evaluate, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--scale", "0"), "--scale: 0 is no scale"),
-        (("--scale", "nan"), "--scale: nan"),
-        (("--marks-order", "xy"), "give --marks MARKS.csv too"),
-        (("--border", "3"), "give --marks MARKS.csv too"),
+        (("--scale", "0"), "--pixel-size must be a positive pixel size (µm/px), got 0"),
+        (("--scale", "nan"), "(µm/px), got nan"),
+        (("--annotations-order", "xy"), "give --annotations FILE.csv too"),
+        (("--border", "3"), "give --annotations FILE.csv too"),
         (("--style-mask", "border"), "--style-mask needs --style"),
         (("-o", "out.json"), "looks like a file"),
-        (("--plane", "0"), "none of the pictures is a stack"),
+        (("--plane", "0"), "none of the images is a stack"),
     ],
 )
 def test_wrong_usage_is_told(evaluate, pictures, options, told):
@@ -280,7 +280,7 @@ def test_wrong_usage_is_told(evaluate, pictures, options, told):
 
 
 @pytest.mark.parametrize(
-    "options", [("--plane", "-1"), ("--plane", "x"), ("--fail-on", "trusted"), ("--marks-base", "2")]
+    "options", [("--plane", "-1"), ("--plane", "x"), ("--fail-on", "trusted"), ("--annotations-base", "2")]
 )
 def test_wrong_words_are_told(pictures, options):
     with pytest.raises(SystemExit) as exit_:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_nst.errors import ImageError, ParameterError
-from napari_nst.metrics import agreement, blind_lattice, detect_cones, invented, points_inside
+from napari_nst.metrics import agreement, detect_cones, invented, points_inside, random_lattice
 
 EVALUATION = Path(__file__).resolve().parents[3] / "shared" / "evaluation" / "cones.py"
 
@@ -114,7 +114,7 @@ def test_a_pair_across_the_border_is_no_error():
 
 def test_a_mask_takes_cones_out_of_the_count(rng):
     shape = (80, 100)
-    reference = blind_lattice(150, shape, seed=3)
+    reference = random_lattice(150, shape, seed=3)
     mask = np.zeros(shape, bool)
     mask[20:70, 30:] = True
     found = np.where((reference[:, 1] < 29)[:, None], rng.uniform(0, 80, reference.shape), reference)
@@ -130,9 +130,9 @@ def test_a_mask_takes_cones_out_of_the_count(rng):
 
 @given(st.integers(0, 10**6), st.integers(20, 400))
 @settings(max_examples=20)
-def test_a_blind_lattice_has_the_density_the_pitch_and_six_neighbours(seed, count):
+def test_a_random_lattice_has_the_density_the_pitch_and_six_neighbours(seed, count):
     shape = (150, 190)
-    points = blind_lattice(count, shape, seed=seed)
+    points = random_lattice(count, shape, seed=seed)
     assert points_inside(points, shape).all()
     pitch = math.sqrt(2 / math.sqrt(3) * shape[0] * shape[1] / count)
     distance = cKDTree(points).query(points, k=7)[0]
@@ -140,26 +140,26 @@ def test_a_blind_lattice_has_the_density_the_pitch_and_six_neighbours(seed, coun
     assert distance[inner, 1:] == pytest.approx(pitch)
     # As many as the area says, but for the rows that the edges cut.
     assert abs(len(points) - count) <= 2.5 * math.sqrt(count)
-    assert np.array_equal(points, blind_lattice(count, shape, seed=seed))
-    assert not np.array_equal(points, blind_lattice(count, shape, seed=seed + 1))
+    assert np.array_equal(points, random_lattice(count, shape, seed=seed))
+    assert not np.array_equal(points, random_lattice(count, shape, seed=seed + 1))
 
 
-def test_blind_lattices_have_the_wanted_number_on_average_and_stay_on_the_mask():
+def test_random_lattices_have_the_wanted_number_on_average_and_stay_on_the_mask():
     shape, mask = (120, 90), np.zeros((120, 90), bool)
     mask[:60, 10:80] = True
-    assert np.mean([len(blind_lattice(200, shape, seed=s)) for s in range(60)]) == pytest.approx(200, abs=2)
-    masked = [blind_lattice(100, shape, seed=s, mask=mask) for s in range(60)]
+    assert np.mean([len(random_lattice(200, shape, seed=s)) for s in range(60)]) == pytest.approx(200, abs=2)
+    masked = [random_lattice(100, shape, seed=s, mask=mask) for s in range(60)]
     assert np.mean([len(m) for m in masked]) == pytest.approx(100, abs=2)
     rows, columns = np.rint(np.concatenate(masked)).astype(int).T
     assert mask[rows, columns].all()
-    assert blind_lattice(0, shape).shape == blind_lattice(9, shape, mask=np.zeros(shape)).shape == (0, 2)
+    assert random_lattice(0, shape).shape == random_lattice(9, shape, mask=np.zeros(shape)).shape == (0, 2)
 
 
 def test_of_blind_points_the_score_is_the_chance_row():
-    reference = blind_lattice(300, (150, 150), seed=100)
+    reference = random_lattice(300, (150, 150), seed=100)
     rng = np.random.default_rng(0)
     reference = reference + rng.normal(0, 0.8, reference.shape)
-    blind = [agreement(blind_lattice(300, (150, 150), seed=s), reference, (150, 150)) for s in range(50, 70)]
+    blind = [agreement(random_lattice(300, (150, 150), seed=s), reference, (150, 150)) for s in range(50, 70)]
     for k in range(2):
         assert np.mean([rows[k].dice for rows in blind]) == pytest.approx(blind[0][k].chance_dice, abs=0.05)
 
@@ -167,7 +167,7 @@ def test_of_blind_points_the_score_is_the_chance_row():
 def test_chance_is_as_dense_as_the_detections_of_the_mask(rng):
     mask = np.zeros((150, 300), bool)
     mask[:, :150] = True
-    reference = blind_lattice(300, (150, 150), seed=3)
+    reference = random_lattice(300, (150, 150), seed=3)
     reference = np.clip(reference + rng.normal(0, 0.8, reference.shape), 0, 149)
     masked = agreement(reference, reference, (150, 300), mask=mask)[1]
     alone = agreement(reference, reference, (150, 150))[1]
@@ -213,8 +213,8 @@ def test_a_row_is_plain_numbers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tolerances": [0.35, 0]}, "tolerance of 0 "),
-        ({"tolerances": [math.nan]}, "tolerance of nan"),
+        ({"tolerances": [0.35, 0]}, "got 0. Try"),
+        ({"tolerances": [math.nan]}, "got nan"),
         ({"border": -1}, "border=-1"),
         ({"border": math.nan}, "border=nan"),
         ({"spacing": 0}, "spacing must be a positive length in pixels, got 0"),
@@ -230,7 +230,7 @@ def test_points_count_and_mask_are_checked():
         agreement([[1, 2, 3]], [[1, 2]], (9, 9))
     with pytest.raises(ParameterError, match="reference cones contain NaN"):
         invented([[1, 2]], [[1, math.nan]])
-    with pytest.raises(ParameterError, match="count=-1"):
-        blind_lattice(-1, (9, 9))
+    with pytest.raises(ParameterError, match="got -1"):
+        random_lattice(-1, (9, 9))
     with pytest.raises(ImageError, match="mask has shape"):
         agreement([[1, 2]], [[1, 2]], (9, 9), mask=np.ones((9, 8)))

@@ -21,7 +21,7 @@ from napari_nst.metrics import (
     ring_prominence,
     structural_similarity,
 )
-from napari_nst.metrics.verdict import LEVELS, judge
+from napari_nst.metrics.verdict import LEVELS, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +120,10 @@ def test_what_cannot_be_said_is_said(mosaic, rng):
     nothing = assess(flat, flat + np.uint8(1))
     assert nothing.verdict.level == "look"
     assert "No cones are found" in nothing.verdict.text
-    assert "Without the scale" in nothing.verdict.text
+    assert "Without the pixel size" in nothing.verdict.text
     assert math.isnan(nothing.before.density)
     assert math.isnan(nothing.before.ring_db)
-    assert "Without the scale" not in assess(flat, flat, scale=0.4).verdict.text
+    assert "Without the pixel size" not in assess(flat, flat, pixel_size=0.4).verdict.text
     small = assess(mosaic.image[:20, :20], mosaic.image[:20, :20] // 2)
     assert "too small for its spectrum" in small.verdict.text
     noise = rng.normal(size=(64, 64))
@@ -152,7 +152,7 @@ def test_a_border_is_left_out_when_asked_and_only_then(mosaic):
     result[:, :30] = mosaic.image[:, :30]
     assert assess(target, result).verdict.level == "distrust"
     for mask in ("border", np.indices(target.shape)[1] >= 30):
-        left_out = assess(target, result, scale=1, mask=mask)
+        left_out = assess(target, result, pixel_size=1, mask=mask)
         assert left_out.verdict.level == "unchanged"
         assert left_out.pixels == 120 * 106
         assert left_out.before.density == pytest.approx(len(left_out.before.cones) / (120 * 106 * 1e-6))
@@ -167,19 +167,19 @@ def test_wrong_input_is_told(mosaic):
         assess(np.dstack([image] * 3), np.dstack([image] * 3), mask="border")
     with pytest.raises(ImageError, match="The style"):
         assess(image, image, np.ones((3, 40, 40)))
-    with pytest.raises(ParameterError, match="scale=-1"):
-        assess(image, image, scale=-1)
-    with pytest.raises(ParameterError, match="mask='black'"):
+    with pytest.raises(ParameterError, match="got -1"):
+        assess(image, image, pixel_size=-1)
+    with pytest.raises(ParameterError, match=r"mask must be .* got 'black'"):
         assess(image, image, mask="black")
     for wrong in ((5, 5), (0, math.nan), "auto", 7):
-        with pytest.raises(ParameterError, match="value_range="):
+        with pytest.raises(ParameterError, match="value_range must be"):
             assess(image, image, value_range=wrong)
 
 
 def test_the_text_has_all_measures_and_the_verdict(drawn):
     text = str(drawn)
     assert f"{len(drawn.before.cones)} → {len(drawn.after.cones):9d}" in text
-    for label in ("cones per mm²", "spacing, µm", "a lattice that saw nothing", "range of values 255", "DISTRUST."):
+    for label in ("Cones/mm²", "Spacing, µm", "chance", "range 255", "DISTRUST."):
         assert label in text
     assert "nan" not in text
     assert max(map(len, text.splitlines())) <= 110
@@ -222,7 +222,7 @@ def test_figures_of_small_masked_and_flat_pictures_do_not_fail(rng, shape):
         assess(*pair).figure().savefig(io.BytesIO(), dpi=20)
 
 
-def test_the_gravest_reason_leads():
+def test_the_most_serious_reason_leads():
     at = np.array([[10.0, 10.0], [11.0, 14.0]])
     cones = SimpleNamespace(
         before=range(100), after=range(100), kept=np.zeros((40, 2)), lost=np.zeros((60, 2)), new=at,
@@ -230,11 +230,11 @@ def test_the_gravest_reason_leads():
         faint=0, spacing=8.0, places=(SimpleNamespace(row=10.0, column=12.0, radius=6.0, count=2),),
     )  # fmt: skip
     comparison = SimpleNamespace(structure=0.9, displacement=0.1, largest_displacement=0.2, largest_change=9.0)
-    verdict = judge(cones, comparison, ("A limit.",))
+    verdict = Verdict.from_measures(cones, comparison, ("A limit.",))
     assert verdict.level == "distrust"
     assert verdict.reasons == (
         "60 of 100 cones of the target are lost",
-        "2 new detections show what nothing in the target speaks for, around row 10, column 12: look there",
+        "2 new detections are unsupported by the target, around row 10, column 12: look there",
     )
     assert verdict.text.startswith("Do not trust it: 60 of 100 cones of the target are lost. A limit. This is advice")
 
@@ -254,9 +254,9 @@ def test_holes_in_one_of_the_pictures_are_no_reason_to_trust(holed, reason):
     assert assess(whole, holes, mask=np.isfinite(holes)).verdict.level == "unchanged"
 
 
-def test_a_scale_that_is_no_number_is_refused():
-    with pytest.raises(ParameterError, match=r"scale='0\.5' is no scale"):
-        assess(np.eye(40), np.eye(40), scale="0.5")
+def test_a_pixel_size_that_is_no_number_is_refused():
+    with pytest.raises(ParameterError, match=r"positive pixel size \(µm/px\), got '0\.5'"):
+        assess(np.eye(40), np.eye(40), pixel_size="0.5")
 
 
 def test_it_is_public():

@@ -13,7 +13,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.metrics import cone_changes, detect_cones, erase_cones
-from napari_nst.metrics.support import best_filter
+from napari_nst.metrics.changes import best_filter
 
 SPACING = 8.0
 
@@ -208,7 +208,7 @@ def test_the_best_filter_undoes_a_filter_and_ignores_what_was_drawn(mosaic, rng)
 
 
 def test_support_is_looked_for_a_little_beside_the_place(mosaic):
-    from napari_nst.metrics.support import find_support
+    from napari_nst.metrics.changes import find_support
 
     target = mosaic.image.astype(float)
     result, cones = np.roll(target, 2, axis=1), mosaic.cones  # a quarter of a spacing

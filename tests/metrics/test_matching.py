@@ -116,16 +116,16 @@ def test_density():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((5, 100, None), "um_per_px"),
-        ((5, 100, 0), "um_per_px=0"),
-        ((5, 100, math.nan), "um_per_px=nan"),
-        ((5, 0, 0.4), "area_px=0"),
-        ((5, math.inf, 0.4), "area_px=inf"),
-        ((-1, 100, 0.4), "cones=-1"),
-        ((2.5, 100, 0.4), "cones=2.5"),
+        ((5, 100, None), "pixel_size"),
+        ((5, 100, 0), "got 0"),
+        ((5, 100, math.nan), "got nan"),
+        ((5, 0, 0.4), "area_px must be above 0, got 0"),
+        ((5, math.inf, 0.4), "area_px must be above 0, got inf"),
+        ((-1, 100, 0.4), "got -1"),
+        ((2.5, 100, 0.4), r"shape \(\)"),
         ((np.ones((3, 4)), 100, 0.4), r"\(3, 4\)"),
     ],
 )
-def test_a_density_needs_a_scale_an_area_and_cones(arguments, message):
+def test_a_density_needs_a_pixel_size_an_area_and_cones(arguments, message):
     with pytest.raises(ParameterError, match=message):
         cone_density(*arguments)

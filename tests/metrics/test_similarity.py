@@ -148,7 +148,7 @@ def test_without_a_whole_window_there_is_no_structural_similarity(places):
 
 @pytest.mark.parametrize("data_range", [0, -255, math.nan, math.inf])
 def test_the_range_is_checked(places, data_range):
-    with pytest.raises(ParameterError, match=f"data_range={data_range}"):
+    with pytest.raises(ParameterError, match=f"data_range must be above 0, got {data_range}"):
         structural_similarity(places.target, places.reference, data_range=data_range)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.cli.options import DONE, FAILED, read_mask, typed
-from napari_nst.errors import ImageError, ParameterError
+from napari_nst.errors import FileError, ImageError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
 if TYPE_CHECKING:
-    from napari_nst.cli.annotations import Marks, Scores
     from napari_nst.io.images import ImageFile
+    from napari_nst.metrics.annotations import Annotations, Scores
     from napari_nst.metrics.assessment import Assessment
+    from napari_nst.metrics.matching import Agreement
 
 __all__ = ["add_evaluate"]
 
@@ -28,93 +28,77 @@ __all__ = ["add_evaluate"]
 _LEVELS = ("unchanged", "trusted", "look", "distrust")
 #: Pixels that are less square than this have no one size.
 _SQUARE = 1.02
-
-_NO_SCALE = "unknown (no --scale, and no pixel size in the files): no density is given"
+_NO_PIXEL_SIZE = "unknown (no --pixel-size, and none in the files): no density is given"
+_COLUMNS = ("", "within", "Dice", "TPR", "FDR", "TP", "FP", "FN", "off by", "found", "invented")
+#: Options that need a result, and those that need annotations.
+_OF_RESULT = ("style", "style_mask", "pixel_size", "value_range", "fail_on")
+_OF_ANNOTATIONS = ("annotations_order", "annotations_base", "border", "spacing")
 
 
 def add_evaluate(commands: Any) -> None:
     """Add the command to the parser's commands."""
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure what an enhancement did to the cones, alone or against hand marks",
+        help="measure what an enhancement did to the cones, alone or against manual annotations",
         description="Compare RESULT with the TARGET that it was made of, whatever made it: cones kept, lost and new, spacing, "
-        "density, spectra, structure, and a verdict with its reasons. With --marks, score the cones that are found in one "
-        "or two pictures against hand marks. Exit status: 0 done, whatever the verdict; 1 failed, or the verdict of "
+        "density, spectra, structure, and a verdict with its reasons. With --annotations, score the cones that are found in "
+        "one or two images against manual annotations. Exit status: 0 done, whatever the verdict; 1 failed, or the verdict of "
         "--fail-on; 2 wrong usage.",
         epilog="A verdict is advice on where to look. It cannot prove that a cone is there, and it is nothing for diagnosis.",
     )
-    evaluate.add_argument("target", metavar="TARGET", type=Path, help="the picture before; grey, or a plane of a stack")
-    evaluate.add_argument(
-        "result",
-        metavar="RESULT",
-        nargs="?",
-        type=Path,
-        help="the picture after, of the same size; optional with --marks",
-    )
-    evaluate.add_argument("--style", metavar="FILE", type=Path, help="the style, to be measured beside the two")
-    evaluate.add_argument(
-        "--scale",
-        metavar="UM",
-        type=float,
-        help="micrometres on the retina per pixel, for densities (default: what OME or ImageJ metadata say, else unknown)",
-    )
-    evaluate.add_argument(
-        "--plane",
-        metavar="N[,N]",
-        type=_plane,
+    add = evaluate.add_argument
+    add("target", metavar="TARGET", type=Path, help="the image before; gray, or a plane of a stack")
+    add(
+        "result", metavar="RESULT", nargs="?", type=Path,
+        help="the image after, of the same size; optional with --annotations",
+    )  # fmt: skip
+    add("--style", metavar="FILE", type=Path, help="the style, to be measured beside the two")
+    add(
+        "--pixel-size", "--scale", metavar="UM", type=float,
+        help="µm on the retina per pixel, for densities (default: what OME or ImageJ metadata say, else unknown)",
+    )  # fmt: skip
+    add(
+        "--plane", metavar="N[,N]", type=_plane,
         help="the plane of stacks, counted from 0 as napari does; 2,5 for two axes",
-    )
+    )  # fmt: skip
     for name, what in (("mask", "TARGET and RESULT"), ("style-mask", "STYLE")):
-        evaluate.add_argument(
-            f"--{name}",
-            metavar="FILE",
-            help=f"picture of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border",
+        text = (
+            f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border"
         )
-    evaluate.add_argument(
-        "--value-range",
-        metavar="RANGE",
-        type=typed(StyleTransferParameters.spec("value_range")),
+        add(f"--{name}", metavar="FILE", help=text)
+    add(
+        "--value-range", metavar="RANGE", type=typed(StyleTransferParameters.spec("value_range")),
         help="black and white, as 0,4095, for the structural similarity (default: 0,255 for 8 bits, else the target's own)",
-    )
-    evaluate.add_argument(
-        "-o",
-        "--output",
-        metavar="DIR",
-        type=Path,
+    )  # fmt: skip
+    add(
+        "-o", "--output", metavar="DIR", type=Path,
         help="write the assessment (.json, .png) and the places of kept, lost and new cones (.csv) to this folder",
-    )
-    evaluate.add_argument(
-        "--coordinates-base",
-        type=int,
-        choices=(0, 1),
-        default=0,
+    )  # fmt: skip
+    add(
+        "--coordinates-base", type=int, choices=(0, 1), default=0,
         help="what written tables call the first pixel (default: 0)",
-    )
-    evaluate.add_argument("--json", action="store_true", help="print the assessment as JSON instead of text")
-    evaluate.add_argument(
-        "--fail-on", choices=_LEVELS[:1:-1], help="exit status 1 at this verdict or a worse one, for scripts"
-    )
-    marks = evaluate.add_argument_group(
-        "hand marks", "Order and base are asked for: a file does not say them, and a wrong guess moves every mark."
-    )
-    marks.add_argument(
-        "--marks", metavar="MARKS.csv", type=Path, help="cones marked by hand: two columns, header or none"
-    )
-    marks.add_argument("--marks-order", choices=("xy", "yx"), help="xy: column first; yx: row first")
-    marks.add_argument("--marks-base", type=int, choices=(0, 1), help="what MARKS.csv calls the first pixel")
-    marks.add_argument(
-        "--border",
-        metavar="PX",
-        type=float,
-        default=None,
+    )  # fmt: skip
+    add("--json", action="store_true", help="print the assessment as JSON instead of text")
+    add("--fail-on", choices=_LEVELS[:1:-1], help="exit status 1 at this verdict or a worse one, for scripts")
+    add = evaluate.add_argument_group(
+        "manual annotations",
+        "Order and base are asked for: a file does not say them, and a wrong guess moves every annotation. --marks, "
+        "--marks-order and --marks-base are older names of the same options.",
+    ).add_argument
+    add(
+        "--annotations", "--marks", metavar="FILE.csv", type=Path,
+        help="annotated cones: two columns, header or none",
+    )  # fmt: skip
+    add("--annotations-order", "--marks-order", choices=("xy", "yx"), help="xy: column first; yx: row first")
+    add("--annotations-base", "--marks-base", type=int, choices=(0, 1), help="what FILE.csv calls the first pixel")
+    add(
+        "--border", metavar="PX", type=float,
         help="width along the edges that is not scored, because cones are cut there; the published protocol has 7 (default: 7)",
-    )
-    marks.add_argument(
-        "--spacing",
-        metavar="PX",
-        type=float,
-        help="cone spacing that tolerances are parts of (default: median distance of neighbouring marks)",
-    )
+    )  # fmt: skip
+    add(
+        "--spacing", metavar="PX", type=float,
+        help="cone spacing that tolerances are parts of (default: median distance of neighboring annotations)",
+    )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -125,7 +109,7 @@ def _plane(text: str) -> tuple[int, ...]:
         plane = (-1,)
     if min(plane) < 0:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no plane; give its number, from 0, such as 3, or 3,1 for two axes."
+            f"must be the number of a plane, from 0, such as 3, or 3,1 for two axes, got {text!r}."
         )
     return plane
 
@@ -133,145 +117,135 @@ def _plane(text: str) -> tuple[int, ...]:
 def _evaluate(options: argparse.Namespace) -> int:
     _check(options)
     from napari_nst.io.images import ImageFile
+    from napari_nst.io.records import to_json
 
     paths = {"target": options.target, "result": options.result, "style": options.style}
     files = {role: ImageFile.read(path) for role, path in paths.items() if path is not None}
-    pictures = _planes(files, options.plane)
-    shape, mask = pictures["target"].shape, _mask(options.mask, "target", pictures)
+    images = _planes(files, options.plane)
+    mask = _mask(options.mask, "target", images)
     document: dict[str, Any] = {"pictures": {role: _described(file) for role, file in files.items()}}
     lines: list[str] = [f"{role.capitalize() + ':':8} {file.path}" for role, file in files.items()]
-
-    marks: Marks | None = None
-    scored: dict[str, tuple[Scores, ...]] = {}
-    if options.marks is not None:
-        marks, scored = _against_marks(
-            options, shape, mask, pictures
-        )  # a wrong option is told before anything takes long
-        document["marks"] = _marks_document(marks, scored)
-
+    scores: list[str] = []
+    if options.annotations is not None:  # a wrong option is reported before anything takes long
+        document["marks"], scores = _score(options, images, mask)
     assessment = None
-    if "result" in pictures:
+    if "result" in images:
         from napari_nst.metrics.assessment import assess
 
-        um_per_px, said = _scale(options.scale, files)
+        pixel_size, source = _pixel_size(options.pixel_size, files)
         assessment = assess(
-            pictures["target"],
-            pictures["result"],
-            pictures.get("style"),
-            um_per_px,
+            images["target"],
+            images["result"],
+            images.get("style"),
+            pixel_size,
             mask=mask,
-            style_mask=_mask(options.style_mask, "style", pictures),
-            value_range=_value_range(options.value_range, pictures["target"], mask),
+            style_mask=_mask(options.style_mask, "style", images),
+            value_range=_value_range(options.value_range, images["target"], mask),
         )
         document["assessment"] = assessment.to_dict()
-        lines += [f"{'Scale:':8} {said}", "", str(assessment)]
-    if marks is not None:
-        from napari_nst.cli.annotations import score_lines
-
-        lines += ["", *score_lines(marks, tuple(scored.items()))]
-    text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
-    print(text if options.json else "\n".join(lines))
+        lines += [f"{'Pixel size:':8} {source}", "", str(assessment)]
+    print(to_json(document) if options.json else "\n".join([*lines, *scores]))
     if options.output is not None:
-        for label, path in _save(options, files, text, assessment):
+        for label, path in _save(options, files, document, assessment).items():
             print(f"{label + ':':8} {path}", file=sys.stderr if options.json else sys.stdout)
     return _status(options, assessment)
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Tell what does not go together before any picture is read."""
-    if options.result is None and options.marks is None:
-        raise ParameterError(
-            "two pictures are needed: napari-nst evaluate TARGET RESULT. One alone can be scored with --marks MARKS.csv."
-        )
+    """Report what does not go together before any image is read."""
+
+    def refuse(names: Sequence[str], reason: str) -> None:
+        for name in names:
+            if getattr(options, name) is not None:
+                raise ParameterError(f"--{name.replace('_', '-')} {reason}")
+
     if options.result is None:
-        for name in ("style", "style_mask", "scale", "value_range", "fail_on"):
-            if getattr(options, name) is not None:
-                raise ParameterError(
-                    f"--{name.replace('_', '-')} needs TARGET and RESULT, but there is one picture only."
-                )
-    if options.marks is None:
-        for name in ("marks_order", "marks_base", "border", "spacing"):
-            if getattr(options, name) is not None:
-                raise ParameterError(
-                    f"--{name.replace('_', '-')} says how to score against marks; give --marks MARKS.csv too."
-                )
-    if options.style_mask is not None and options.style is None:
-        raise ParameterError("--style-mask needs --style FILE.")
-    if options.scale is not None and not 0 < options.scale < math.inf:
-        raise ParameterError(f"--scale: {options.scale:g} is no scale; give micrometres per pixel, above 0.")
-    if options.output is not None and (
-        options.output.is_file() or options.output.suffix.lower() in (".json", ".png", ".csv")
+        if options.annotations is None:
+            raise ParameterError(
+                "two images are needed: napari-nst evaluate TARGET RESULT. One alone can be scored with --annotations FILE.csv."
+            )
+        refuse(_OF_RESULT, "needs TARGET and RESULT, but there is one image only.")
+    if options.annotations is None:
+        refuse(_OF_ANNOTATIONS, "says how to score against annotations; give --annotations FILE.csv too.")
+    if options.style is None:
+        refuse(["style_mask"], "needs --style FILE.")
+    for name, least, what in (
+        ("pixel_size", math.ulp(0.0), "a positive pixel size (µm/px)"),
+        ("border", 0.0, "a width in pixels, 0 or more"),
+        ("spacing", math.ulp(0.0), "a distance in pixels, above 0"),
     ):
+        value = getattr(options, name)
+        if value is not None and not least <= value < math.inf:
+            raise ParameterError(f"--{name.replace('_', '-')} must be {what}, got {value:g}.")
+    folder = options.output
+    if folder is not None and (folder.is_file() or folder.suffix.lower() in (".json", ".png", ".csv")):
         raise ParameterError(
-            f"--output: {options.output} looks like a file; give a folder, the file names are made from the result's."
+            f"--output must be a folder, and {folder} looks like a file. The file names are made from the result's."
         )
 
 
 def _planes(files: Mapping[str, ImageFile], plane: tuple[int, ...] | None) -> dict[str, NDArray[Any]]:
-    """One grey plane of each picture."""
-    if plane is not None and not any(_stack_axes(file.data) for file in files.values()):
-        raise ParameterError("--plane names a plane of a stack, but none of the pictures is a stack; leave it out.")
-    return {role: _grey_plane(file, plane) for role, file in files.items()}
+    """One gray plane of each image."""
+    if plane is not None and not any(_stack_and_color(file.data)[0] for file in files.values()):
+        raise ParameterError("--plane names a plane of a stack, but none of the images is a stack; leave it out.")
+    return {role: _gray_plane(file, plane) for role, file in files.items()}
 
 
-def _stack_axes(array: NDArray[Any]) -> tuple[int, ...]:
-    """The leading axes that have more than one plane."""
-    colour = array.ndim > 2 and array.shape[-1] in (3, 4)
-    return tuple(side for side in array.shape[: -3 if colour else -2] if side > 1)
+def _stack_and_color(array: NDArray[Any]) -> tuple[tuple[int, ...], bool]:
+    """The leading axes that have more than one plane, and whether the last one has colors."""
+    color = array.ndim > 2 and array.shape[-1] in (3, 4)
+    return tuple(side for side in array.shape[: -3 if color else -2] if side > 1), color
 
 
-def _grey_plane(file: ImageFile, plane: tuple[int, ...] | None) -> NDArray[Any]:
-    array, stack = file.data, _stack_axes(file.data)
-    colour = array.ndim > 2 and array.shape[-1] in (3, 4)
-    array = array.reshape(*stack, *array.shape[-3 if colour else -2 :])
+def _gray_plane(file: ImageFile, plane: tuple[int, ...] | None) -> NDArray[Any]:
+    stack, color = _stack_and_color(file.data)
+    array = file.data.reshape(*stack, *file.data.shape[-3 if color else -2 :])
     if stack:
-        last = ",".join(str(side - 1) for side in stack)
+        last, sides = ",".join(str(side - 1) for side in stack), " × ".join(map(str, stack))
         if plane is None:
             raise ParameterError(
-                f"{file.name} is a stack of {' × '.join(map(str, stack))} planes; choose one with --plane, the last is {last}."
+                f"{file.name} is a stack of {sides} planes; choose one with --plane, the last is {last}."
             )
         if len(plane) != len(stack) or any(at >= side for at, side in zip(plane, stack, strict=True)):
             raise ParameterError(
-                f"--plane {','.join(map(str, plane))} is not in {file.name}, a stack of {' × '.join(map(str, stack))} planes: the "
-                f"first is {','.join('0' * len(stack))}, the last {last}."
+                f"--plane {','.join(map(str, plane))} is not in {file.name}, a stack of {sides} planes: the first is "
+                f"{','.join('0' * len(stack))}, the last {last}."
             )
         array = array[plane]
-    if colour:
+    if color:
         if not (array[..., :3] == array[..., :1]).all():
             raise ImageError(
-                f"{file.name} is a colour picture; cones are measured in one grey plane. Save the channel that shows them as "
-                "a grey picture."
+                f"{file.name} is a color image; cones are measured in one gray plane. Save the channel that shows them as "
+                "a gray image."
             )
-        array = array[..., 0]  # grey that was saved as RGB
+        array = array[..., 0]  # gray that was saved as RGB
     return np.ascontiguousarray(array)
 
 
-def _mask(given: str | None, role: str, pictures: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+def _mask(given: str | None, role: str, images: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
     if given is None:
         return None
     from napari_nst.imaging.masks import black_border, check_mask
 
-    if given == "border":
-        return black_border(pictures[role])
-    return check_mask(read_mask(given), pictures[role].shape)
+    return black_border(images[role]) if given == "border" else check_mask(read_mask(given), images[role].shape)
 
 
-def _scale(given: float | None, files: Mapping[str, ImageFile]) -> tuple[float | None, str]:
-    """Micrometres per pixel or None, and where they come from."""
+def _pixel_size(given: float | None, files: Mapping[str, ImageFile]) -> tuple[float | None, str]:
+    """µm per pixel or None, and where they come from."""
     if given is not None:
-        return given, f"{given:g} µm per pixel (--scale)"
+        return given, f"{given:g} µm (--pixel-size)"
     for role in ("target", "result"):  # other programs often lose the size when they save a result
         info = files[role].info
-        if info is None or info.pixel_size_um is None:
+        size = None if info is None else info.pixel_size_um
+        if size is None:
             continue
-        height, width = info.pixel_size_um
-        if max(height, width) > _SQUARE * min(height, width):
+        if max(size) > _SQUARE * min(size):
             return None, (
-                f"unknown: pixels of {files[role].name} are {height:g} × {width:g} µm, not square; resample the pictures "
-                "or give --scale"
+                f"unknown: pixels of {files[role].name} are {size[0]:g} × {size[1]:g} µm, not square; resample the images or "
+                "give --pixel-size"
             )
-        return math.sqrt(height * width), f"{math.sqrt(height * width):g} µm per pixel (said by the {role}'s file)"
-    return None, _NO_SCALE
+        return math.sqrt(size[0] * size[1]), f"{math.sqrt(size[0] * size[1]):g} µm (from the {role}'s file)"
+    return None, _NO_PIXEL_SIZE
 
 
 def _value_range(given: Any, target: NDArray[Any], mask: NDArray[np.bool_] | None) -> tuple[float, float] | None:
@@ -284,75 +258,18 @@ def _value_range(given: Any, target: NDArray[Any], mask: NDArray[np.bool_] | Non
     return (found.low, found.high)
 
 
-def _against_marks(
-    options: argparse.Namespace,
-    shape: tuple[int, ...],
-    mask: NDArray[np.bool_] | None,
-    pictures: Mapping[str, NDArray[Any]],
-) -> tuple[Marks, dict[str, tuple[Scores, ...]]]:
-    from napari_nst.cli.annotations import BORDER, read_marks, score
-
-    marks = read_marks(
-        options.marks,
-        (shape[0], shape[1]),
-        order=options.marks_order,
-        base=options.marks_base,
-        border=BORDER if options.border is None else options.border,
-        spacing=options.spacing,
-        mask=mask,
-    )
-    if "result" in pictures and pictures["result"].shape != shape:
-        raise ImageError(
-            f"The target has shape {shape}, the result {pictures['result'].shape}; one set of marks belongs to pictures of one "
-            "size. Pass two pictures of the very same place."
-        )
-    names = {"target": "target", "result": "result"} if "result" in pictures else {"target": "picture"}
-    return marks, {name: score(pictures[role], marks, mask=mask) for role, name in names.items()}
-
-
-def _marks_document(marks: Marks, scored: Mapping[str, tuple[Scores, ...]]) -> dict[str, Any]:
-    from napari_nst.cli.annotations import differences
-
-    document = {
-        **marks.to_dict(),
-        "scores": {name: [one.to_dict() for one in scores] for name, scores in scored.items()},
-    }
-    if len(scored) == 2:
-        document["result_less_target"] = differences(scored["target"], scored["result"])
-    return document
-
-
 def _save(
-    options: argparse.Namespace, files: Mapping[str, ImageFile], text: str, assessment: Assessment | None
-) -> list[tuple[str, Path]]:
-    """Write what there is; nothing that exists is overwritten, one counter is added for all files together."""
-    from napari_nst.io.atomic import free_stem, write_new
-    from napari_nst.io.coordinates import write_coordinates
+    options: argparse.Namespace, files: Mapping[str, ImageFile], document: dict[str, Any], assessment: Assessment | None
+) -> dict[str, Path]:
+    """Write what there is; nothing that exists is overwritten."""
     from napari_nst.io.filenames import safe_stem
-    from napari_nst.transfer.files import save_figure
+    from napari_nst.io.records import write_record
 
-    folder = options.output
     if assessment is None:
         name = safe_stem(f"{files['target'].stem}_marks", 200)
-        scores = write_new(folder / f"{name}.json", lambda file: file.write_text(text + "\n", encoding="utf-8"))
-        return [("Scores", scores)]
-    endings = {
-        "Record": "_assessment.json",
-        "Figure": "_assessment.png",
-        "Kept": "_kept_coords.csv",
-        "Lost": "_lost_coords.csv",
-        "New": "_new_coords.csv",
-    }
-    stem = free_stem(folder, safe_stem(files["result"].stem, 200), [f"{{}}{ending}" for ending in endings.values()])
-    path = {label: folder / f"{stem}{ending}" for label, ending in endings.items()}
-    saved = [
-        ("Record", write_new(path["Record"], lambda file: file.write_text(text + "\n", encoding="utf-8"))),
-        ("Figure", save_figure(path["Figure"], assessment.figure())),
-    ]
-    changes, base = assessment.cones, options.coordinates_base
-    for label, points in (("Kept", changes.kept), ("Lost", changes.lost), ("New", changes.new)):
-        saved.append((label, write_coordinates(path[label], points, base=base)))
-    return saved
+        return {"Scores": write_record(options.output / f"{name}.json", document)}
+    stem, base = safe_stem(files["result"].stem, 200), options.coordinates_base
+    return assessment.save(options.output, stem, document, ending="_assessment", coordinates_base=base)
 
 
 def _status(options: argparse.Namespace, assessment: Assessment | None) -> int:
@@ -369,11 +286,118 @@ def _described(file: ImageFile) -> dict[str, Any]:
     return {"path": str(file.path.resolve()), "sha256": file.info.sha256 if file.info else None}
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold: unknown numbers are null, NumPy's numbers are numbers."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    value = getattr(value, "item", lambda: value)()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+# Manual annotations
+
+
+def _score(
+    options: argparse.Namespace, images: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The scores of one or two images, for the record and as lines to be read."""
+    from napari_nst.metrics.annotations import Annotations, differences, score
+    from napari_nst.metrics.assessment import BORDER
+
+    path, order, base = options.annotations, options.annotations_order, options.annotations_base
+    height, width = images["target"].shape
+    if order is None or base is None:
+        raise ParameterError(_what_fits(path, (height, width), order, base))
+    try:
+        annotations = Annotations.read(
+            path,
+            (height, width),
+            order=order,
+            base=base,
+            border=BORDER if options.border is None else options.border,
+            spacing=options.spacing,
+            mask=mask,
+        )
+    except FileError as error:
+        how = "(base is --annotations-base; 'xy' is --annotations-order xy, 'rowcol' is yx.)"
+        raise FileError(f"{error} {how}" if "base=" in str(error) or "order=" in str(error) else str(error)) from error
+    if images.get("result", images["target"]).shape != (height, width):
+        raise ImageError(
+            f"The target has shape {(height, width)}, the result {images['result'].shape}; annotations belong to images of one "
+            "size. Pass two images of the very same place."
+        )
+    # Records of one image call it so since version 0.1.
+    names = {"target": "target", "result": "result"} if "result" in images else {"picture": "target"}
+    scores = {name: score(images[role], annotations, mask=mask) for name, role in names.items()}
+    document: dict[str, Any] = {**annotations.to_dict(), "scores": scores}
+    if len(scores) == 2:
+        document["result_less_target"] = differences(scores["target"], scores["result"])
+    return document, ["", *_score_lines(annotations, scores, document.get("result_less_target", []))]
+
+
+def _score_lines(
+    annotations: Annotations, scores: Mapping[str, Sequence[Scores]], gains: Sequence[Mapping[str, float]]
+) -> list[str]:
+    if not annotations.inside.any():
+        advice = "No annotation is left inside: nothing can be scored. Give a smaller --border, or another mask."
+        return [str(annotations), advice]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for name, entries in scores.items():
+        for entry in entries:
+            label = f"{name.replace('picture', 'image')}, confidence {entry.confidence:g}"
+            rows += [(label, *_cells(one), str(entry.found), str(entry.invented)) for one in entry.agreements]
+            chance = f"  chance level ({entry.found} points, random lattice)"
+            rows += [(chance, _within(one), _share(one.chance_dice), *("",) * 8) for one in entry.agreements]
+    if gains:
+        rows.append(("result less target", *("",) * 10))
+    rows += [
+        (
+            f"  confidence {gain['confidence']:g}",
+            f"{gain['tolerance']:g}",
+            *(_share(gain[name], "+.3f") for name in ("dice", "true_positive_rate", "false_discovery_rate")),
+            *("",) * 3,
+            _share(gain["median_distance_px"], "+.2f", " px"),
+            f"{gain['found']:+d}",
+            f"{gain['invented']:+d}",
+        )
+        for gain in gains
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = []
+    for row in rows:
+        cells = [cell.ljust(w) if n < 2 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        table.append("  ".join(cells).rstrip())
+    return [
+        str(annotations),
+        *table,
+        "within: tolerance in spacings. Compare with the chance level, and read 0.35 first.",
+        "invented: farther than 0.75 spacings from every annotation. off by: median distance of a matched cone.",
+    ]
+
+
+def _cells(one: Agreement) -> tuple[str, ...]:
+    return (
+        _within(one),
+        *(_share(value) for value in (one.dice, one.true_positive_rate, one.false_discovery_rate)),
+        *(str(value) for value in (one.true_positives, one.false_positives, one.false_negatives)),
+        _share(one.median_distance_px, ".2f", " px"),
+    )
+
+
+def _within(one: Agreement) -> str:
+    return f"{one.tolerance:g} ({one.tolerance_px:.1f} px)"
+
+
+def _share(value: float, digits: str = ".3f", unit: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{digits}}{unit}"
+
+
+def _what_fits(path: Path, shape: tuple[int, int], order: str | None, base: int | None) -> str:
+    """Why the options are needed, and which of their values the file allows."""
+    from napari_nst.metrics.annotations import Annotations
+
+    readings, reason = Annotations.readings(path, shape, order, base)
+    fitting = [f"--annotations-order {name} --annotations-base {first}" for name, first in readings]
+    missing = " and ".join(
+        option for option, value in (("--annotations-order", order), ("--annotations-base", base)) if value is None
+    )
+    if not fitting:
+        return f"--annotations needs {missing}, and no value of them lets {path} fit the image. {reason}"
+    return (
+        f"--annotations needs {missing}: whether x (column) or y (row) comes first in {path}, and whether its first pixel is 0 "
+        "or 1. A wrong guess would mirror the annotations, or shift all of them by a pixel. Ask who made the file: MATLAB starts "
+        f"with 1, Python and napari with 0. In the image of {shape[0]} × {shape[1]} pixels (height × width) "
+        f"{'only ' if len(fitting) == 1 else ''}{' or '.join(fitting)} would fit."
+    )

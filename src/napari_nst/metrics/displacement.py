@@ -1,4 +1,4 @@
-"""Whether an enhancement left everything where it was: shifts measured tile by tile."""
+"""Whether an enhancement displaced the cones: shifts measured tile by tile."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Displacement", "local_displacement"]
 
 #: Side of a tile in pixels, and how many spacings it holds at least: fewer cones resemble other cones by chance.
 _TILE, _SPACINGS = 48, 6
-#: The least side, in pixels: also of pictures.
+#: The least side, in pixels: also of images.
 _MINIMUM_SIDE = 16
-#: Most tiles along a side of the picture: 1152 pixels are covered without gaps.
+#: Most tiles along a side of the image: 1152 pixels are covered without gaps.
 _MOST = 24
-#: Least share of a tile that is used; least strength of its structure, of the picture's; least correlation at the peak.
+#: Least share of a tile that is used; least strength of its structure, of the image's; least correlation at the peak.
 _USED, _STRONG, _ALIKE = 0.5, 0.25, 0.6
-#: Structure below this is rounding, in pictures from 0 to 1.
+#: Structure below this is rounding, in images from 0 to 1.
 _ROUNDING = 1e-9
 #: A larger shift, in tiles, leaves too little in common.
 _FARTHEST = 0.25
@@ -34,7 +34,7 @@ _STEPS = 20
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """How far a result is displaced against its target, in places.
+    """How far a result is displaced against its target, tile by tile.
 
     Attributes
     ----------
@@ -74,31 +74,31 @@ def local_displacement(
     Parameters
     ----------
     target, result : array, (H, W)
-        Pictures of one place: of any dtype, scale and offset, each its own.
+        Images of one place: of any dtype, scale and offset, each its own.
     tile : int, optional
-        Side of a tile in pixels, at least 16. None: 48, or 6 spacings where that is more. Where the picture is smaller,
+        Side of a tile in pixels, at least 16. None: 48, or 6 spacings where that is more. Where the image is smaller,
         its shorter side.
     spacing : float, optional
-        Distance of neighbouring cones in pixels. None takes that of the target's ring, or 8.25 where it has none.
+        Distance of neighboring cones in pixels. None takes that of the target's ring, or 8.25 where it has none.
     mask : array, (H, W), optional
-        0 or False for pixels to leave out. Pixels that are not finite in either picture are left out too.
+        0 or False for pixels to leave out. Pixels that are not finite in either image are left out too.
 
     Returns
     -------
     Displacement
-        Without any tile for pictures of less than 16 pixels on a side, or where less than half of every tile is used.
+        Without any tile for images of less than 16 pixels on a side, or where less than half of every tile is used.
 
     Raises
     ------
     ImageError
-        A picture is not grey, the shapes differ, or the mask does not fit.
+        An image is not gray, the shapes differ, or the mask does not fit.
     ParameterError
         `tile` or `spacing` is out of its range.
 
     Notes
     -----
-    Both pictures are filtered to the band of the cones (differences of Gaussians of 0.1 and 0.6 spacings) and cut into
-    tiles half a tile apart (farther in pictures above 600 pixels, where 24 tiles are spread over a side). A tile under a
+    Both images are filtered to the band of the cones (differences of Gaussians of 0.1 and 0.6 spacings) and cut into
+    tiles half a tile apart (farther in images above 600 pixels, where 24 tiles are spread over a side). A tile under a
     Tukey window, tapered over half of its side, is cross-correlated with that of the result; the highest
     correlation, refined to 1/20 pixel by an upsampled Fourier transform, is its shift. The tile of the result is then
     moved by whole pixels and correlated again, for the window pulls large shifts towards 0. Phases are not
@@ -106,13 +106,13 @@ def local_displacement(
 
     Left out are tiles
 
-    * whose structure, the standard deviation in the band, is below a quarter of that of the whole picture, in the target or
+    * whose structure, the standard deviation in the band, is below a quarter of that of the whole image, in the target or
       in the result (``weak``): dark vessels, empty regions;
     * that correlate by less than 0.6 at the best shift, or whose best shift is more than a quarter of the tile, where
       another part of the mosaic is as likely to be what resembles (``unmatched``).
 
-    **What to expect.** Equal pictures give exactly 0, as do those that differ in scale and offset. Between a
-    poor picture of a mosaic and its perfect version (synthetic: defocus, haze, few photons) the median is 0.01 spacings
+    **What to expect.** Equal images give exactly 0, as do those that differ in scale and offset. Between a
+    poor image of a mosaic and its perfect version (synthetic: defocus, haze, few photons) the median is 0.01 spacings
     and the largest 0.03: so much is noise. Known shifts of up to 5 pixels are found within 0.03 spacings, the median
     within 0.05 pixels. Of 6000 tiles of unrelated mosaics and of noise one was measured, by chance; all others
     were unmatched. So read `median` and `largest` beside how many tiles were left out.
@@ -122,7 +122,7 @@ def local_displacement(
     Guizar-Sicairos, Thurman and Fienup, Efficient subpixel image registration algorithms, Opt. Lett. 33, 156 (2008).
     """
     if tile is not None and not _MINIMUM_SIDE <= tile < math.inf:
-        raise ParameterError(f"tile={tile} is too small to hold structure; give at least {_MINIMUM_SIDE} pixels.")
+        raise ParameterError(f"tile={tile} is too small to hold structure. Pass at least {_MINIMUM_SIDE} pixels.")
     check_length(spacing, "spacing")
     first, second, used = images_and_mask(target, result, mask)
     if min(first.shape) < _MINIMUM_SIDE or not used.any():
@@ -135,11 +135,11 @@ def local_displacement(
         for column in _starts(first.shape[1], side)
         if used[_part((row, column), side)].mean() >= _USED
     ]
-    bands = [_band(picture, used, spacing) for picture in (first, second)]
+    bands = [_band(image, used, spacing) for image in (first, second)]
     least = [max(_ROUNDING, _STRONG * float(np.sqrt(np.mean(band[used] ** 2)))) for band in bands]
     window = _window(side)
     weak = 0
-    centres: list[Floats] = []
+    centers: list[Floats] = []
     shifts: list[Floats] = []
     for corner in corners:
         part = _part(corner, side)
@@ -149,16 +149,16 @@ def local_displacement(
             continue
         shift = _shift(bands[0], bands[1], corner, window)
         if shift is not None:
-            centres.append(np.add(corner, (side - 1) / 2))
+            centers.append(np.add(corner, (side - 1) / 2))
             shifts.append(shift)
-    return _summary(centres, shifts, len(corners), weak)
+    return _summary(centers, shifts, len(corners), weak)
 
 
-def _summary(centres: list[Floats], shifts: list[Floats], tiles: int, weak: int) -> Displacement:
+def _summary(centers: list[Floats], shifts: list[Floats], tiles: int, weak: int) -> Displacement:
     moved = np.array(shifts).reshape(-1, 2)
     lengths = np.hypot(moved[:, 0], moved[:, 1])
     return Displacement(
-        np.array(centres, dtype=np.float64).reshape(-1, 2),
+        np.array(centers, dtype=np.float64).reshape(-1, 2),
         moved,
         float(np.median(lengths)) if len(lengths) else math.nan,
         float(lengths.max()) if len(lengths) else math.nan,
@@ -174,11 +174,11 @@ def _starts(length: int, side: int) -> NDArray[np.intp]:
     return np.unique(np.rint(np.linspace(0, length - side, count)).astype(np.intp))
 
 
-def _band(picture: Floats, used: NDArray[np.bool_], spacing: float) -> Floats:
-    """The band of the cones; 0 where a pixel is not used, and everywhere in a flat picture."""
-    if is_flat(picture[used]):
-        return np.zeros(picture.shape)
-    filled = fill_smoothly(to_unit_range(picture, used), used, spacing)
+def _band(image: Floats, used: NDArray[np.bool_], spacing: float) -> Floats:
+    """The band of the cones; 0 where a pixel is not used, and everywhere in a flat image."""
+    if is_flat(image[used]):
+        return np.zeros(image.shape)
+    filled = fill_smoothly(to_unit_range(image, used), used, spacing)
     return np.where(used, cone_band(filled, spacing), 0.0)
 
 
@@ -190,7 +190,7 @@ def _shift(target: Floats, result: Floats, corner: tuple[int, int], window: Floa
     here = target[_part(corner, side)] * window
     moved = np.zeros(2, dtype=np.intp)
     for _ in range(2):
-        # The tile of the result, moved by whole pixels as far as the picture goes.
+        # The tile of the result, moved by whole pixels as far as the image goes.
         at = np.clip(np.add(corner, moved), 0, np.subtract(result.shape, side))
         there = result[_part((int(at[0]), int(at[1])), side)] * window
         if not (here.any() and there.any()):  # what is used lies where the window ends

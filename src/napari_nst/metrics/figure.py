@@ -9,173 +9,137 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.imaging.checks import Floats, image_and_mask
+from napari_nst.imaging.spectrum import radial_power_spectrum
 from napari_nst.imaging.values import MINIMUM_SIDE
-from napari_nst.metrics.spectra import radial_power_spectrum
-from napari_nst.palette import KEPT, LEVELS, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED, Mark
+from napari_nst.metrics.changes import ConeChanges
+from napari_nst.metrics.verdict import Verdict
+from napari_nst.palette import KEPT, LEVELS, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from napari_nst.metrics.assessment import Assessment
-
-__all__ = ["assessment_figure"]
-
-#: Per cent of the pixels that may lie beyond the ends of a grey scale, so that one bright cone leaves the others visible.
+#: Per cent of the pixels that may lie beyond the ends of a gray scale, so that one bright cone leaves the others visible.
 _OUTLIERS = 0.5
-_WIDTH, _HEIGHT, _CHARACTERS = 14.0, 10.6, 165
-#: Area of a sign, in square points, where a cone takes one inch of the figure.
+_WIDTH, _HEIGHT, _CHARACTERS, _LINES = 14.0, 10.6, 165, 6
+#: Area of a marker, in square points, where a cone takes one inch of the figure.
 _LARGEST, _SMALLEST = 60.0, 4.0
 
+#: An image as it was given, and which of its pixels count.
+Masked = tuple[NDArray[Any], NDArray[np.bool_]]
 
-def assessment_figure(assessment: Assessment) -> Figure:
-    """Draw an assessment.
 
-    Parameters
-    ----------
-    assessment : Assessment
-
-    Returns
-    -------
-    matplotlib Figure
-        Target, result and result with its cones; change with symmetric limits, suspicion, and radial spectra;
-        above them the verdict with its reasons.
-    """
+def assessment_figure(
+    target: NDArray[Any],
+    result: NDArray[Any],
+    used: NDArray[np.bool_],
+    cones: ConeChanges,
+    verdict: Verdict,
+    style: Masked | None = None,
+) -> Figure:
+    """Draw target, result and result with its cones; change, suspicion and radial spectra; above them the verdict."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.5, 9.1])  # an array, whatever its stub says
-    words, pictures = parts
-    _write(words, assessment)
-    axes = pictures.subplots(2, 3)
-    target, result = (image_and_mask(picture, assessment.used)[0] for picture in (assessment.target, assessment.result))
-    _picture(axes[0, 0], target, assessment.used, f"Target: {len(assessment.before.cones)} cones found")
-    _picture(axes[0, 1], result, assessment.used, f"Result: {len(assessment.after.cones)} cones found")
-    _picture(axes[0, 2], result, assessment.used, "Result: kept, lost and new")
-    _cones(axes[0, 2], assessment)
-    for axis in (axes[0, 0], axes[0, 1]):
-        _places(axis, assessment)
-    _change(pictures, axes[1, 0], assessment)
-    _suspicion(pictures, axes[1, 1], assessment)
-    _spectra(axes[1, 2], assessment)
+    _write(parts[0], verdict)
+    axes = parts[1].subplots(2, 3)
+    before, after = (image_and_mask(image, used)[0] for image in (target, result))
+    _show(axes[0, 0], before, used, f"Target: {len(cones.before)} cones found")
+    _show(axes[0, 1], after, used, f"Result: {len(cones.after)} cones found")
+    _show(axes[0, 2], after, used, "Result: kept, lost and new")
+    _draw_cones(axes[0, 2], cones, max(used.shape))
+    for axis in axes[0, :2]:
+        _draw_places(axis, cones, used.shape)
+    _draw_change(parts[1], axes[1, 0], cones.change)
+    _show(axes[1, 1], before, used, "Suspicion: drawn, and not expected from the target")
+    suspicion = np.ma.masked_equal(cones.suspicion, 0)
+    shown = axes[1, 1].imshow(suspicion, cmap="autumn_r", vmin=0, vmax=1, interpolation="nearest", alpha=0.9)
+    parts[1].colorbar(shown, ax=axes[1, 1], label="height, 1: a typical cone of the result", shrink=0.85)
+    spectra = [("target", (target, used), TARGET, "-"), ("result", (result, used), RESULT, "-")]
+    _draw_spectra(axes[1, 2], [*spectra, *([("style", style, STYLE, "--")] if style else [])], cones.spacing)
     for axis in (*axes[0], *axes[1, :2]):
         axis.set(xticks=[], yticks=[])
-        axis.set_xlim(-0.5, target.shape[1] - 0.5)
-        axis.set_ylim(target.shape[0] - 0.5, -0.5)
+        axis.set_xlim(-0.5, used.shape[1] - 0.5)
+        axis.set_ylim(used.shape[0] - 0.5, -0.5)
     return figure
 
 
-def _write(figure: Any, assessment: Assessment) -> None:
-    verdict = assessment.verdict
+def _write(figure: Any, verdict: Verdict) -> None:
     lines = textwrap.wrap(verdict.text, _CHARACTERS)
-    # The text has the first reason already.
+    # The first reason is in the text already.
     for reason in verdict.reasons[1:]:
         lines += textwrap.wrap(reason, _CHARACTERS, initial_indent="– ", subsequent_indent="   ")
-    if len(lines) > 6:
-        lines = [*lines[:5], f"… {lines[5]}"[:_CHARACTERS] + " …"]
-        figure.text(
-            0.012,
-            0.93,
-            verdict.level.capitalize(),
-            color=LEVELS[verdict.level][0],
-            fontsize=17,
-            fontweight="bold",
-            va="top",
-        )
+    if len(lines) > _LINES:
+        lines = [*lines[: _LINES - 1], f"… {lines[_LINES - 1]}"[:_CHARACTERS] + " …"]
+    color = LEVELS[verdict.level][0]
+    figure.text(0.012, 0.93, verdict.level.capitalize(), color=color, fontsize=17, fontweight="bold", va="top")
     figure.text(0.012, 0.70, "\n".join(lines), fontsize=10.5, va="top", linespacing=1.35, parse_math=False)
 
 
-def _picture(axes: Axes, picture: Floats, used: NDArray[np.bool_], title: str) -> None:
-    values = picture[used]
+def _show(axes: Axes, image: Floats, used: NDArray[np.bool_], title: str) -> None:
+    values = image[used]
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS]) if len(values) else (0.0, 1.0)
-    shown = np.where(used, picture, np.nan)
-    axes.set_facecolor("#DDDDDD")
+    axes.set_facecolor("lightgray")
+    shown = np.where(used, image, np.nan)
     axes.imshow(shown, cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
     axes.set_title(title, fontsize=11)
 
 
-def _cones(axes: Axes, assessment: Assessment) -> None:
-    cones = assessment.cones
-    # So that signs of neighbours do not touch: half a spacing wide, on axes of about 4 inches.
-    side = 0.5 * cones.spacing * 4 * 72 / max(assessment.target.shape)
+def _draw_cones(axes: Axes, cones: ConeChanges, longest: int) -> None:
+    # So that markers of neighbors do not touch: half a spacing wide, on axes of about 4 inches.
+    side = 0.5 * cones.spacing * 4 * 72 / longest
     area = float(np.clip(side**2, _SMALLEST, _LARGEST))
-    unsupported = np.zeros(len(cones.new), dtype=bool)
-    unsupported[cones.unsupported] = True
-    drawn: tuple[tuple[Floats, Mark, str, float], ...] = (
+    unsupported = cones.flags("unsupported")["unsupported"]
+    for points, mark, label, width in (
         (cones.kept, KEPT, "kept", 0.7),
         (cones.lost, LOST, "lost", 1.1),
         (cones.new[~unsupported], NEW, "new", 1.1),
         (cones.new[unsupported], UNSUPPORTED, "new, unsupported by the target", 2.2),
-    )
-    for points, mark, label, width in drawn:
-        bold = 1.7 if mark == UNSUPPORTED else 1.0
+    ):
         axes.scatter(
-            points[:, 1], points[:, 0], s=area * bold, marker=mark.marker, facecolors="none", edgecolors=mark.color,
-            linewidths=width, label=f"{len(points)} {label}",
+            points[:, 1], points[:, 0], s=area * (1.7 if mark is UNSUPPORTED else 1.0), marker=mark.marker,
+            facecolors="none", edgecolors=mark.color, linewidths=width, label=f"{len(points)} {label}",
         )  # fmt: skip
     legend = axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, fontsize=8.5, handletextpad=0.3, columnspacing=1.1,
-        facecolor="#444444", labelcolor="white", framealpha=1,
+        facecolor="0.27", labelcolor="white", framealpha=1,
     )  # fmt: skip
     for handle in legend.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([40.0])
 
 
-def _places(axes: Axes, assessment: Assessment) -> None:
+def _draw_places(axes: Axes, cones: ConeChanges, shape: tuple[int, ...]) -> None:
     from matplotlib.patches import Circle
 
-    for number, place in enumerate(assessment.cones.places, start=1):
+    for number, place in enumerate(cones.places, start=1):
         at = (place.column, place.row)
         axes.add_patch(Circle(at, place.radius, fill=False, edgecolor=UNSUPPORTED.color, linewidth=1.3, linestyle="--"))
-        height, width = assessment.target.shape
-        row, column = (float(np.clip(v, 0.03 * n, 0.97 * n)) for v, n in ((place.row, height), (place.column, width)))
+        row, column = (float(np.clip(v, 0.03 * n, 0.97 * n)) for v, n in zip(at[::-1], shape, strict=True))
         axes.text(
             column, row, str(number), color="white", fontsize=9, fontweight="bold", ha="center", va="center",
             bbox={"boxstyle": "circle,pad=0.15", "facecolor": UNSUPPORTED.color, "edgecolor": "none"},
         )  # fmt: skip
 
 
-def _change(figure: Any, axes: Axes, assessment: Assessment) -> None:
-    change = assessment.cones.change
+def _draw_change(figure: Any, axes: Axes, change: Floats) -> None:
     values = np.abs(change[np.isfinite(change)])
-    limit = float(np.percentile(values, 100 - _OUTLIERS)) if len(values) else 0.0
-    limit = limit or (float(values.max()) if len(values) else 0.0) or 1.0
+    limit = float(np.percentile(values, 100 - _OUTLIERS) or values.max() or 1) if len(values) else 1.0
     shown = axes.imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_title("Change: result less target", fontsize=11)
-    figure.colorbar(shown, ax=axes, label="grey levels", shrink=0.85, extend="both")
+    figure.colorbar(shown, ax=axes, label="gray levels", shrink=0.85, extend="both")
 
 
-def _suspicion(figure: Any, axes: Axes, assessment: Assessment) -> None:
-    _picture(
-        axes,
-        image_and_mask(assessment.target, assessment.used)[0],
-        assessment.used,
-        "Suspicion: drawn, and not expected from the target",
-    )
-    suspicion = assessment.cones.suspicion
-    shown = axes.imshow(
-        np.ma.masked_equal(suspicion, 0), cmap="autumn_r", vmin=0, vmax=1, interpolation="nearest", alpha=0.9
-    )
-    figure.colorbar(shown, ax=axes, label="height, 1: a typical cone of the result", shrink=0.85)
-
-
-def _spectra(axes: Axes, assessment: Assessment) -> None:
-    sets = [
-        ("target", assessment.target, assessment.used, TARGET, "-"),
-        ("result", assessment.result, assessment.used, RESULT, "-"),
-    ]
-    if assessment.style_image is not None and assessment.style_used is not None:
-        sets.append(("style", assessment.style_image, assessment.style_used, STYLE, "--"))
-    for label, image, used, colour, line in sets:
+def _draw_spectra(axes: Axes, images: list[tuple[str, Masked, str, str]], spacing: float) -> None:
+    for label, (image, used), color, line in images:
         if min(image.shape) < MINIMUM_SIDE or not used.any():
             continue
         frequencies, power = radial_power_spectrum(image_and_mask(image, used)[0], mask=used)
         positive = power > 0
         decibels = 10 * np.log10(power[positive])
-        axes.plot(frequencies[positive], decibels, color=colour, linestyle=line, linewidth=1.6, label=label)
+        axes.plot(frequencies[positive], decibels, color=color, linestyle=line, linewidth=1.6, label=label)
     if axes.lines:
-        spacing = assessment.cones.spacing
         axes.axvline(1 / spacing, color="black", linewidth=0.8, linestyle=":", label=f"1 / {spacing:.3g} px")
         axes.legend(fontsize=9)
         axes.set_xlim(0, 0.5)

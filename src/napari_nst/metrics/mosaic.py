@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from numbers import Real
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +16,7 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, to_points
 from napari_nst.imaging.masks import check_mask
 
-__all__ = ["Voronoi", "cone_density", "nearest_neighbour_spacing", "voronoi_regularity"]
+__all__ = ["Voronoi", "cone_density", "counted_pixels", "nearest_neighbour_spacing", "voronoi_regularity"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Voronoi:
     Attributes
     ----------
     regularity : float
-        Mean over standard deviation of the areas of the cells: 1.89 for points thrown at random, 7 to 11 for hand-marked
+        Mean over standard deviation of the areas of the cells: 1.89 for points thrown at random, 7 to 11 for annotated
         cones at 0.65° from the fovea, infinite for a perfect lattice. NaN for fewer than two cells.
     six_sided : float
-        Share of the cells with six neighbours, 0 to 1: 0.29 for random points, 0.58 to 0.82 for those cones, 1 for
+        Share of the cells with six neighbors, 0 to 1: 0.29 for random points, 0.58 to 0.82 for those cones, 1 for
         a hexagonal lattice. NaN without cells.
     cells : int
         Cells that were measured.
@@ -39,7 +41,7 @@ class Voronoi:
 
 
 def nearest_neighbour_spacing(points: ArrayLike) -> float:
-    """Median distance of a cone to its nearest neighbour.
+    """Return the median distance of a cone to its nearest neighbor.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def nearest_neighbour_spacing(points: ArrayLike) -> float:
     -------
     float
         In pixels; NaN for fewer than two cones. In a disordered mosaic it is smaller than the distance that a
-        hexagonal lattice of the same density has (by 15 % on confocal pictures of the parafovea).
+        hexagonal lattice of the same density has (by 15 % on confocal images of the parafovea).
 
     Raises
     ------
@@ -66,8 +68,10 @@ def nearest_neighbour_spacing(points: ArrayLike) -> float:
     return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
 
 
-def cone_density(cones: int | ArrayLike, area_px: float, um_per_px: float | None) -> float:
-    """Cones per square millimetre.
+def cone_density(
+    cones: int | ArrayLike, area_px: float, pixel_size: float | None = None, *, um_per_px: float | None = None
+) -> float:
+    """Return the cones per square millimeter.
 
     Parameters
     ----------
@@ -75,8 +79,10 @@ def cone_density(cones: int | ArrayLike, area_px: float, um_per_px: float | None
         Their number, or their positions.
     area_px : float
         The area that they were looked for in, in square pixels: height times width, or the number of used pixels.
-    um_per_px : float or None
-        Micrometres on the retina per pixel.
+    pixel_size : float or None
+        µm on the retina per pixel.
+    um_per_px : float, optional
+        Deprecated alias of `pixel_size`.
 
     Returns
     -------
@@ -86,26 +92,46 @@ def cone_density(cones: int | ArrayLike, area_px: float, um_per_px: float | None
     Raises
     ------
     ParameterError
-        The scale is unknown (None), or a number cannot be what it should be.
+        The pixel size is unknown (None), or a number is out of its range.
     """
-    if um_per_px is None:
+    pixel_size = renamed_argument(um_per_px, "um_per_px", pixel_size)
+    if pixel_size is None:
         raise ParameterError(
-            "The density needs the scale of the picture: pass um_per_px, micrometres on the retina per pixel "
-            "(0.3 to 0.6 in most adaptive optics systems)."
+            "The density needs the size of a pixel: pass pixel_size, µm on the retina per pixel (0.3 to 0.6 in most "
+            "adaptive optics systems)."
         )
-    if not 0 < um_per_px < math.inf:
-        raise ParameterError(f"um_per_px={um_per_px} is no scale; pass micrometres per pixel, above 0.")
+    check_pixel_size(pixel_size)
     if not 0 < area_px < math.inf:
-        raise ParameterError(f"area_px={area_px} is no area; pass the number of pixels that were looked at.")
-    if isinstance(cones, SupportsIndex) and np.ndim(cones) == 0:
-        count = int(cones.__index__())
-    elif np.ndim(cones) == 0:
-        raise ParameterError(f"cones={cones!r} is no number of cones; pass an integer or positions (n, 2).")
-    else:
-        count = len(to_points(cones, "cones"))
-    if count < 0:
-        raise ParameterError(f"cones={count} is no number of cones; pass 0 or more.")
-    return count / (area_px * um_per_px**2 * 1e-6)
+        raise ParameterError(f"area_px must be above 0, got {area_px}. Pass the number of pixels that were looked at.")
+    count = cones if isinstance(cones, SupportsIndex) and np.ndim(cones) == 0 else len(to_points(cones, "cones"))
+    if int(count) < 0:
+        raise ParameterError(f"cones must be a number of cones, got {count}. Pass 0 or more.")
+    return int(count) / (area_px * pixel_size**2 * 1e-6)
+
+
+def check_pixel_size(value: Any, name: str = "pixel_size") -> None:
+    """Raise ParameterError for what is neither None nor a positive number of µm per pixel."""
+    if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
+        raise ParameterError(f"`{name}` must be a positive pixel size (µm/px), got {value!r}. Try 0.5, or None.")
+
+
+def renamed_argument(value: float | None, old: str, new: float | None) -> float | None:
+    """Return what was passed as `pixel_size`, or under its old name, with a DeprecationWarning."""
+    if value is None:
+        return new
+    warnings.warn(
+        f"`{old}` is now `pixel_size`; the old name goes with the next release.", DeprecationWarning, stacklevel=3
+    )
+    return value
+
+
+def counted_pixels(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
+    """Return a mask as booleans; ImageError if it does not fit."""
+    given = np.asarray(mask)
+    # One that leaves out all pixels is no error: a patch may lie wholly outside of the retina.
+    if given.shape == tuple(shape[:2]) and not given.any():
+        return np.zeros(given.shape, dtype=np.bool_)
+    return check_mask(given, shape[:2])
 
 
 def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLike | None = None) -> Voronoi:
@@ -116,14 +142,14 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
     points : array, (n, 2)
         Row and column of the cones, in pixels.
     shape : (int, int)
-        Height and width of the picture that they were looked for in.
+        Height and width of the image that they were looked for in.
     mask : array, (H, W), optional
         0 or False for pixels in which no cones were looked for.
 
     Returns
     -------
     Voronoi
-        Of the cells that lie wholly inside the picture and hold no unused pixel; the others depend on cones that are not
+        Of the cells that lie wholly inside the image and hold no unused pixel; the others depend on cones that are not
         seen. There are none with fewer than four cones, or where all cones lie on one line.
 
     Raises
@@ -136,9 +162,9 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
     Notes
     -----
     The Voronoi cell of a cone is what is nearer to it than to any other. Its area is that of the polygon; its sides are
-    counted as neighbours. The standard deviation is that of a sample (n - 1). Cones at the very same place are one.
+    counted as neighbors. The standard deviation is that of a sample (n - 1). Cones at the very same place are one.
 
-    Detections missed or invented lower both numbers, so that they compare pictures by one detector; a result can also
+    Detections missed or invented lower both numbers, so that they compare images by one detector; a result can also
     be *more* regular than any retina, as a lattice drawn by an enhancement is.
 
     References
@@ -148,11 +174,7 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
     Forma 18, 221 (2003).
     """
     places = np.unique(to_points(points, "cones"), axis=0)
-    used = None
-    if mask is not None:
-        given = np.asarray(mask)
-        used = check_mask(given, shape[:2]) if given.any() or given.shape != tuple(shape[:2]) else given != 0
-    cells = _whole_cells(places, shape, used)
+    cells = _whole_cells(places, shape, None if mask is None else counted_pixels(mask, shape))
     if not cells:
         return Voronoi(math.nan, math.nan, 0)
     areas, sides = np.array([_area(corners) for corners in cells]), np.array([len(corners) for corners in cells])
@@ -164,7 +186,7 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
 
 
 def _whole_cells(places: Floats, shape: Sequence[int], used: NDArray[np.bool_] | None) -> list[Floats]:
-    """The corners, (k, 2), of every Voronoi cell that is bounded and lies in the used part of the picture."""
+    """The corners, (k, 2), of every Voronoi cell that is bounded and lies in the used part of the image."""
     if len(places) < 4:
         return []
     from scipy import spatial

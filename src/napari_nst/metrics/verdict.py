@@ -1,26 +1,27 @@
-"""From measures to words: whether an enhancement may be trusted, where to look, and what cannot be said."""
+"""The verdict on an enhancement: whether its cones may be trusted, where to look, and what cannot be said."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from napari_nst.metrics.assessment import Comparison
-    from napari_nst.metrics.changes import ConeChanges
+from napari_nst.metrics.changes import ConeChanges
+from napari_nst.metrics.comparison import Comparison
 
-__all__ = ["LEVELS", "Level", "Verdict", "judge"]
+__all__ = ["LEVELS", "SIGNS", "Level", "Verdict"]
 
 Level = Literal["unchanged", "trusted", "look", "distrust"]
 #: From good to bad.
 LEVELS: tuple[Level, ...] = ("unchanged", "trusted", "look", "distrust")
+#: What stands before a level, so that it can be read without its color.
+SIGNS: dict[Level, str] = {"unchanged": "=", "trusted": "✓", "look": "?", "distrust": "✗"}
 
 # Limits were set between what was measured on changes that cannot invent and on those that do; the numbers below are
-# of the vessel of a real picture (185 × 185 pixels, about 240 cones with the spacing of its ring), unless they say otherwise.
+# of the vessel of a real image (185 × 185 pixels, about 240 cones with the spacing of its ring), unless they say otherwise.
 #: Unsupported detections, one is enough to look. None after brightness, gamma, smoothing, unsharp masking, deconvolution,
 #: CLAHE, histogram matching; 2 after spectrum matching, 22 after the preset "texture", 36 after "documented".
 UNSUPPORTED_LOOK = 1
@@ -30,8 +31,8 @@ UNSUPPORTED_TOGETHER, UNSUPPORTED_SHARE = 5, 0.05
 #: Detections in shadows, or far from any cone of the target, that are not the target under another gain: at least so
 #: many, and this share of all. In shadows 17 (0.05) after spectrum matching, 1 after gamma 0.3, none after the others.
 DOUBTED_LOOK, DOUBTED_SHARE = 4, 0.02
-#: Share of the result's detections that are new and not the target under another gain. After spectrum matching of marked
-#: pictures 0.15 of defocused ones (96 % of the new lie on marks), 0.20 of noisy ones (88 %), and 0.97 of nearly pure
+#: Share of the result's detections that are new and not the target under another gain. After spectrum matching of annotated
+#: images 0.15 of defocused ones (96 % of the new lie on annotations), 0.20 of noisy ones (88 %), and 0.97 of nearly pure
 #: noise (60 %).
 NEW_LOOK, NEW_DISTRUST = 0.25, 0.5
 #: Share of the target's cones that are lost: 0.08 after smoothing by a pixel, 0.23 after gamma 2.
@@ -39,7 +40,7 @@ LOST_LOOK, LOST_DISTRUST = 0.15, 0.5
 #: Correlation in the band of the cones. Conventions, not measurements: half, and a quarter, of the variance.
 STRUCTURE_LOOK, STRUCTURE_DISTRUST = 0.7, 0.5
 #: Displacement in spacings: the largest of any tile, and the median. A match of cones is lost at half a spacing.
-#: Between a poor picture and its perfect version the measure itself reaches 0.03.
+#: Between a poor image and its perfect version the measure itself reaches 0.03.
 MOVED_LOOK, MOVED_DISTRUST = 0.15, 0.25
 
 _NO_DIAGNOSIS = "This is advice on where to look: it proves no cone, and it is not for diagnosis."
@@ -52,12 +53,12 @@ class Verdict:
     Attributes
     ----------
     level : {"unchanged", "trusted", "look", "distrust"}
-        "unchanged": every pixel that counts is as it was. "trusted": nothing speaks against it. "look": see the reasons
+        "unchanged": every pixel that counts is as it was. "trusted": nothing was found against it. "look": see the reasons
         before you rely on it. "distrust": it shows cones that the target does not, or lacks those that it has.
     text : str
         The verdict in words, with its first reason, and what it cannot say.
     reasons : tuple of str
-        What led to the level, the weightiest first; empty if nothing speaks against the result.
+        What led to the level, the most serious first; empty if nothing was found against the result.
     limits : tuple of str
         What cannot be said, and why; all of them are in `text`.
     """
@@ -67,75 +68,58 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
+    @classmethod
+    def from_measures(
+        cls, cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = (), holes: tuple[int, int] = (0, 0)
+    ) -> Verdict:
+        """Decide by the measures; the level is that of the most serious reason.
 
-def judge(
-    cones: ConeChanges, comparison: Comparison, limits: tuple[str, ...] = (), holes: tuple[int, int] = (0, 0)
-) -> Verdict:
-    """Put measures into words.
-
-    Parameters
-    ----------
-    cones : ConeChanges
-    comparison : Comparison
-    limits : tuple of str
-        Sentences about what cannot be said.
-    holes : (int, int)
-        Pixels that hold a number in the target only, and in the result only.
-
-    Returns
-    -------
-    Verdict
-        Its level is that of the gravest of its reasons.
-    """
-    limits = (*limits, _NO_DIAGNOSIS)
-    if comparison.largest_change == 0 and not any(holes):
-        return _verdict("unchanged", "The result equals the target in every pixel that counts.", (), limits)
-    if not len(cones.before) and not len(cones.new) and not any(holes):
-        reason = "No cones are found in the target, nor in the result"
-        told = f"{reason}: there is nothing to compare, and nothing to trust."
-        return _verdict("look", told, (reason,), limits)
-
-    found = [*_additions(cones), *_losses(cones, comparison), *_missing(holes)]
-    found.sort(key=lambda item: -LEVELS.index(item[0]))  # stable: of one level the order above
-    reasons = tuple(reason for _, reason in found)
-    level: Level = found[0][0] if found else "trusted"
-    if not found:
-        kept, before = len(cones.kept), len(cones.before)
-        text = f"Nothing speaks against it: {kept} of {before} cones are kept, " + (
-            f"and the target speaks for all of the {len(cones.new)} new ones." if len(cones.new) else "and none is new."
-        )
-    else:
-        head = "Do not trust it" if level == "distrust" else "Look before you rely on it"
-        text = f"{head}: {reasons[0]}."
-    return _verdict(level, text, reasons, limits)
-
-
-def _verdict(level: Level, text: str, reasons: tuple[str, ...], limits: tuple[str, ...]) -> Verdict:
-    return Verdict(level, " ".join([text, *limits]), reasons, limits)
+        Parameters
+        ----------
+        cones : ConeChanges
+        comparison : Comparison
+        limits : tuple of str
+            Sentences about what cannot be said.
+        holes : (int, int)
+            Pixels that hold a number in the target only, and in the result only.
+        """
+        limits = (*limits, _NO_DIAGNOSIS)
+        found = [*_additions(cones), *_losses(cones, comparison), *_missing(holes)]
+        found.sort(key=lambda item: -LEVELS.index(item[0]))  # stable: of one level the order above
+        level, reasons = found[0][0] if found else "trusted", tuple(reason for _, reason in found)
+        if comparison.largest_change == 0 and not any(holes):
+            level, reasons = "unchanged", ()
+            text = "The result equals the target in every pixel that counts."
+        elif not len(cones.before) and not len(cones.new) and not any(holes):
+            level, reasons = "look", ("No cones are found in the target, nor in the result",)
+            text = f"{reasons[0]}: there is nothing to compare, and nothing to trust."
+        elif found:
+            text = f"{'Do not trust it' if level == 'distrust' else 'Look before you rely on it'}: {reasons[0]}."
+        else:
+            kept, before, new = len(cones.kept), len(cones.before), len(cones.new)
+            added = f"all {new} new ones are supported by the target" if new else "none is new"
+            text = f"Nothing was found against it: {kept} of {before} cones are kept, and {added}."
+        return cls(level, " ".join([text, *limits]), reasons, limits)
 
 
 def _additions(cones: ConeChanges) -> list[tuple[Level, str]]:
-    """What was added, the gravest first."""
+    """What was added, the most serious first."""
     found: list[tuple[Level, str]] = []
-    total, new = len(cones.after) + cones.faint, len(cones.new)
-    unsupported = len(cones.unsupported)
+    total, new, unsupported = len(cones.after) + cones.faint, len(cones.new), len(cones.unsupported)
     if unsupported >= UNSUPPORTED_LOOK:
         together = max((_members(cones, number, cones.unsupported) for number in range(len(cones.places))), default=0)
         many = unsupported >= max(UNSUPPORTED_TOGETHER, UNSUPPORTED_SHARE * total)
-        level: Level = "distrust" if many or together >= UNSUPPORTED_TOGETHER else "look"
-        what = "new detection shows" if unsupported == 1 else "new detections show"
-        found.append(
-            (level, f"{unsupported} {what} what nothing in the target speaks for{_where(cones, cones.unsupported)}")
-        )
-    doubtful = np.setdiff1d(np.arange(new), cones.remapped)
-    if total and len(doubtful) >= max(DOUBTED_LOOK, NEW_LOOK * total):
-        grave: Level = "distrust" if len(doubtful) >= NEW_DISTRUST * total else "look"
-        found.append((grave, f"{len(doubtful)} of {total} detections of the result are no detections of the target"))
+        what = "new detection is" if unsupported == 1 else "new detections are"
+        text = f"{unsupported} {what} unsupported by the target{_where(cones, cones.unsupported)}"
+        found.append(("distrust" if many or together >= UNSUPPORTED_TOGETHER else "look", text))
+    doubtful = len(np.setdiff1d(np.arange(new), cones.remapped))
+    if total and doubtful >= max(DOUBTED_LOOK, NEW_LOOK * total):
+        text = f"{doubtful} of {total} detections of the result are no detections of the target"
+        found.append(("distrust" if doubtful >= NEW_DISTRUST * total else "look", text))
     far = np.setdiff1d(cones.far, cones.remapped)
     if len(cones.before) and len(far) >= max(DOUBTED_LOOK, DOUBTED_SHARE * total):
-        found.append(
-            ("look", f"{len(far)} new detections lie farther than a spacing from any original one{_where(cones, far)}")
-        )
+        text = f"{len(far)} new detections lie farther than a spacing from any original one{_where(cones, far)}"
+        found.append(("look", text))
     if len(cones.shaded) >= max(DOUBTED_LOOK, DOUBTED_SHARE * total):
         dark = "new detections lie where the target is too dark and poor in contrast to show cones"
         found.append(("look", f"{len(cones.shaded)} {dark}{_where(cones, cones.shaded)}"))
@@ -146,32 +130,28 @@ def _losses(cones: ConeChanges, comparison: Comparison) -> list[tuple[Level, str
     found: list[tuple[Level, str]] = []
     before, lost, spacing = len(cones.before), len(cones.lost), cones.spacing
     if before and lost >= LOST_LOOK * before:
-        found.append(
-            ("distrust" if lost >= LOST_DISTRUST * before else "look", f"{lost} of {before} cones of the target are lost")
-        )  # fmt: skip
+        text = f"{lost} of {before} cones of the target are lost"
+        found.append(("distrust" if lost >= LOST_DISTRUST * before else "look", text))
     structure = comparison.structure
     if math.isfinite(structure) and structure < STRUCTURE_LOOK:
-        found.append(
-            (
-                "distrust" if structure < STRUCTURE_DISTRUST else "look",
-                f"the structure correlates by {structure:.2f} only with the target's in the band of the cones",
-            )
-        )
+        text = f"the structure correlates by {structure:.2f} only with the target's in the band of the cones"
+        found.append(("distrust" if structure < STRUCTURE_DISTRUST else "look", text))
     median, largest = comparison.displacement, comparison.largest_displacement
     if math.isfinite(largest) and largest >= MOVED_LOOK * spacing:
-        grave: Level = "distrust" if median >= MOVED_DISTRUST * spacing else "look"
-        found.append((grave, f"cones are displaced by up to {largest:.1f} pixels ({median:.1f} in the median)"))
+        text = f"cones are displaced by up to {largest:.1f} pixels ({median:.1f} in the median)"
+        found.append(("distrust" if median >= MOVED_DISTRUST * spacing else "look", text))
     return found
 
 
 def _missing(holes: tuple[int, int]) -> list[tuple[Level, str]]:
-    found: list[tuple[Level, str]] = []
-    for count, one, other in ((holes[0], "result", "target"), (holes[1], "target", "result")):
-        if count:
-            found.append(
-                ("look", f"{count} pixels of the {one} hold no number where the {other} does: what became of cones there is unknown")
-            )  # fmt: skip
-    return found
+    return [
+        (
+            "look",
+            f"{count} pixels of the {one} hold no number where the {other} does: what became of cones there is unknown",
+        )
+        for count, one, other in ((holes[0], "result", "target"), (holes[1], "target", "result"))
+        if count
+    ]
 
 
 def _members(cones: ConeChanges, number: int, which: NDArray[np.intp]) -> int:

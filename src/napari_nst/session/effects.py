@@ -92,7 +92,7 @@ def assess_patch(
     """Measure all that was done to a patch; where `result` is the very array `target`, its cones only."""
     if result is target:
         return compare_cones(target, result, mask, spacing)
-    found = assess(target, result, scale=um_per_px, mask=mask, value_range=value_range)
+    found = assess(target, result, pixel_size=um_per_px, mask=mask, value_range=value_range)
     return Effects.of(found.cones, found)
 
 

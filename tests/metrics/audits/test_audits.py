@@ -14,17 +14,17 @@ from scipy import ndimage
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.metrics import (
-    density_sweep,
+    density_bias,
     detect_cones,
     erase_cones,
     match_cones,
     phantom_ratio,
     phantom_test,
-    repeat_consistency,
+    repeatability,
     ring_prominence,
-    style_swap,
+    style_agreement,
 )
-from napari_nst.metrics.audits.density import rescale_style
+from napari_nst.metrics.audits.density_bias import rescale_style
 
 EVALUATION = Path(__file__).resolve().parents[4] / "shared" / "evaluation" / "cones.py"
 
@@ -224,26 +224,26 @@ def test_an_enhancer_that_works_in_place_does_no_harm(mosaic, others):
     assert "unknown" in str(test)
 
 
-# ------------------------------------------------------------------------------------------------------ style swap
+# ------------------------------------------------------------------------------------------------------ style agreement
 
 
 def test_cones_that_do_not_depend_on_the_style_agree_wholly(mosaic, others):
-    swap = style_swap(raw, mosaic.image, others)
-    assert swap.pairs == ((0, 1), (0, 2), (1, 2))
-    assert swap.dice == 1
-    assert [len(points) for points in swap.only] == [0, 0, 0]
-    assert 0.2 < swap.chance_dice < 0.45
+    found = style_agreement(raw, mosaic.image, others)
+    assert found.pairs == ((0, 1), (0, 2), (1, 2))
+    assert found.dice == 1
+    assert [len(points) for points in found.only] == [0, 0, 0]
+    assert 0.2 < found.chance_dice < 0.45
     # The ring's spacing is the distance of rows, 8 sqrt(3) / 2, in a mosaic as regular as this.
-    assert 6.9 < swap.spacing < 8
-    json.dumps(swap.to_dict(), allow_nan=False)
+    assert 6.9 < found.spacing < 8
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_cones_of_the_styles_agree_by_chance_only(mosaic, others):
-    swap = style_swap(paint_style, mosaic.image, others, spacing=8.0)
-    assert swap.dice < 0.45
-    assert swap.dice == min(one.dice for one in swap.agreements)
+    found = style_agreement(paint_style, mosaic.image, others, spacing=8.0)
+    assert found.dice < 0.45
+    assert found.dice == min(one.dice for one in found.agreements)
     # Of two independent mosaics a cone has a partner within 0.35 spacings by chance: in about 1/3 of cases, twice.
-    assert all(0.2 < len(p) / n < 0.8 for p, n in zip(swap.only, swap.detected, strict=True))
+    assert all(0.2 < len(p) / n < 0.8 for p, n in zip(found.only, found.detected, strict=True))
 
 
 def test_cones_that_one_style_alone_brings_are_named():
@@ -255,12 +255,12 @@ def test_cones_that_one_style_alone_brings_are_named():
     def enhance(image, style):
         return image + (spots(shape, invented, [1.0, 1.0], 2.5) if style[0, 0] == 2 else 0)
 
-    swap = style_swap(enhance, target, [np.full((8, 8), value) for value in (1, 2, 3)], spacing=16.0)
-    assert len(swap.only[0]) == len(swap.only[2]) == 0
-    assert swap.only[1] == pytest.approx(np.array(invented, float), abs=0.5)
+    found = style_agreement(enhance, target, [np.full((8, 8), value) for value in (1, 2, 3)], spacing=16.0)
+    assert len(found.only[0]) == len(found.only[2]) == 0
+    assert found.only[1] == pytest.approx(np.array(invented, float), abs=0.5)
     # 7 × 7 cones, those at 16 and 112 are 13.6 pixels and more from the edges; two more with the second style.
-    assert swap.detected == (49, 51, 49)
-    assert [one.dice for one in swap.agreements] == pytest.approx([98 / 100, 1, 98 / 100])
+    assert found.detected == (49, 51, 49)
+    assert [one.dice for one in found.agreements] == pytest.approx([98 / 100, 1, 98 / 100])
 
 
 def test_a_mask_leaves_out_what_is_invented_there(mosaic, others):
@@ -270,19 +270,19 @@ def test_a_mask_leaves_out_what_is_invented_there(mosaic, others):
     def enhance(target, style):
         return np.where(mask, target, style)
 
-    assert style_swap(enhance, mosaic.image, others[:2], mask=mask).dice == 1
-    assert style_swap(enhance, mosaic.image, others[:2]).dice < 0.9
+    assert style_agreement(enhance, mosaic.image, others[:2], mask=mask).dice == 1
+    assert style_agreement(enhance, mosaic.image, others[:2]).dice < 0.9
 
 
 def test_nothing_to_see_is_said(others):
-    swap = style_swap(raw, np.full((100, 100), 9, np.uint8), others)
-    assert math.isnan(swap.dice)
-    assert swap.detected == (0, 0, 0)
-    assert "unknown" in str(swap)
-    assert json.loads(json.dumps(swap.to_dict(), allow_nan=False))["agreements"][0]["dice"] is None
+    found = style_agreement(raw, np.full((100, 100), 9, np.uint8), others)
+    assert math.isnan(found.dice)
+    assert found.detected == (0, 0, 0)
+    assert "unknown" in str(found)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["agreements"][0]["dice"] is None
 
 
-# --------------------------------------------------------------------------------------------------------- repeats
+# --------------------------------------------------------------------------------------------------------- repeatability
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def invent(target, style):
 
 
 def test_repeats_are_laid_on_each_other_and_agree_as_before(repeats, others):
-    report = repeat_consistency(raw, *repeats, others[0])
+    report = repeatability(raw, *repeats, others[0])
     assert report.shift == pytest.approx((7, -4), abs=0.2)
     assert report.overlap == pytest.approx((120 - 7) * (130 - 4) / (120 * 130), abs=0.02)
     assert report.correlation > 0.5
@@ -313,7 +313,7 @@ def test_repeats_are_laid_on_each_other_and_agree_as_before(repeats, others):
 
 
 def test_who_draws_from_noise_contradicts_itself(repeats, others):
-    report = repeat_consistency(invent, *repeats, others[0])
+    report = repeatability(invent, *repeats, others[0])
     assert report.raw.dice > 0.9
     assert report.enhanced.dice < 0.5
     assert report.gain < -0.4
@@ -322,8 +322,8 @@ def test_who_draws_from_noise_contradicts_itself(repeats, others):
 
 def test_a_given_shift_is_taken(repeats, others):
     # Wrong by half a spacing: by a whole one, a lattice falls onto itself in part.
-    wrong = repeat_consistency(raw, *repeats, others[0], shift=(7, 0))
-    right = repeat_consistency(raw, *repeats, others[0], shift=(7, -4))
+    wrong = repeatability(raw, *repeats, others[0], shift=(7, 0))
+    right = repeatability(raw, *repeats, others[0], shift=(7, -4))
     assert wrong.shift == (7, 0)
     assert wrong.raw.dice < 0.55 < 0.9 < right.raw.dice
     assert not wrong.same_place
@@ -334,54 +334,54 @@ def test_a_given_shift_is_taken(repeats, others):
 def test_repeats_may_be_of_different_sizes_and_masked(repeats, others):
     mask = np.ones((100, 130), bool)
     mask[:40] = False
-    report = repeat_consistency(raw, repeats[0], repeats[1][:100], others[0], repeat_mask=mask)
+    report = repeatability(raw, repeats[0], repeats[1][:100], others[0], repeat_mask=mask)
     assert report.shift == pytest.approx((7, -4), abs=0.3)
     assert report.overlap == pytest.approx(60 * 126 / (120 * 130), abs=0.02)
     assert report.raw.dice > 0.85
 
 
 def test_different_places_are_told(mosaic, others):
-    assert not repeat_consistency(raw, mosaic.image, others[1], others[0]).same_place
+    assert not repeatability(raw, mosaic.image, others[1], others[0]).same_place
 
 
 def test_flat_repeats_say_nothing(others):
     flat = np.full((80, 90), 3.0)
-    report = repeat_consistency(raw, flat, flat, others[0])
+    report = repeatability(raw, flat, flat, others[0])
     assert math.isnan(report.raw.dice)
     assert math.isnan(report.gain)
     assert "unknown" in str(report)
 
 
-# --------------------------------------------------------------------------------------------------- density sweep
+# --------------------------------------------------------------------------------------------------- density bias
 
 
 def test_the_density_of_an_untouched_target_does_not_follow(mosaic, others):
-    sweep = density_sweep(raw, mosaic.image, others[0])
-    assert sweep.slope == 0
-    assert sweep.spread == 0
-    assert set(sweep.densities) == {sweep.target_density}
+    found = density_bias(raw, mosaic.image, others[0])
+    assert found.slope == 0
+    assert found.spread == 0
+    assert set(found.densities) == {found.target_density}
     # A hexagonal lattice of spacing 8 has 2 / (sqrt(3) 64) cones per pixel.
-    assert sweep.target_density == pytest.approx(2 / math.sqrt(3) / 64, rel=0.1)
-    json.dumps(sweep.to_dict(), allow_nan=False)
+    assert found.target_density == pytest.approx(2 / math.sqrt(3) / 64, rel=0.1)
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_styles_are_as_dense_as_asked_and_who_paints_them_follows(mosaic, others):
-    sweep = density_sweep(paint_style, mosaic.image, others[0])
-    asked = np.array(sweep.factors) * sweep.target_density
-    assert np.array(sweep.style_densities) == pytest.approx(asked, rel=0.15)
-    assert sweep.slope == pytest.approx(1, abs=0.15)
-    assert sweep.spread > 1
+    found = density_bias(paint_style, mosaic.image, others[0])
+    asked = np.array(found.factors) * found.target_density
+    assert np.array(found.style_densities) == pytest.approx(asked, rel=0.15)
+    assert found.slope == pytest.approx(1, abs=0.15)
+    assert found.spread > 1
 
 
 def test_slope_and_spread_by_their_formulas(monkeypatch, mosaic, others):
-    from napari_nst.metrics.audits import density as sweeping
+    from napari_nst.metrics.audits import density_bias as module
 
     # Target, style; then for each factor the resampled style and the result.
     given = iter([0.02, 0.02, 0.01, 0.018, 0.02, 0.02, 0.04, 0.025])
-    monkeypatch.setattr(sweeping, "density", lambda *_: next(given))
-    sweep = density_sweep(raw, mosaic.image, others[0], factors=(0.5, 1, 2))
-    assert sweep.slope == pytest.approx(np.polyfit(np.log([0.01, 0.02, 0.04]), np.log([0.018, 0.02, 0.025]), 1)[0])
-    assert sweep.spread == pytest.approx(0.007 / 0.021)
+    monkeypatch.setattr(module, "_density", lambda *_: next(given))
+    found = density_bias(raw, mosaic.image, others[0], factors=(0.5, 1, 2))
+    assert found.slope == pytest.approx(np.polyfit(np.log([0.01, 0.02, 0.04]), np.log([0.018, 0.02, 0.025]), 1)[0])
+    assert found.spread == pytest.approx(0.007 / 0.021)
 
 
 @pytest.mark.parametrize("zoom", [0.7, 1.4])
@@ -410,11 +410,11 @@ def test_no_cones_no_slope(mosaic, others):
 
     flat = np.zeros((90, 90), np.uint8)
     for target, style in ((flat, others[0]), (mosaic.image, flat)):
-        sweep = density_sweep(unused, target, style)
-        assert math.isnan(sweep.slope)
-        assert "nothing can be said" in str(sweep)
-        assert sweep.to_dict()["slope"] is None
-    wiped = density_sweep(lambda target, style: np.zeros_like(target), mosaic.image, others[0], factors=(0.5, 1))
+        found = density_bias(unused, target, style)
+        assert math.isnan(found.slope)
+        assert "nothing can be said" in str(found)
+        assert found.to_dict()["slope"] is None
+    wiped = density_bias(lambda target, style: np.zeros_like(target), mosaic.image, others[0], factors=(0.5, 1))
     assert wiped.densities == (0, 0)
     assert math.isnan(wiped.slope)
     assert math.isnan(wiped.spread)
@@ -465,11 +465,11 @@ def test_a_picture_without_cones_or_too_small_cannot_be_tested(mosaic, others):
     "audit",
     [
         lambda enhance, target, styles: phantom_test(enhance, target, styles[0]),
-        style_swap,
-        lambda enhance, target, styles: repeat_consistency(enhance, target, target, styles[0]),
-        lambda enhance, target, styles: density_sweep(enhance, target, styles[0]),
+        style_agreement,
+        lambda enhance, target, styles: repeatability(enhance, target, target, styles[0]),
+        lambda enhance, target, styles: density_bias(enhance, target, styles[0]),
     ],
-    ids=["phantom", "swap", "repeats", "density"],
+    ids=["phantoms", "style agreement", "repeatability", "density bias"],
 )
 def test_what_an_enhancer_gives_is_checked(audit, mosaic, others):
     with pytest.raises(ImageError, match=r"shape \(119, 150\)"):
@@ -483,17 +483,17 @@ def test_what_an_enhancer_gives_is_checked(audit, mosaic, others):
 
 
 def test_styles_factors_and_shifts_are_checked(mosaic, others):
-    with pytest.raises(ParameterError, match="1 styles"):
-        style_swap(raw, mosaic.image, others[:1])
+    with pytest.raises(ParameterError, match="1 styles to compare"):
+        style_agreement(raw, mosaic.image, others[:1])
     for factors in ((), (1.0,), (1.0, 1.0), (0.0, 1.0), (1.0, math.nan)):
         with pytest.raises(ParameterError, match="factors"):
-            density_sweep(raw, mosaic.image, others[0], factors=factors)
+            density_bias(raw, mosaic.image, others[0], factors=factors)
     with pytest.raises(ImageError, match="smaller than 32 pixels"):
-        density_sweep(raw, mosaic.image, others[0], factors=(1, 40))
+        density_bias(raw, mosaic.image, others[0], factors=(1, 40))
     with pytest.raises(ImageError, match="cannot be resampled"):
         rescale_style([[math.nan] * 40] * 40, 1)
     with pytest.raises(ParameterError, match="zoom"):
         rescale_style(others[0], 0)
     for shift in ((1, 2, 3), (math.nan, 0), 4):
         with pytest.raises(ParameterError, match="shift"):
-            repeat_consistency(raw, mosaic.image, mosaic.image, others[0], shift=shift)
+            repeatability(raw, mosaic.image, mosaic.image, others[0], shift=shift)

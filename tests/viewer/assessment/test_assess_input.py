@@ -82,18 +82,18 @@ def test_the_pictures_of_a_session_belong_together(model, rng):
     assert trio_of(model, others[0]) is None  # its patch has no result
     # They lie beside each other: what is marked belongs on the result.
     job = assess_job(model, Trio(target, result, style), None)
-    np.testing.assert_array_equal(job.place.world["translate"], (0, 60))
+    np.testing.assert_array_equal(job.plane.world["translate"], (0, 60))
 
 
 # Which pixels, and where they lie --------------------------------------------------------------------------------
 
 
-def lies_on(place, base, start, rng):
+def lies_on(plane, base, start, rng):
     """Random points of the assessed plane lie where those of the layer lie."""
     from napari.layers import Image
 
-    shape = [1 if axis in place.hidden else 20 for axis in range(place.ndim)]
-    layer = Image(np.zeros(shape), **place.world)
+    shape = [1 if axis in plane.hidden else 20 for axis in range(plane.ndim)]
+    layer = Image(np.zeros(shape), **plane.world)
     for point in rng.uniform(-5, 40, (5, base.ndim)):
         np.testing.assert_allclose(layer.data_to_world(point), base.data_to_world(point + np.array(start)), atol=1e-6)
     assert [str(u) for u in layer.units] == [str(u) for u in base.units]
@@ -112,7 +112,7 @@ def test_a_region_is_cut_out_of_the_target(model, rng, random):
     np.testing.assert_array_equal(job.result_cut.take(job.result), data)
     np.testing.assert_array_equal(job.style_cut.take(job.style), style.data[1:31, 2:42])
     assert job.scale == 0.4
-    lies_on(job.place, target, (10, 20), rng)
+    lies_on(job.plane, target, (10, 20), rng)
 
 
 def test_the_recorded_plane_of_a_stack(model, rng, random):
@@ -122,8 +122,8 @@ def test_the_recorded_plane_of_a_stack(model, rng, random):
     job = assess_job(model, trio_of(model, result), None)
     np.testing.assert_array_equal(job.target_cut.take(job.target), target.data[3])
     np.testing.assert_array_equal(job.result_cut.take(job.result), data[0])
-    assert (job.place.hidden, job.place.axes) == ((0,), (1, 2))
-    lies_on(job.place, target, (3, 0, 0), rng)
+    assert (job.plane.hidden, job.plane.axes) == ((0,), (1, 2))
+    lies_on(job.plane, target, (3, 0, 0), rng)
 
 
 def test_of_all_planes_the_one_that_is_shown(model, rng):
@@ -151,7 +151,7 @@ def test_a_record_of_another_target_does_not_count(model, rng):
 
 @pytest.mark.parametrize(
     ("shape", "rgb", "message"),
-    [((20, 21), False, "20 × 20 pixels large .* 20 × 21"), ((20, 20, 3), True, "RGB picture.*grey")],
+    [((20, 21), False, "20 × 20 pixels large .* 20 × 21"), ((20, 20, 3), True, "RGB image.*gray")],
 )
 def test_what_cannot_be_compared_is_told(model, rng, shape, rgb, message):
     one, two = model.add_image(rng.random((20, 20)), name="one"), model.add_image(rng.random(shape), rgb=rgb)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_nst.metrics.changes import ConeChanges
 from napari_nst.viewer.assessment.input import Trio, assess_job
 from napari_nst.viewer.assessment.layers import ROLES, assessment_layers, is_ours, look_at, show_assessment
 
@@ -18,21 +19,26 @@ def model():
     return ViewerModel()
 
 
+class Cones(SimpleNamespace):
+    """As much of `ConeChanges` as the layers need."""
+
+    flags = ConeChanges.flags
+
+
 def found(shape, rng, new=4):
-    """As much of an assessment as the layers need: two of the new detections are unsupported, two shaded, one is far."""
-    return SimpleNamespace(
-        cones=SimpleNamespace(
-            kept=rng.uniform(0, 30, (6, 2)),
-            lost=rng.uniform(0, 30, (2, 2)),
-            new=rng.uniform(0, 30, (new, 2)),
-            far=np.arange(new)[:1],
-            unsupported=np.arange(new)[1:3],
-            shaded=np.arange(new)[2:4],
-            spacing=9.0,
-            change=rng.normal(size=shape),
-            suspicion=rng.random(shape),
-        ),
+    """Two of the new detections are unsupported, two shaded, one is far."""
+    cones = Cones(
+        kept=rng.uniform(0, 30, (6, 2)),
+        lost=rng.uniform(0, 30, (2, 2)),
+        new=rng.uniform(0, 30, (new, 2)),
+        far=np.arange(new)[:1],
+        unsupported=np.arange(new)[1:3],
+        shaded=np.arange(new)[2:4],
+        spacing=9.0,
+        change=rng.normal(size=shape),
+        suspicion=rng.random(shape),
     )
+    return SimpleNamespace(cones=cones)
 
 
 def pictures(model, rng, shape, **world):
@@ -62,7 +68,7 @@ def test_everything_lies_on_the_target(model, rng, random, shape, hidden, start)
     job = assess_job(model, Trio(target, result), None)
     assert job.target_cut.start == start
     assessment = found((40, 50), rng)
-    layers = show_assessment(model, assessment, job.place, "result")
+    layers = show_assessment(model, assessment, job.plane, "result")
     assert list(layers) == list(ROLES)
     assert [layer.name for layer in layers.values()] == [
         *("result change", "result suspicion", "result cones kept", "result cones lost", "result cones new"),
@@ -85,7 +91,7 @@ def test_what_they_look_like(model, rng):
     job = assess_job(model, Trio(*pictures(model, rng, (40, 50))), None)
     assessment = found((40, 50), rng)
     assessment.cones.suspicion[3, 4] = np.nan
-    layers = show_assessment(model, assessment, job.place, "result")
+    layers = show_assessment(model, assessment, job.plane, "result")
     low, high = layers["change"].contrast_limits
     assert low == -high < 0
     assert layers["suspicion"].blending == "additive"
@@ -109,7 +115,7 @@ def test_nothing_found(model, rng):
     assessment = found((40, 50), rng, new=0)
     assessment.cones.kept = assessment.cones.lost = np.empty((0, 2))
     assessment.cones.change = np.zeros((40, 50))
-    layers = show_assessment(model, assessment, job.place, "result")
+    layers = show_assessment(model, assessment, job.plane, "result")
     assert [len(layers[role].data) for role in ("kept", "lost", "new")] == [0, 0, 0]
 
 
@@ -118,7 +124,7 @@ def test_again_in_the_place_of_the_old_ones(model, rng):
     model.layers.selection.active = target
     before = [state(layer) for layer in (target, result)]
     job = assess_job(model, Trio(target, result), None)
-    old = show_assessment(model, found((40, 50), rng), job.place, "result")
+    old = show_assessment(model, found((40, 50), rng), job.plane, "result")
     assert set(model.layers.selection) == {target}
     assert model.layers.selection.active is target
     assert not old["change"].visible
@@ -126,7 +132,7 @@ def test_again_in_the_place_of_the_old_ones(model, rng):
     old["change"].visible, old["kept"].visible = True, False
     model.layers.remove(old["lost"])
     mine = model.add_points(np.zeros((1, 2)), name="result cones new")
-    new = show_assessment(model, found((40, 50), rng, new=7), job.place, "other")
+    new = show_assessment(model, found((40, 50), rng, new=7), job.plane, "other")
     assert [layer for layer in model.layers if is_ours(layer)] == list(new.values())
     assert [layer for layer in model.layers if not is_ours(layer)] == [target, result, mine]
     assert assessment_layers(model) == new
@@ -141,11 +147,11 @@ def test_the_camera_goes_to_a_place(model, rng):
     target, result = pictures(model, rng, (5, 40, 50), scale=(3, 2, 2), translate=(7, 100, 200))
     model.dims.set_point(0, 13)
     job = assess_job(model, Trio(target, result), None)
-    layers = show_assessment(model, found((40, 50), rng), job.place, "result")
+    layers = show_assessment(model, found((40, 50), rng), job.plane, "result")
     model.dims.set_point(0, 7)
     zooms = []
     for radius in (5.0, 10.0):
-        look_at(model, layers["new"], 12.0, 31.0, radius, job.place.axes)
+        look_at(model, layers["new"], 12.0, 31.0, radius, job.plane.axes)
         assert model.scene.camera.center[-2:] == pytest.approx((100 + 24, 200 + 62))
         assert model.dims.point[0] == pytest.approx(13)
         zooms.append(model.scene.camera.zoom)

@@ -11,10 +11,12 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
 
 from napari_nst.errors import ParameterError, StyleTransferError
 from napari_nst.imaging.mosaic import cone_mosaic
+from napari_nst.metrics.assessment import written
+from napari_nst.metrics.verdict import SIGNS
+from napari_nst.palette import LEVELS
 from napari_nst.viewer import commands
 from napari_nst.viewer.assessment import worker as assess_worker
 from napari_nst.viewer.assessment.layers import ROLES
-from napari_nst.viewer.assessment.words import LEVELS, written
 from napari_nst.viewer.common.compare import remember
 from napari_nst.viewer.common.layers import plain
 
@@ -77,10 +79,10 @@ def test_from_the_button_to_the_verdict(viewer, pictures, open_widget, assess, q
     assert assessment is not None, widget.panel.status.text()
     panel = widget.panel
 
-    # The verdict can be read without its colour.
-    sign, word, colour = LEVELS[assessment.verdict.level]
-    assert panel.heading.text() == f"{sign}  {word}"
-    assert colour in panel._box.styleSheet()
+    # The verdict can be read without its color.
+    level = assessment.verdict.level
+    assert panel.heading.text() == f"{SIGNS[level]}  {level.capitalize()}"
+    assert LEVELS[level][1] in panel._box.styleSheet()
     said = " ".join(label.text().replace("\u200b", "") for label in (panel.verdict, panel.limits))
     assert said == assessment.verdict.text
     assert all(reason in panel.verdict.text() + panel.reasons.text() for reason in assessment.verdict.reasons)
@@ -161,7 +163,7 @@ def test_any_two_pictures_and_what_is_wrong_with_them(viewer, planted, assess, n
 
     widget.result.value = viewer.layers["smaller"]
     widget.panel.assess.click()
-    assert "choose two pictures of one shape" in widget.panel.status.text()
+    assert "choose two images of one shape" in widget.panel.status.text()
     assert notified[-1][0] == "error"
     with pytest.raises(StyleTransferError, match="one shape"):
         widget.assess()
@@ -225,7 +227,7 @@ def test_the_scale_is_a_number_or_unknown(viewer, planted, qtbot):
     for text in ("0", "-1", "nan", "some"):
         field.native.setText(text)
         assert field.native.styleSheet()  # seen
-        with pytest.raises(ParameterError, match="scale"):
+        with pytest.raises(ParameterError, match="Pixel size"):
             widget.assess()
     widget.target.value = viewer.layers["after"]
     assert field.get_value() is None  # not the scale of another picture

@@ -122,7 +122,7 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     np.testing.assert_array_equal(job.result_cut.take(job.result), result.data)
     np.testing.assert_array_equal(job.target_cut.take(job.target), plan.crop(planned.patch).array)
     assert job.mask is None  # all of the patch counts
-    np.testing.assert_array_equal(job.place.world["translate"], result.translate)
+    np.testing.assert_array_equal(job.plane.world["translate"], result.translate)
     # What is black border there is not assessed.
     cut = plan.crop(planned.patch)
     valid = np.zeros_like(cut.valid)

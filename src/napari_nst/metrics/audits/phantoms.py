@@ -1,4 +1,4 @@
-"""The phantom test: what an enhancer draws where cones were erased is its own invention."""
+"""The phantom test: cones are erased, and what an enhancer draws in their place is its own invention."""
 
 from __future__ import annotations
 
@@ -8,111 +8,76 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.checks import check_length, fill_smoothly, image_and_mask
+from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, image_and_mask, to_points
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
-from napari_nst.metrics.audits.common import Enhancer, Record, check_marks, enhanced, number
-from napari_nst.metrics.audits.erasing import away, core_radius, disc_radius, erase_cones
+from napari_nst.metrics._bands import spacing_or_default
+from napari_nst.metrics.audits.common import Enhancer, Report, enhanced, number
+from napari_nst.metrics.matching import distances_to, points_inside
+from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
-__all__ = ["PhantomTest", "phantom_ratio", "phantom_test"]
+__all__ = ["Erased", "PhantomTest", "erase_cones", "phantom_ratio", "phantom_test"]
 
+#: In spacings; that many pixels at the spacing of the images for which the test was made, 8.25.
+_RADIUS = 13 / DEFAULT_SPACING
+_EDGE = 10 / DEFAULT_SPACING  # kept free between a disc and the edges: unreliable annotations, and the soft rim
+_CORE = 4 / DEFAULT_SPACING  # the rim of a disc, where halves of cones are left, counts as neither
+_RAMP = 2.5 / DEFAULT_SPACING
+_WINDOW, _SMOOTH = 9 / DEFAULT_SPACING, 4 / DEFAULT_SPACING
+#: Centres of discs lie this many radii apart.
+_APART = 2.5
+#: A disc that holds fewer cones erases nothing that could be told from what was there before.
+_LEAST = 3
+_TRIES = 2000
 #: In spacings; the first two are 1.4 and 3 pixels at the spacing for which the test was made, 8.25.
 _SIGMA, _AWAY = 1.4 / DEFAULT_SPACING, 3 / DEFAULT_SPACING
 #: Windows of 5 × 5 and 3 × 3 pixels at that spacing.
 _NEIGHBOURHOOD, _MARK = 0.25, 0.12
 
 
-def phantom_ratio(
-    result: ArrayLike,
-    centres: ArrayLike,
-    cones: ArrayLike,
-    *,
-    spacing: float,
-    radius: float | None = None,
-    mask: ArrayLike | None = None,
-) -> float:
-    """How strong that is which was drawn where cones were erased, relative to real cones.
+@dataclass(frozen=True, eq=False)
+class Erased:
+    """An image in which cones were erased.
 
-    Parameters
+    Attributes
     ----------
-    result : array, (H, W)
-        The enhanced picture of `Erased`, or `Erased.image` itself.
-    centres : array, (n, 2)
-        Middles of the discs, row and column, in pixels.
-    cones : array, (m, 2)
-        All cones of the original picture, row and column, in pixels.
-    spacing : float
-        Of the cones, in pixels.
-    radius : float, optional
-        Of the discs, in pixels. None: 1.58 spacings.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out.
-
-    Returns
-    -------
-    float
-        0 where nothing was drawn, 1 where phantoms are as strong as real cones. NaN where no real cone is left to compare
-        with, or where the result shows none of them, as a flat picture does.
-
-    Raises
-    ------
-    ImageError
-        The result is no grey picture, or the mask does not fit it.
-    ParameterError
-        Positions outside of the picture, or a length that is none.
-
-    Notes
-    -----
-    With R the negative Laplacian of Gaussian of `result` less its mean (sigma 0.17 spacings), and lengths in pixels at a
-    spacing of 8.25::
-
-        drawn = positive local maxima (5 × 5) of R nearer to a centre than radius - 4
-        real  = highest R (3 × 3) at each cone farther from every centre than radius + 3
-        ratio = median(drawn) / median(real),  0 without maxima
-
-    A median: one phantom among weak ripples changes it little, which is why `phantom_test` counts detections, too.
+    image : array, (H, W)
+        Of the original's dtype.
+    centres : array of float64, (n, 2)
+        Row and column of the middles of the discs, in pixels.
+    radius, spacing : float
+        Of the discs, and of the cones, in pixels.
+    cones : array of float64, (m, 2)
+        All cones of the original: row and column, in pixels.
+    erased : array of int
+        Indices into `cones` of those in the cores of the discs, where nothing is left of them.
     """
-    check_length(spacing, "spacing")
-    picture, used = image_and_mask(result, mask, "result")
-    middles, points = check_marks(centres, picture.shape), check_marks(cones, picture.shape)
-    if not len(middles):
-        raise ParameterError("There are no centres of discs; pass those of `Erased`.")
-    wide = disc_radius(radius, spacing)
 
-    from scipy import ndimage
+    image: NDArray[Any]
+    centres: Floats
+    radius: float
+    spacing: float
+    cones: Floats
+    erased: NDArray[np.intp]
 
-    # The kernel is cut off, so that its sum is not quite 0: the brightness of the whole would count.
-    level = float(picture[used].mean()) if used.any() else 0.0
-    values = fill_smoothly(picture, used, spacing) - level
-    response = -ndimage.gaussian_laplace(values, _SIGMA * spacing)
-    maxima = (response == ndimage.maximum_filter(response, _odd(_NEIGHBOURHOOD * spacing))) & (response > 0) & used
-    places = np.column_stack(np.nonzero(maxima))
-    drawn = response[maxima][away(places, middles) < core_radius(wide, spacing)]
-
-    # A cone right at the edge has no neighbours on one side: that of the pixel beside it stands for it.
-    pixels = np.clip(np.rint(points).astype(np.intp), 1, np.maximum(np.array(picture.shape) - 2, 0))
-    pixels = pixels[(away(points, middles) > wide + _AWAY * spacing) & used[tuple(pixels.T)]]
-    if not len(pixels):
-        return math.nan
-    real = float(np.median(ndimage.maximum_filter(response, _odd(_MARK * spacing))[tuple(pixels.T)]))
-    # Of a flat picture only rounding is left.
-    if real <= 1e-12 * float(np.abs(picture).max()):
-        return math.nan
-    return float(np.median(drawn)) / real if len(drawn) else 0.0
+    @property
+    def core(self) -> float:
+        """Radius of the part of a disc that counts, in pixels: without the rim, where halves of cones are left."""
+        return _core_radius(self.radius, self.spacing)
 
 
 @dataclass(frozen=True)
-class PhantomTest(Record):
+class PhantomTest(Report):
     """What an enhancer draws where cones were erased.
 
     Attributes
     ----------
     ratios : tuple of float
-        `phantom_ratio` of the enhanced picture, for each seed: 0 nothing, 1 as strong as real cones.
+        `phantom_ratio` of the enhanced image, for each seed: 0 nothing, 1 as strong as real cones.
     ratios_before : tuple of float
-        The same of the picture before enhancement, cones erased: noise that looks like cones.
+        The same of the image before enhancement, cones erased: noise that looks like cones.
     erased : tuple of int
         Cones that were erased, in the parts of the discs that count.
     detected, detected_before : tuple of int
@@ -151,6 +116,184 @@ class PhantomTest(Record):
         )
 
 
+def erase_cones(
+    image: ArrayLike,
+    *,
+    cones: ArrayLike | None = None,
+    spacing: float | None = None,
+    discs: int = 2,
+    radius: float | None = None,
+    seed: int = 0,
+    mask: ArrayLike | None = None,
+) -> Erased:
+    """Erase every cone within some discs, and leave background and noise there.
+
+    Parameters
+    ----------
+    image : array, (H, W)
+        Integers or floats, of good quality: where noise looks like cones, so does what replaces them.
+    cones : array, (n, 2), optional
+        Row and column of its cones, annotated. None: those that `detect_cones` finds.
+    spacing : float, optional
+        Distance of neighboring cones in pixels. None: the median distance of nearest neighbors in `cones`.
+    discs : int
+        How many, 1 or more.
+    radius : float, optional
+        Of a disc, in pixels. None: 1.58 spacings, which is 13 pixels at a spacing of 8.25.
+    seed : int
+        Draws places and noise.
+    mask : array, (H, W), optional
+        0 or False for pixels that no disc may touch.
+
+    Returns
+    -------
+    Erased
+
+    Raises
+    ------
+    ImageError
+        `image` is not gray, or the mask does not fit it.
+    ParameterError
+        There are no cones to erase, annotations lie outside of the image, discs that hold cones do not fit into it, or a
+        length is not above 0.
+
+    Notes
+    -----
+    With lengths in pixels at a spacing of 8.25, and in proportion to it at others::
+
+        background = G(4) * (20th percentile in a window of 9 × 9)
+        noise      = 1.4826 median |F - median F|,  F = image - G(0.8 pixels at any spacing) * image
+        m          = clip((radius - distance from the centre) / 2.5 + 1/2, 0, 1)
+        result     = (1 - m) image + m (background + noise of a normal distribution)
+
+    Centres lie 2.5 radii apart at least, and a radius and 10 pixels from the edges. A disc holds three cones at least.
+
+    References
+    ----------
+    Cohen, Luck and Honari, Distribution matching losses can hallucinate features in medical image translation,
+    MICCAI 2018, who show by removed tumours that a network trained to match distributions draws what is not there.
+    """
+    if discs < 1:
+        raise ParameterError(f"discs={discs}: cones are erased in at least 1 disc.")
+    check_length(spacing, "spacing")
+    original = np.asarray(image)
+    plane, used = image_and_mask(original, mask)
+    points = (
+        detect_cones(original, mask=mask, spacing=spacing).points
+        if cones is None
+        else _check_cones(cones, original.shape)
+    )
+    if spacing is None:
+        spacing = nearest_neighbour_spacing(points) if len(points) > 1 else spacing_or_default(plane, used, None)
+    if len(points) < _LEAST:
+        raise ParameterError(
+            f"There are {len(points)} cones to erase ({'found' if cones is None else 'given'}), and a disc must hold {_LEAST}. "
+            "Take an image that shows cones, or pass the positions of its cones."
+        )
+    if not spacing > 0:
+        raise ParameterError("Most of the cones lie at one place; give each cone once, or pass spacing in pixels.")
+    wide = _disc_radius(radius, spacing)
+
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    centres = _places(rng, points, used, discs, wide, spacing)
+    values = fill_smoothly(plane, used, spacing)
+    window = 2 * max(1, round((_WINDOW * spacing - 1) / 2)) + 1
+    background = ndimage.gaussian_filter(ndimage.percentile_filter(values, 20, size=window), _SMOOTH * spacing)
+    fine = values - ndimage.gaussian_filter(values, 0.8)
+    deviation = 1.4826 * float(np.median(np.abs(fine - np.median(fine))))
+
+    rows, columns = np.indices(plane.shape)
+    result = plane
+    for row, column in centres:
+        inside = np.clip((wide - np.hypot(rows - row, columns - column)) / (_RAMP * spacing) + 0.5, 0, 1)
+        result = result * (1 - inside) + (background + rng.normal(0, deviation, plane.shape)) * inside
+    changed = original.copy()
+    changed[used] = _as_dtype(result[used], original.dtype)
+    erased = np.flatnonzero(distances_to(centres, points) < _core_radius(wide, spacing))
+    return Erased(changed, centres, wide, spacing, points, erased)
+
+
+def phantom_ratio(
+    result: ArrayLike,
+    centres: ArrayLike,
+    cones: ArrayLike,
+    *,
+    spacing: float,
+    radius: float | None = None,
+    mask: ArrayLike | None = None,
+) -> float:
+    """Return how strong what was drawn where cones were erased is, relative to real cones.
+
+    Parameters
+    ----------
+    result : array, (H, W)
+        The enhanced image of `Erased`, or `Erased.image` itself.
+    centres : array, (n, 2)
+        Middles of the discs, row and column, in pixels.
+    cones : array, (m, 2)
+        All cones of the original image, row and column, in pixels.
+    spacing : float
+        Of the cones, in pixels.
+    radius : float, optional
+        Of the discs, in pixels. None: 1.58 spacings.
+    mask : array, (H, W), optional
+        0 or False for pixels to leave out.
+
+    Returns
+    -------
+    float
+        0 where nothing was drawn, 1 where phantoms are as strong as real cones. NaN where no real cone is left to compare
+        with, or where the result shows none of them, as a flat image does.
+
+    Raises
+    ------
+    ImageError
+        The result is not gray, or the mask does not fit it.
+    ParameterError
+        Positions outside of the image, or a length that is not above 0.
+
+    Notes
+    -----
+    With R the negative Laplacian of Gaussian of `result` less its mean (sigma 0.17 spacings), and lengths in pixels at a
+    spacing of 8.25::
+
+        drawn = positive local maxima (5 × 5) of R nearer to a centre than radius - 4
+        real  = highest R (3 × 3) at each cone farther from every centre than radius + 3
+        ratio = median(drawn) / median(real),  0 without maxima
+
+    A median: one phantom among weak ripples changes it little, which is why `phantom_test` counts detections, too.
+    """
+    check_length(spacing, "spacing")
+    plane, used = image_and_mask(result, mask, "result")
+    middles, points = _check_cones(centres, plane.shape), _check_cones(cones, plane.shape)
+    if not len(middles):
+        raise ParameterError("There are no centres of discs; pass those of `Erased`.")
+    wide = _disc_radius(radius, spacing)
+
+    from scipy import ndimage
+
+    # The kernel is cut off, so that its sum is not quite 0: the brightness of the whole would count.
+    level = float(plane[used].mean()) if used.any() else 0.0
+    values = fill_smoothly(plane, used, spacing) - level
+    response = -ndimage.gaussian_laplace(values, _SIGMA * spacing)
+    maxima = (response == ndimage.maximum_filter(response, _odd(_NEIGHBOURHOOD * spacing))) & (response > 0) & used
+    places = np.argwhere(maxima)
+    drawn = response[maxima][distances_to(middles, places) < _core_radius(wide, spacing)]
+
+    # A cone right at the edge has no neighbors on one side: that of the pixel beside it stands for it.
+    pixels = np.clip(np.rint(points).astype(np.intp), 1, np.maximum(np.array(plane.shape) - 2, 0))
+    pixels = pixels[(distances_to(middles, points) > wide + _AWAY * spacing) & used[tuple(pixels.T)]]
+    if not len(pixels):
+        return math.nan
+    real = float(np.median(ndimage.maximum_filter(response, _odd(_MARK * spacing))[tuple(pixels.T)]))
+    # Of a flat image only rounding is left.
+    if real <= 1e-12 * float(np.abs(plane).max()):
+        return math.nan
+    return float(np.median(drawn)) / real if len(drawn) else 0.0
+
+
 def phantom_test(
     enhance: Enhancer,
     target: ArrayLike,
@@ -172,7 +315,7 @@ def phantom_test(
         Of good quality: where noise looks like cones already, the test says nothing (compare `ratios_before`).
     style : array, (H', W')
     cones : array, (n, 2), optional
-        Cones of the target marked by hand, row and column. None: detections.
+        Annotated cones of the target, row and column. None: detections.
     spacing, discs, mask
         As `erase_cones`.
     seeds : sequence of int
@@ -185,7 +328,7 @@ def phantom_test(
     Raises
     ------
     ImageError
-        No grey picture, or the enhancer gives one of another shape.
+        An image is not gray, or the enhancer gives one of another shape.
     ParameterError
         As `erase_cones`, or there is no seed.
 
@@ -195,15 +338,15 @@ def phantom_test(
     """
     if not len(seeds):
         raise ParameterError("seeds is empty; pass one number for each draw of discs, as (0, 1, 2).")
-    picture, model = np.asarray(target), np.asarray(style)
+    plane, model = np.asarray(target), np.asarray(style)
     rows = []
     for seed in seeds:
-        hole = erase_cones(picture, cones=cones, spacing=spacing, discs=discs, seed=seed, mask=mask)
+        hole = erase_cones(plane, cones=cones, spacing=spacing, discs=discs, seed=seed, mask=mask)
         row: list[Any] = [hole]
         for image in (enhanced(enhance, hole.image, model), hole.image):
             ratio = phantom_ratio(image, hole.centres, hole.cones, spacing=hole.spacing, radius=hole.radius, mask=mask)
             found = detect_cones(image, mask=mask, spacing=hole.spacing).points
-            row += [ratio, int(np.count_nonzero(away(found, hole.centres) < hole.core))]
+            row += [ratio, int(np.count_nonzero(distances_to(hole.centres, found) < hole.core))]
         rows.append(row)
     return PhantomTest(
         ratios=tuple(row[1] for row in rows),
@@ -215,6 +358,73 @@ def phantom_test(
         radius=rows[0][0].radius,
         spacing=rows[0][0].spacing,
     )
+
+
+def _check_cones(cones: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """Return positions, (n, 2) row and column; ParameterError if one lies outside of the image."""
+    points = to_points(cones, "cones")
+    outside = np.flatnonzero(~points_inside(points, shape))
+    if len(outside):
+        row, column = points[outside[0]]
+        raise ParameterError(
+            f"{len(outside)} of {len(points)} cones lie outside of the image of {shape[0]} × {shape[1]} pixels, the first at row "
+            f"{row:g}, column {column:g}. Positions are row before column and count from 0: annotations in files are often x "
+            "before y, or count from 1."
+        )
+    return points
+
+
+def _places(
+    rng: np.random.Generator, points: Floats, used: NDArray[np.bool_], discs: int, radius: float, spacing: float
+) -> Floats:
+    """Draw the middles of the discs."""
+    from scipy import ndimage
+
+    margin = radius + _EDGE * spacing
+    height, width = used.shape
+    free = None if used.all() else ndimage.distance_transform_edt(used)
+    centres = np.empty((0, 2))
+    # Half a pixel of room would be one place, not a draw.
+    possible = min(height, width) - 2 * margin >= 1
+    for _ in range(_TRIES if possible else 0):
+        x, y = rng.uniform((margin, margin), (width - margin, height - margin))
+        place = np.array([[y, x]])
+        far = not len(centres) or distances_to(centres, place)[0] > _APART * radius
+        whole = free is None or free[round(y), round(x)] > radius + _RAMP * spacing
+        if far and whole and np.count_nonzero(distances_to(place, points) < radius) >= _LEAST:
+            centres = np.concatenate([centres, place])
+            if len(centres) == discs:
+                return centres
+    raise ParameterError(
+        f"No place for {discs} discs of {radius:.1f} pixels radius that hold cones was found in an image of {height} × {width} "
+        f"pixels: each needs {margin:.1f} pixels to the edges, and {_APART * radius:.1f} to the next. Take a larger image, "
+        "fewer discs, or a smaller radius; check the spacing, too."
+    )
+
+
+def _disc_radius(radius: float | None, spacing: float) -> float:
+    """Radius of a disc in pixels; None is one so wide that a cone can be drawn whose neighbors are gone, too."""
+    check_length(radius, "radius")
+    if radius is None:
+        return _RADIUS * spacing
+    if radius < spacing:
+        raise ParameterError(
+            f"radius={radius} is less than the spacing of {spacing:.1f} pixels: the rim of such a disc is all of it. Pass 1.2 "
+            "spacings or more, or None for 1.58."
+        )
+    return float(radius)
+
+
+def _core_radius(radius: float, spacing: float) -> float:
+    """Radius of the part of a disc that counts, in pixels."""
+    return radius - _CORE * spacing
+
+
+def _as_dtype(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
 
 
 def _odd(half: float) -> int:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-__all__ = ["AS_RUN", "AssessJob", "Place", "Trio", "assess_job", "known_scale", "trio_of", "trio_selected"]
+__all__ = ["AS_RUN", "AssessJob", "LayerPlane", "Trio", "assess_job", "known_scale", "trio_of", "trio_selected"]
 
 #: The choice of a mask that repeats what the run did.
 AS_RUN = "as in the run"
@@ -47,7 +47,7 @@ class Trio:
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerPlane:
     """Where the assessed plane lies: what `viewer.add_image` and `add_points` need to lay something on it.
 
     Attributes
@@ -89,7 +89,7 @@ class AssessJob:
         What the run took as the target's range.
     names : dict
         Role to the name of its layer.
-    place : Place
+    plane : LayerPlane
     """
 
     target: Any
@@ -103,7 +103,7 @@ class AssessJob:
     style_mask: Any
     value_range: tuple[float, float] | None
     names: dict[str, str]
-    place: Place
+    plane: LayerPlane
 
 
 def trio_of(viewer: Viewer, result: Any) -> Trio | None:
@@ -188,7 +188,7 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
     for role, layer in (("target", target), ("result", result), ("style", style)):
         if layer is not None and layer.rgb:
             raise ImageError(
-                f"The {role} {layer.name!r} is an RGB picture; cones are looked for in grey ones. Convert it to grey first "
+                f"The {role} {layer.name!r} is an RGB image; cones are looked for in gray ones. Convert it to gray first "
                 "(napari: Layers > Data > Split RGB, or skimage.color.rgb2gray)."
             )
     record = _record_of(viewer, trio)
@@ -197,7 +197,7 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
         (th, tw), (rh, rw) = target_cut.plane_shape, result_cut.plane_shape
         raise ImageError(
             f"The target {target.name!r} is {th} × {tw} pixels large and the result {result.name!r} {rh} × {rw}: choose two "
-            "pictures of one shape, pixel on pixel."
+            "images of one shape, pixel on pixel."
         )
     style_cut = None
     if style is not None:
@@ -219,7 +219,7 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
         style_mask=_fitting(arguments.get("style_mask"), style_cut) if style_cut is not None else None,
         value_range=(float(wanted[0]), float(wanted[1])) if isinstance(wanted, (list, tuple)) else None,
         names={role: x.name for role, x in vars(trio).items() if x is not None},
-        place=Place(
+        plane=LayerPlane(
             cut.hidden,
             base.ndim,
             {**{key: getattr(base, key) for key in TRANSFORMS}, "translate": moved(base, cut.start)},

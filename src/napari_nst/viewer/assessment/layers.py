@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assessment.input import Place
+    from napari_nst.viewer.assessment.input import LayerPlane
 
 __all__ = ["KEY", "ROLES", "assessment_layers", "is_ours", "look_at", "show_assessment"]
 
@@ -25,8 +25,7 @@ ROLES = ("change", "suspicion", "kept", "lost", "new")
 
 #: Cones: how they are drawn, and the width of the line in sizes.
 _CONES = {"kept": (KEPT, 0.06), "lost": (LOST, 0.1), "new": (NEW, 0.08)}
-#: A new detection that nothing in the target speaks for is bolder, larger, and of another colour; one in a shadow of the
-#: target, where no cone of it can be told, is bolder.
+#: One that is unsupported by the target is bolder and larger; one in a shadow of the target is bolder.
 _BOLD, _LARGER = 0.15, 1.4
 #: Of a cone's spacing.
 _SIZE = 0.62
@@ -48,14 +47,14 @@ def is_ours(layer: Any) -> bool:
     return KEY in getattr(layer, "metadata", {})
 
 
-def show_assessment(viewer: Any, assessment: Assessment, place: Place, name: str) -> dict[str, Any]:
+def show_assessment(viewer: Any, assessment: Assessment, plane: LayerPlane, name: str) -> dict[str, Any]:
     """Show an assessment, in the place of the one before.
 
     Parameters
     ----------
     viewer : napari.Viewer
     assessment : Assessment
-    place : Place
+    plane : LayerPlane
         Where its pixels lie.
     name : str
         Of the result; the names of the layers begin with it.
@@ -77,15 +76,15 @@ def show_assessment(viewer: Any, assessment: Assessment, place: Place, name: str
         viewer.layers.remove(layer)
 
     cones = assessment.cones
-    expand = {"visible": True, **place.world, "metadata": {KEY: {"result": name}}}
+    expand = {"visible": True, **plane.world, "metadata": {KEY: {"result": name}}}
     layers = {
-        "change": _add_change(viewer, _plane(np.asarray(cones.change), place), f"{name} change", expand),
-        "suspicion": _add_suspicion(viewer, _plane(np.asarray(cones.suspicion), place), f"{name} suspicion", expand),
+        "change": _add_change(viewer, _plane(np.asarray(cones.change), plane), f"{name} change", expand),
+        "suspicion": _add_suspicion(viewer, _plane(np.asarray(cones.suspicion), plane), f"{name} suspicion", expand),
     }
     size = _SIZE * cones.spacing
     for role in ("kept", "lost", "new"):
         points = np.asarray(getattr(cones, role), dtype=float).reshape(-1, 2)
-        layers[role] = _add_cones(viewer, role, points, place, size, f"{name} cones {role}", expand)
+        layers[role] = _add_cones(viewer, role, points, plane, size, f"{name} cones {role}", expand)
     _mark(layers["new"], cones, size)
     for role, layer in layers.items():
         layer.visible = visible.get(role, True)
@@ -130,8 +129,8 @@ def look_at(viewer: Any, layer: Any, row: float, column: float, radius: float, a
         camera.zoom = _PART * float(min(viewer.canvas.viewbox_size(viewer.layers))) / (2 * span)
 
 
-def _plane(image: NDArray[Any], place: Place) -> NDArray[np.float32]:
-    return np.expand_dims(image.astype(np.float32), place.hidden)
+def _plane(image: NDArray[Any], plane: LayerPlane) -> NDArray[np.float32]:
+    return np.expand_dims(image.astype(np.float32), plane.hidden)
 
 
 def _add_change(viewer: Any, change: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
@@ -147,23 +146,23 @@ def _add_change(viewer: Any, change: NDArray[Any], name: str, common: dict[str, 
 def _add_suspicion(viewer: Any, suspicion: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
     from napari.utils import Colormap
 
-    # Black adds nothing to the picture below; the brightest is the colour of the unsupported detections.
-    colours = Colormap(np.array([[0, 0, 0, 1], [0.835, 0.369, 0, 1]]), name="suspicion")
+    # Black adds nothing to the image below; the brightest is the color of the unsupported detections.
+    colors = Colormap(np.array([[0, 0, 0, 1], [0.835, 0.369, 0, 1]]), name="suspicion")
     layer = viewer.add_image(
-        np.nan_to_num(suspicion), name=name, rgb=False, colormap=colours, contrast_limits=(0, 1), blending="additive",
+        np.nan_to_num(suspicion), name=name, rgb=False, colormap=colors, contrast_limits=(0, 1), blending="additive",
         opacity=0.7, **common,
     )  # fmt: skip
     return plain(layer)
 
 
 def _add_cones(
-    viewer: Any, role: str, points: NDArray[Any], place: Place, size: float, name: str, common: dict[str, Any]
+    viewer: Any, role: str, points: NDArray[Any], plane: LayerPlane, size: float, name: str, common: dict[str, Any]
 ) -> Any:
     mark, width = _CONES[role]
-    places = np.zeros((len(points), place.ndim))
-    places[:, place.axes] = points
+    places = np.zeros((len(points), plane.ndim))
+    places[:, plane.axes] = points
     layer = viewer.add_points(
-        places, ndim=place.ndim, name=name, symbol=mark.symbol, size=size, border_width=width, border_color=mark.color,
+        places, ndim=plane.ndim, name=name, symbol=mark.symbol, size=size, border_width=width, border_color=mark.color,
         face_color="transparent", **common,
     )  # fmt: skip
     return plain(layer)
@@ -171,10 +170,7 @@ def _add_cones(
 
 def _mark(layer: Any, cones: Any, size: float) -> None:
     """Make the doubtful ones among the new detections stand out, and say of each what it is."""
-    flags = {}
-    for name in ("unsupported", "shaded", "far"):
-        flags[name] = np.zeros(len(layer.data), dtype=bool)
-        flags[name][np.asarray(getattr(cones, name), dtype=int)] = True
+    flags = cones.flags("unsupported", "shaded", "far")
     layer.features = flags
     if not len(layer.data):
         return

@@ -19,17 +19,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nst.viewer.assessment.words import LEVELS, Row
-from napari_nst.viewer.common.panel import Scrolled, breakable
-from napari_nst.viewer.common.panel import button as _button
-from napari_nst.viewer.common.panel import row as _row
-from napari_nst.viewer.common.panel import text_label as _text
+from napari_nst.metrics.assessment import TableRow
+from napari_nst.metrics.verdict import SIGNS, Level
+from napari_nst.palette import GRAY, LEVELS
+from napari_nst.viewer.common.panel import Scrolled, breakable, button, row, text_label
 
 __all__ = ["AssessPanel"]
 
 EMPTY = (
     "Nothing is assessed yet. Choose a target and what was made of it, and press Assess: the cones of both are found and "
-    "compared, and what was invented is looked for."
+    "compared, and what is unsupported by the target is looked for."
 )
 _WIDTH = 300  # pixels, at least
 _ROWS = 5  # places that are seen without scrolling
@@ -65,23 +64,23 @@ class AssessPanel(Scrolled):
     def __init__(self, fields: Sequence[BaseValueWidget]) -> None:
         super().__init__()
         self.labels: dict[str, QLabel] = {}
-        self.heading = _text("The verdict in one word: unchanged, trusted, look, or distrust.")
-        self.verdict = _text("The verdict, and what it is based on. It is no diagnosis.")
-        self.reasons = _text("What else speaks for this verdict.")
-        self.limits = _text("What cannot be said, and why.")
+        self.heading = text_label("The verdict in one word: unchanged, trusted, look, or distrust.")
+        self.verdict = text_label("The verdict, and what it is based on. It is no diagnosis.")
+        self.reasons = text_label("What else speaks for this verdict.")
+        self.limits = text_label("What cannot be said, and why.")
         self.places = _Places()
         self.places.setToolTip("Places where the result shows what the target does not. Double-click one to go there.")
         self.places.setWordWrap(True)
         self.places.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.places.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.go = _button("Go there", "Move the camera to the selected place.")
-        self.assess = _button("Assess", "Measure what was done to the cones, and mark them in the viewer.")
-        self.save = _button(
+        self.go = button("Go there", "Move the camera to the selected place.")
+        self.assess = button("Assess", "Measure what was done to the cones, and mark them in the viewer.")
+        self.save = button(
             "Save…", "Write the numbers (JSON), the figure (PNG) and the cones (CSV). Nothing is overwritten."
         )
-        self.copy = _button("Copy", "Copy the assessment as text.")
-        self.status = _text("What happened last.")
-        self._pair = _text("What was compared.")
+        self.copy = button("Copy", "Copy the assessment as text.")
+        self.status = text_label("What happened last.")
+        self._pair = text_label("What was compared.")
         self._tables = QVBoxLayout()
         self._tables.setSpacing(8)
 
@@ -92,7 +91,7 @@ class AssessPanel(Scrolled):
         rows.addWidget(self._verdict_box())
         rows.addWidget(self._places_box())
         rows.addLayout(self._form(fields))
-        rows.addLayout(_row(self.assess, self.save, self.copy))
+        rows.addLayout(row(self.assess, self.save, self.copy))
         rows.addWidget(self.status)
         rows.addLayout(self._tables)
         rows.addStretch(1)
@@ -146,17 +145,16 @@ class AssessPanel(Scrolled):
 
     def show_nothing(self) -> None:
         """Before the first assessment."""
-        self._colour("#7f7f7f")
+        self._color(GRAY)
         self.say(self.verdict, EMPTY)
         for label in (self.heading, self._pair, self.reasons, self.limits):
             self.say(label, "")
         self.show_places([])
 
-    def show_verdict(self, level: str, pair: str, text: str, reasons: Sequence[str], limits: Sequence[str]) -> None:
-        """The verdict: in a colour, and in words that say it without."""
-        sign, word, colour = LEVELS[level]
-        self._colour(colour)
-        self.say(self.heading, f"{sign}  {word}")
+    def show_verdict(self, level: Level, pair: str, text: str, reasons: Sequence[str], limits: Sequence[str]) -> None:
+        """The verdict: in a color, and in words that say it without."""
+        self._color(LEVELS[level][1])
+        self.say(self.heading, f"{SIGNS[level]}  {level.capitalize()}")
         self.say(self._pair, pair)
         self.say(self.verdict, text)
         self.say(self.reasons, "\n".join(f"• {reason}" for reason in reasons))
@@ -170,7 +168,7 @@ class AssessPanel(Scrolled):
         self._places_part.setVisible(bool(texts))
         self._on_row(self.places.currentRow())
 
-    def show_tables(self, tables: list[tuple[tuple[str, ...], list[Row]]]) -> None:
+    def show_tables(self, tables: list[tuple[tuple[str, ...], list[TableRow]]]) -> None:
         """Tables, each with its headings and rows."""
         while self._tables.count():
             item = self._tables.takeAt(0)
@@ -204,9 +202,9 @@ class AssessPanel(Scrolled):
         label.setText(breakable(text))
         label.setVisible(bool(text))
 
-    def _colour(self, colour: str) -> None:
-        # Only the edge has the colour: text on a coloured ground would not be read in every theme.
-        self._box.setStyleSheet(f"QFrame#verdict {{ border: none; border-left: 6px solid {colour}; }}")
+    def _color(self, color: str) -> None:
+        # Only the edge has the color: text on a colored ground would not be read in every theme.
+        self._box.setStyleSheet(f"QFrame#verdict {{ border: none; border-left: 6px solid {color}; }}")
 
     def _on_activated(self, item: Any) -> None:
         self.wanted.emit(self.places.row(item))
@@ -218,7 +216,7 @@ class AssessPanel(Scrolled):
         self.go.setEnabled(self.places.count() > 0)
 
 
-def _table(headings: tuple[str, ...], rows: list[Row]) -> QFrame:
+def _table(headings: tuple[str, ...], rows: list[TableRow]) -> QFrame:
     """A grid of texts: unlike the cells of Qt's tables, they wrap and are never cut off."""
     frame = QFrame()
     grid = QGridLayout(frame)
@@ -235,16 +233,16 @@ def _table(headings: tuple[str, ...], rows: list[Row]) -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     grid.addWidget(line, 1, 0, 1, len(headings))
-    for number, row in enumerate(rows, start=2):
-        name = QLabel(row.label)
-        name.setWordWrap(len(row.label) > _SHORT)
+    for number, entry in enumerate(rows, start=2):
+        name = QLabel(entry.label)
+        name.setWordWrap(len(entry.label) > _SHORT)
         if name.wordWrap():
             name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        name.setToolTip(row.meaning)
+        name.setToolTip(entry.meaning)
         grid.addWidget(name, number, 0, alignment=Qt.AlignmentFlag.AlignTop)
-        for column, text in enumerate(row.values, start=1):
+        for column, text in enumerate(entry.values, start=1):
             value = QLabel(text)
-            value.setToolTip(row.meaning)
+            value.setToolTip(entry.meaning)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             value.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             grid.addWidget(value, number, column, alignment=right)

@@ -14,11 +14,10 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.io.filenames import joined_stem
+from napari_nst.palette import INVALID
 from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_job, known_scale, trio_of
 from napari_nst.viewer.assessment.layers import assessment_layers, is_ours, look_at, show_assessment
 from napari_nst.viewer.assessment.panel import AssessPanel
-from napari_nst.viewer.assessment.saving import save_assessment
-from napari_nst.viewer.assessment.words import HEADINGS, comparison_rows, measure_rows, place_texts
 from napari_nst.viewer.assessment.worker import AssessRun, Outcome
 from napari_nst.viewer.common.fields import LayerChoice, shrinkable
 from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_of, source_path
@@ -29,15 +28,17 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assessment.input import AssessJob, Place
+    from napari_nst.viewer.assessment.input import AssessJob, LayerPlane
 
 __all__ = ["AssessmentWidget", "ScaleField"]
 
 NO_STYLE = "none"
+#: Endings that a name to save under may have.
+_SUFFIXES = (".json", ".png", ".csv")
 
 
 class ScaleField(LineEdit):
-    """Micrometres per pixel; empty where they are not known."""
+    """µm per pixel; empty where they are not known."""
 
     def get_value(self) -> Any:
         """A number above 0, or None; raises ParameterError where the text is neither."""
@@ -50,7 +51,7 @@ class ScaleField(LineEdit):
             value = 0.0
         if not 0 < value < float("inf"):
             raise ParameterError(
-                f"scale: {text!r} is no number of micrometres per pixel; give one above 0, or leave the field empty."
+                f"Pixel size must be a positive pixel size (µm/px), got {text!r}. Try 0.5, or leave the field empty."
             )
         return value
 
@@ -63,7 +64,9 @@ class ScaleField(LineEdit):
         try:
             value = self.get_value()
         except ParameterError:
-            self.native.setStyleSheet("QLineEdit { color: #e0554f; }")  # half typed, or wrong: seen, not interrupted
+            self.native.setStyleSheet(
+                f"QLineEdit {{ color: {INVALID}; }}"
+            )  # half typed, or wrong: seen, not interrupted
             return
         self.native.setStyleSheet("")
         self.changed.emit(value)
@@ -104,13 +107,13 @@ class AssessmentWidget(Container):
         self._viewer = viewer
         self._run: AssessRun | None = None
         self._assessment: Assessment | None = None
-        self._place: Place | None = None
+        self._plane: LayerPlane | None = None
         self._name = "result"
         self._about: dict[str, Any] = {}
         self._folder = Path()
         self._scale_of: Any = lambda: None
         self.target = LayerChoice(
-            self._images, name="target", label="Target", tooltip="The picture as it was before the enhancement."
+            self._images, name="target", label="Target", tooltip="The image as it was before the enhancement."
         )
         self.result = LayerChoice(
             self._images,
@@ -122,13 +125,13 @@ class AssessmentWidget(Container):
             self._styles,
             name="style",
             label="Style",
-            tooltip="The picture whose texture was taken over, for the table; none: it is left out.",
+            tooltip="The image whose texture was taken over, for the table; none: it is left out.",
         )
         self.scale = ScaleField(
             name="scale",
-            label="Scale, µm/pixel",
+            label="Pixel size, µm",
             value="",
-            tooltip="Micrometres per pixel of the target, for densities. Empty: unknown, and no density is given.",
+            tooltip="µm per pixel of the target, for densities. Empty: unknown, and no density is given.",
         )
         self.scale.native.setPlaceholderText("unknown")
         self.mask = LayerChoice(
@@ -201,7 +204,7 @@ class AssessmentWidget(Container):
         self._show_state()
 
     def _on_target(self, layer: Any) -> None:
-        # The scale of another picture, typed or not, is not that of this one.
+        # The scale of another image, typed or not, is not that of this one.
         if layer is not None and layer is not self._scale_of():
             self._scale_of = weakref.ref(layer)
             scale, why = known_scale(layer, self._viewer)
@@ -233,7 +236,7 @@ class AssessmentWidget(Container):
             raise StyleTransferError("An assessment is under way in this widget: wait for its end.")
         target, result, style = self.target.value, self.result.value, self.style.value
         if target is None or result is None:
-            raise ImageError("There is nothing to assess: open a picture and what was made of it first.")
+            raise ImageError("There is nothing to assess: open an image and what was made of it first.")
         trio = Trio(target, result, None if style is None or style == NO_STYLE else style)
         job = assess_job(self._viewer, trio, self.scale.get_value(), self.mask.value or AS_RUN)
         self._sources = {role: source_of(layer) for role, layer in vars(trio).items() if layer is not None}
@@ -256,10 +259,10 @@ class AssessmentWidget(Container):
             self.errored.emit(outcome.error)
             return
         # Not the job: it holds the pixels of layers that may be deleted.
-        self._assessment, self._place, self._name = outcome.assessment, run.job.place, run.job.names["result"]
+        self._assessment, self._plane, self._name = outcome.assessment, run.job.plane, run.job.names["result"]
         self._folder = self._beside
         self._about = {role: {**about, **_part(run.job, role)} for role, about in self._sources.items()}
-        show_assessment(self._viewer, outcome.assessment, self._place, self._name)
+        show_assessment(self._viewer, outcome.assessment, self._plane, self._name)
         self._show(outcome.assessment, run.job.names)
         AssessPanel.say(self.panel.status, "\n".join(f"Warning: {message}" for message in warnings))
         self._show_state()
@@ -272,11 +275,10 @@ class AssessmentWidget(Container):
         further = [reason for reason in verdict.reasons if reason not in text]
         pair = f"{names['result']}, against {names['target']}"
         self.panel.show_verdict(verdict.level, pair, text, further, verdict.limits)
-        self.panel.show_places(place_texts(assessment))
-        headings = HEADINGS if assessment.style is not None else HEADINGS[:-1]
-        self.panel.show_tables(
-            [(headings, measure_rows(assessment)), (("Comparison", "Value"), comparison_rows(assessment))]
-        )
+        self.panel.show_places(assessment.place_texts())
+        headings = ("Measure", "Target", "Result", *(["Style"] if assessment.style is not None else []))
+        tables = [(headings, assessment.measure_rows()), (("Comparison", "Value"), assessment.comparison_rows())]
+        self.panel.show_tables(tables)
 
     def layers(self) -> dict[str, Any]:
         """The layers of the last assessment that are still there: change, suspicion, kept, lost, new."""
@@ -294,10 +296,10 @@ class AssessmentWidget(Container):
         if not 0 <= number < len(places):
             raise ParameterError(f"There is no place {number}: the assessment has {len(places)}, counted from 0.")
         layer = next(iter(self.layers().values()), None)
-        if layer is None or self._place is None:
+        if layer is None or self._plane is None:
             raise ImageError("The layers of the assessment were deleted; press Assess for new ones.")
         place = places[number]
-        look_at(self._viewer, layer, place.row, place.column, place.radius, self._place.axes)
+        look_at(self._viewer, layer, place.row, place.column, place.radius, self._plane.axes)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the assessment beside each other as JSON, PNG and CSV; nothing is overwritten.
@@ -319,7 +321,10 @@ class AssessmentWidget(Container):
         """
         if self._assessment is None:
             raise StyleTransferError("There is nothing to save: press Assess first.")
-        return save_assessment(self._assessment, path, self._about)
+        path = Path(path)
+        stem = path.name.removesuffix(path.suffix) if path.suffix.lower() in _SUFFIXES else path.name
+        record = {**self._assessment.to_dict(), "layers": self._about}
+        return list(self._assessment.save(path.parent, stem, record).values())
 
     # Buttons -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The density sweep: the style's cones are packed closer or wider, and the result's must not follow."""
+"""Density bias: the style's cones are packed closer or wider, and the result's must not follow."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.checks import image_and_mask
+from napari_nst.imaging.cones import detect_cones
 from napari_nst.metrics._bands import spacing_or_default
-from napari_nst.metrics.audits.common import Enhancer, Record, density, enhanced, number
+from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
+from napari_nst.metrics.matching import points_inside
 
-__all__ = ["DensitySweep", "density_sweep", "rescale_style"]
+__all__ = ["DensityBias", "density_bias", "rescale_style"]
 
 #: Below, neither a filter nor a network can learn a texture from it: sides of a resampled style, before it is continued.
 _LEAST_SIDE = 32
 
 
 @dataclass(frozen=True)
-class DensitySweep(Record):
+class DensityBias(Report):
     """How the density of a result follows that of the style.
 
     Attributes
@@ -52,18 +54,18 @@ class DensitySweep(Record):
 
     def __str__(self) -> str:
         if not self.target_density > 0:
-            return "Density sweep: no cones were found in the target or in the style, so nothing can be said."
+            return "Density bias: no cones were found in the target or in the style, so nothing can be said."
         styles, results = (
             ", ".join(number(one / self.target_density) for one in densities)
             for densities in (self.style_densities, self.densities)
         )
         return (
-            f"Density sweep: styles of {styles} times the target's density give results of {results} times; slope "
+            f"Density bias: styles of {styles} times the target's density give results of {results} times; slope "
             f"{number(self.slope)} (0 does not follow the style, 1 follows it), spread {number(100 * self.spread, 1)} %."
         )
 
 
-def density_sweep(
+def density_bias(
     enhance: Enhancer,
     target: ArrayLike,
     style: ArrayLike,
@@ -72,7 +74,7 @@ def density_sweep(
     spacing: float | None = None,
     style_spacing: float | None = None,
     mask: ArrayLike | None = None,
-) -> DensitySweep:
+) -> DensityBias:
     """Enhance one target with styles of other densities: its own density does not depend on them.
 
     Parameters
@@ -82,61 +84,61 @@ def density_sweep(
     target : array, (H, W)
         Integers or floats.
     style : array, (H', W')
-        A picture of cones, from which all styles are made.
+        An image of cones, from which all styles are made.
     factors : sequence of float
         Cone densities of the styles in units of the target's, two different ones or more.
     spacing, style_spacing : float, optional
-        Distance of neighbouring cones in target and style, in pixels. None: that of the ring, or 8.25 where there is
+        Distance of neighboring cones in target and style, in pixels. None: that of the ring, or 8.25 where there is
         none.
     mask : array, (H, W), optional
         0 or False for pixels of the target to leave out.
 
     Returns
     -------
-    DensitySweep
+    DensityBias
         With NaN, and without a call of `enhance`, where target or style shows no cones.
 
     Raises
     ------
     ImageError
-        No grey picture, the mask does not fit, the style is too small to be resampled, or the enhancer gives a picture
+        An image is not gray, the mask does not fit, the style is too small to be resampled, or the enhancer gives an image
         of another shape.
     ParameterError
-        Factors that are no densities or are all the same, or a spacing that is none.
+        Factors that are no densities or are all the same, or a spacing that is not above 0.
 
     Notes
     -----
     A style of density f D, with D that of the target, is `style` resampled by sqrt(D_style / (f D)) along both axes
     (`rescale_style`); its density is then measured, not assumed. All detections in results are made at the scale of the
-    target's spacing, so that a change is one of the picture and not of the detector; those in styles at the scale of their
+    target's spacing, so that a change is one of the image and not of the detector; those in styles at the scale of their
     own. Nothing is counted within 0.85 spacings of the edges.
 
     References
     ----------
     Cohen, Luck and Honari, Distribution matching losses can hallucinate features in medical image translation,
-    MICCAI 2018: what one domain has more of is added to pictures of the other.
+    MICCAI 2018: what one domain has more of is added to images of the other.
     """
     wanted = [float(factor) for factor in factors]
     if not all(0 < factor < math.inf for factor in wanted) or len(set(wanted)) < 2:
         raise ParameterError(
             f"factors={tuple(factors)}: pass two different densities or more, in units of the target's and above 0, as (0.5, 1, 2)."
         )
-    picture, model = np.asarray(target), np.asarray(style)
-    scale = spacing_or_default(*image_and_mask(picture, mask, "target"), spacing)
+    image, model = np.asarray(target), np.asarray(style)
+    scale = spacing_or_default(*image_and_mask(image, mask, "target"), spacing)
     model_scale = spacing_or_default(*image_and_mask(model, None, "style"), style_spacing)
-    own, theirs = density(picture, scale, mask), density(model, model_scale)
+    own, theirs = _density(image, scale, mask), _density(model, model_scale)
     if not (own > 0 and theirs > 0):
         unknown = (math.nan,) * len(wanted)
-        return DensitySweep(tuple(wanted), unknown, unknown, math.nan, math.nan, math.nan, scale)
+        return DensityBias(tuple(wanted), unknown, unknown, math.nan, math.nan, math.nan, scale)
 
     styles, results = [], []
     for factor in wanted:
         zoom = math.sqrt(theirs / (factor * own))
         resampled = rescale_style(model, zoom)
-        styles.append(density(resampled, model_scale * zoom))
-        results.append(density(enhanced(enhance, picture, resampled), scale, mask))
+        styles.append(_density(resampled, model_scale * zoom))
+        results.append(_density(enhanced(enhance, image, resampled), scale, mask))
     mean = float(np.mean(results))
-    return DensitySweep(
+    return DensityBias(
         factors=tuple(wanted),
         style_densities=tuple(styles),
         densities=tuple(results),
@@ -148,7 +150,7 @@ def density_sweep(
 
 
 def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
-    """Resample a style so that its cones lie `zoom` times as far apart, in a picture of its own size.
+    """Resample a style so that its cones lie `zoom` times as far apart, in an image of its own size.
 
     Parameters
     ----------
@@ -166,18 +168,18 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        No grey picture, or it becomes too small.
+        An image is not gray, or it becomes too small.
     ParameterError
         `zoom` is not above 0.
 
     Notes
     -----
     Cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``). Spots
-    become larger or smaller with their distances, as in pictures of another eccentricity.
+    become larger or smaller with their distances, as in images of another eccentricity.
     """
     model, used = image_and_mask(style, None, "style")
     if not 0 < zoom < math.inf:
-        raise ParameterError(f"zoom={zoom} is none; pass a number above 0.")
+        raise ParameterError(f"zoom must be above 0, got {zoom}.")
     if not used.all():
         raise ImageError(
             "The style has pixels that are NaN or infinite; it cannot be resampled. Take a part without them."
@@ -212,3 +214,14 @@ def _slope(styles: Sequence[float], results: Sequence[float]) -> float:
     x -= x.mean()
     spread = float(x @ x)
     return float(x @ (y - y.mean())) / spread if spread > 1e-6 else math.nan
+
+
+def _density(image: ArrayLike, spacing: float, mask: ArrayLike | None = None) -> float:
+    """Detections at the scale of `spacing` per square pixel, away from the edges; NaN where no pixel is left there."""
+    shape, border = np.shape(image), BORDER * spacing
+    points = detect_cones(image, mask=mask, spacing=spacing).points
+    counted, pixels = (
+        int(np.count_nonzero(points_inside(places, shape, border=border, mask=mask)))
+        for places in (points, np.indices(shape).reshape(2, -1).T)
+    )
+    return counted / pixels if pixels else math.nan

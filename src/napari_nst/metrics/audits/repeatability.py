@@ -1,0 +1,202 @@
+"""Repeatability: two images of one place are enhanced apart, and the cones of the results are compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nst.errors import ParameterError
+from napari_nst.imaging.checks import Floats, fill_smoothly, image_and_mask
+from napari_nst.imaging.cones import detect_cones
+from napari_nst.metrics._bands import cone_band, spacing_or_default
+from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
+from napari_nst.metrics.comparison import structure_correlation
+from napari_nst.metrics.matching import STRICT, Agreement, agreement, points_inside
+
+__all__ = ["Repeatability", "repeatability"]
+
+#: Repeats that correlate less, or overlap less, may show different places. Measured on annotated confocal images, also
+#: degraded ones: repeats correlate by 0.41 to 0.9, different places by up to 0.29 where they overlap that much.
+_CORRELATED, _OVERLAP = 0.3, 0.25
+
+
+@dataclass(frozen=True)
+class Repeatability(Report):
+    """Whether two images of one place show the same cones, before and after the enhancement.
+
+    Attributes
+    ----------
+    raw, enhanced : Agreement
+        Detections in the first image as found cones, those in the repeat as reference, at 0.35 spacings, in the part that
+        both show.
+    shift : (float, float)
+        Rows and columns by which the repeat has to be moved to lie on the first image, in pixels.
+    correlation : float
+        Of the raw images in the band of the cones, so moved, -1 to 1; NaN where nothing overlaps.
+    overlap : float
+        Part of the first image that both show, 0 to 1.
+    spacing : float
+        In pixels.
+    """
+
+    raw: Agreement
+    enhanced: Agreement
+    shift: tuple[float, float]
+    correlation: float
+    overlap: float
+    spacing: float
+
+    @property
+    def gain(self) -> float:
+        """Dice of the enhanced images less that of the raw ones: below 0 the enhancement made them contradict."""
+        return self.enhanced.dice - self.raw.dice
+
+    @property
+    def same_place(self) -> bool:
+        """Whether both show one place as far as can be told: correlation of 0.3 and overlap of 0.25, or more."""
+        return self.correlation >= _CORRELATED and self.overlap >= _OVERLAP
+
+    def __str__(self) -> str:
+        text = (
+            f"Repeatability: detections agree by a Dice of {number(self.enhanced.dice, 3)} at {STRICT} spacings after the enhancement, "
+            f"by {number(self.raw.dice, 3)} before it (chance level {number(self.enhanced.chance_dice, 3)}); shift "
+            f"{self.shift[0]:.1f}, {self.shift[1]:.1f} px, correlation {number(self.correlation)}, overlap {100 * self.overlap:.0f} %."
+        )
+        if not self.same_place:
+            text += " The raw images hardly correlate or overlap: they may show different places, and then this says nothing."
+        return text
+
+
+def repeatability(
+    enhance: Enhancer,
+    target: ArrayLike,
+    repeat: ArrayLike,
+    style: ArrayLike,
+    *,
+    spacing: float | None = None,
+    shift: tuple[float, float] | None = None,
+    mask: ArrayLike | None = None,
+    repeat_mask: ArrayLike | None = None,
+) -> Repeatability:
+    """Enhance two images of one place apart and compare the cones: what one draws out of noise the other does not have.
+
+    Parameters
+    ----------
+    enhance : callable
+        ``enhance(target, style)`` gives the enhanced target as an array of its shape. Called twice.
+    target, repeat : array, (H, W) and (H', W')
+        Images of one place, of one pixel size, that may be shifted against each other.
+    style : array
+        For both; it must not show the same place.
+    spacing : float, optional
+        Distance of neighboring cones, in pixels. None: that of the target's ring, or 8.25 where it has none.
+    shift : (float, float), optional
+        Rows and columns that move the repeat onto the target. None: by registration.
+    mask, repeat_mask : array, (H, W) and (H', W'), optional
+        0 or False for pixels to leave out.
+
+    Returns
+    -------
+    Repeatability
+        With NaN where the two do not overlap, or neither shows cones.
+
+    Raises
+    ------
+    ImageError
+        An image is not gray, a mask does not fit, or the enhancer gives an image of another shape.
+    ParameterError
+        A shift that is not two finite numbers, or a spacing that is not above 0.
+
+    Notes
+    -----
+    The raw images are registered to a tenth of a pixel by the cross-correlation (``skimage.registration``) of their
+    bands of the cones, differences of Gaussians with standard deviations of 0.1 and 0.6 spacings, under a Tukey window.
+    Not by the phase alone, which in a band gives most weight to frequencies that hold noise only: on annotated images
+    with noise or defocus it failed in 14 of 80 cases, the correlation in none. Rotation and distortion are not corrected.
+
+    Nothing is counted within 0.85 spacings of the edges of the overlap.
+    """
+    first, first_used = image_and_mask(target, mask, "target")
+    second, second_used = image_and_mask(repeat, repeat_mask, "repeat")
+    scale = spacing_or_default(first, first_used, spacing)
+    moved = _register(first, first_used, second, second_used, scale) if shift is None else _check_shift(shift)
+    overlap = first_used & _moved_mask(second_used, moved, first.shape)
+
+    rows = []
+    for change in (False, True):
+        points = []
+        for given, used in ((target, mask), (repeat, repeat_mask)):
+            image = np.asarray(given)
+            shown = enhanced(enhance, image, np.asarray(style)) if change else image
+            points.append(detect_cones(shown, mask=used, spacing=scale).points)
+        here, there = (one[points_inside(one, first.shape, mask=overlap)] for one in (points[0], points[1] + moved))
+        rows.append(
+            agreement(
+                here, there, first.shape, border=BORDER * scale, mask=overlap, tolerances=(STRICT,), spacing=scale
+            )[0]
+        )
+    return Repeatability(
+        raw=rows[0],
+        enhanced=rows[1],
+        shift=moved,
+        correlation=_correlation(first, second, overlap, moved, scale),
+        overlap=float(overlap.mean()),
+        spacing=scale,
+    )
+
+
+def _register(
+    first: Floats,
+    first_used: NDArray[np.bool_],
+    second: Floats,
+    second_used: NDArray[np.bool_],
+    spacing: float,
+) -> tuple[float, float]:
+    """Rows and columns that move the second image onto the first."""
+    from scipy.signal import windows
+    from skimage.registration import phase_cross_correlation
+
+    shape = np.maximum(first.shape, second.shape)
+    bands = []
+    for image, used in ((first, first_used), (second, second_used)):
+        values = fill_smoothly(image, used, spacing) if used.any() else image
+        band = np.where(used, cone_band(values, spacing), 0.0)
+        band *= np.outer(windows.tukey(image.shape[0], 0.3), windows.tukey(image.shape[1], 0.3))
+        size = float(np.abs(band).max())
+        bands.append(np.pad(band / size if size else band, [(0, int(n)) for n in shape - image.shape]))
+    if not all(band.any() for band in bands):
+        return 0.0, 0.0
+    found = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
+        *bands, upsample_factor=10, normalization=None, disambiguate=True
+    )[0]
+    return float(found[0]), float(found[1])
+
+
+def _check_shift(shift: Sequence[float]) -> tuple[float, float]:
+    if np.shape(shift) != (2,) or not np.isfinite(np.asarray(shift, dtype=np.float64)).all():
+        raise ParameterError(f"shift must be rows and columns, two finite numbers, or None, got {shift!r}.")
+    return float(shift[0]), float(shift[1])
+
+
+def _moved_mask(used: NDArray[np.bool_], shift: tuple[float, float], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask of the repeat, seen from the first image: on each pixel that of the repeat's nearest one."""
+    rows, columns = (np.rint(np.arange(side) - move).astype(np.intp) for side, move in zip(shape, shift, strict=True))
+    seen = np.outer((rows >= 0) & (rows < used.shape[0]), (columns >= 0) & (columns < used.shape[1]))
+    near = used[np.clip(rows, 0, used.shape[0] - 1)][:, np.clip(columns, 0, used.shape[1] - 1)]
+    return np.asarray(seen & near)
+
+
+def _correlation(
+    first: Floats, second: Floats, overlap: NDArray[np.bool_], shift: tuple[float, float], spacing: float
+) -> float:
+    from scipy import ndimage
+
+    if not overlap.any():
+        return math.nan
+    rows, columns = np.indices(first.shape, dtype=np.float64)
+    moved = ndimage.map_coordinates(second, [rows - shift[0], columns - shift[1]], order=1, mode="nearest")
+    return structure_correlation(first, moved, spacing=spacing, mask=overlap)
