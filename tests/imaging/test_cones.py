@@ -1,4 +1,4 @@
-"""The detector against synthetic mosaics with known cones, ideal lattices, and hand marks."""
+"""The detector against synthetic mosaics with known cones, ideal lattices, and manual annotations."""
 
 import subprocess
 import sys
@@ -164,7 +164,7 @@ def test_two_equal_pixels_are_one_cone():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (3, 5), (17, 4)])
-def test_small_pictures_are_no_special_case(rng, shape):
+def test_small_images_are_no_special_case(rng, shape):
     found = detect_cones(rng.normal(size=shape), confidence=0)
     assert np.all((found.points > -0.5) & (found.points < np.subtract(shape, 0.5)))
 
@@ -195,15 +195,15 @@ def test_settings_are_checked(options, message):
 
 
 @pytest.mark.parametrize("image", [np.ones(5), np.ones((4, 4, 3)), np.ones((0, 4)), np.ones((9, 9), complex)])
-def test_only_grey_pictures_have_cones(image):
+def test_only_gray_images_have_cones(image):
     with pytest.raises(ImageError, match=r"Pass one|Convert"):
         detect_cones(image)
     with pytest.raises(ImageError, match="mask has shape"):
         detect_cones(np.ones((9, 9)), mask=np.zeros((9, 8)))
 
 
-def test_hand_marked_cones_are_found_as_well_as_published_detectors_do(marked):
-    # Of a LoG without threshold .987 is known on such pictures, of the published network .985.
+def test_annotated_cones_are_found_as_well_as_published_detectors_do(marked):
+    # Of a LoG without threshold .987 is known on such images, of the published network .985.
     dice, every, subjects = [], [], [item.subject for item in marked]
     for item in marked:
         limits, inside = 0.35 * item.spacing, []
@@ -219,7 +219,7 @@ def test_hand_marked_cones_are_found_as_well_as_published_detectors_do(marked):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_the_dark_vessel_of_a_real_picture_hardly_fires(aoslo, whole):
+def test_the_dark_vessel_of_a_real_image_hardly_fires(aoslo, whole):
     image = aoslo("confocal_OS_0075").data
     dark = ndimage.gaussian_filter(image.astype(float), 8) < 25
     if whole:
@@ -238,7 +238,7 @@ def test_the_dark_vessel_of_a_real_picture_hardly_fires(aoslo, whole):
     assert counts[1][1] > 0.85 * counts[0][1]
 
 
-def test_the_sixteen_bit_pictures_work(aoslo):
+def test_the_sixteen_bit_images_work(aoslo):
     image = aoslo("OS--043063").data[300:485, 300:485]
     assert image.min() > 30_000
     eight = np.rint((image.astype(float) - image.min()) / np.ptp(image) * 255).astype(np.uint8)
@@ -247,7 +247,7 @@ def test_the_sixteen_bit_pictures_work(aoslo):
     assert match_cones(first.points, second.points, tolerance_px=0.5).dice > 0.98
 
 
-def test_importing_the_room_loads_numpy_only():
+def test_importing_the_package_loads_numpy_only():
     code = "import napari_nst.metrics, sys; print(*{m.partition('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = set(done.stdout.split())

@@ -44,9 +44,9 @@ def test_every_type_gives_double_precision(dtype, rng):
     assert (out != np.rint(out)).any()
 
 
-def test_a_picture_matched_to_itself_is_itself(rng):
-    picture = rng.normal(size=(30, 30))
-    np.testing.assert_allclose(match_histogram(picture, picture), picture, atol=1e-12)
+def test_an_image_matched_to_itself_is_itself(rng):
+    image = rng.normal(size=(30, 30))
+    np.testing.assert_allclose(match_histogram(image, image), image, atol=1e-12)
 
 
 @pytest.mark.parametrize("hidden", [0.0, 1e6, np.nan])
@@ -81,11 +81,11 @@ def test_the_inputs_are_not_touched(rng):
         (np.zeros((0, 4)), np.eye(4), r"shape \(0, 4\)"),
     ],
 )
-def test_pictures_that_cannot_be_matched(target, style, message):
+def test_images_that_cannot_be_matched(target, style, message):
     with pytest.raises(ImageError, match=message):
         match_histogram(target, style)
 
 
-def test_a_mask_of_another_shape_is_told():
+def test_a_mask_of_another_shape_is_reported():
     with pytest.raises(ImageError, match=r"shape \(3, 3\)"):
         match_histogram(np.eye(4), np.eye(4), mask=np.ones((3, 3)))

@@ -24,7 +24,7 @@ def test_the_border_is_what_a_flood_from_outside_reaches(image):
     assert np.array_equal(black_border(image), flooded(image))
 
 
-def test_a_rotated_picture_loses_its_corners_but_not_its_shadows():
+def test_a_rotated_image_loses_its_corners_but_not_its_shadows():
     from scipy import ndimage
 
     image = ndimage.rotate(np.full((80, 60), 7.0), 20, order=0)
@@ -41,7 +41,7 @@ def test_black_does_not_leak_across_corners():
     assert black_border(image).tolist() == [[False] * 4, [False, True, True, True], [True] * 4, [True] * 4]
 
 
-def test_colour_is_black_only_in_all_channels_and_alpha_does_not_count():
+def test_color_is_black_only_in_all_channels_and_alpha_does_not_count():
     image = np.zeros((3, 3, 4), np.uint8)
     image[..., 3] = 255
     image[1, 1, 0] = image[0, 1, 2] = 1
@@ -51,12 +51,12 @@ def test_colour_is_black_only_in_all_channels_and_alpha_does_not_count():
     assert black_border(image[..., :1]).tolist() == [[False] * 3, [False, True, False], [False] * 3]
 
 
-def test_a_picture_without_black_is_used_whole():
+def test_an_image_without_black_is_used_whole():
     assert black_border(np.ones((2, 3), np.float32)).all()
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 4, 2), (2, 3, 4, 3), (0, 3)])
-def test_a_border_needs_one_picture(shape):
+def test_a_border_needs_one_image(shape):
     with pytest.raises(ImageError, match="one plane of a stack"):
         black_border(np.zeros(shape))
 
@@ -130,12 +130,12 @@ def test_only_booleans_are_packed():
         {"data": None},
     ],
 )
-def test_a_damaged_record_is_told(change):
+def test_a_damaged_record_is_reported(change):
     packed = pack_mask(np.ones((60, 70), bool)) | change
     with pytest.raises(ImageError, match=r"damaged|encoded"):
         unpack_mask(packed)
 
 
-def test_an_incomplete_record_is_told():
+def test_an_incomplete_record_is_reported():
     with pytest.raises(ImageError, match="damaged"):
         unpack_mask({})

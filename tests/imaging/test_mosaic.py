@@ -52,11 +52,11 @@ def test_the_density_is_that_of_a_hexagonal_lattice(spacing, seed):
 
 @pytest.mark.parametrize("spacing", [5.0, 8.0, 12.5])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_neighbours_have_the_asked_distance(spacing, seed):
+def test_neighbors_have_the_asked_distance(spacing, seed):
     mosaic = cone_mosaic((300, 360), spacing, seed=seed)
     inner = interior(mosaic.cones, (300, 360), 2 * spacing)
     distances = cKDTree(mosaic.cones).query(inner, k=7)[0][:, 1:] / spacing
-    # The nearest of six disturbed neighbours is nearer than the undisturbed distance; their mean is not.
+    # The nearest of six disturbed neighbors is nearer than the undisturbed distance; their mean is not.
     assert 0.8 < distances[:, 0].mean() < 1
     assert distances.mean() == pytest.approx(1, abs=0.08)
     assert distances[:, 0].min() > 0.4

@@ -12,7 +12,7 @@ from napari_nst.imaging.padding import pad_to_square, reflect_to_multiple, unpad
 DTYPES = ["uint8", "uint16", "int16", "int32", "float32", "float64", "float16", "bool", "uint64"]
 
 
-def picture(shape, dtype="uint8", seed=0):
+def noise(shape, dtype="uint8", seed=0):
     return np.random.default_rng(seed).integers(1, 100, shape).astype(dtype)
 
 
@@ -27,7 +27,7 @@ def documented(image, target_size):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(), (1,), (3,), (4,)]), st.integers(0, 9))
 def test_padding_equals_opencv(h, w, channels, more):
-    image = picture((h, w, *channels))
+    image = noise((h, w, *channels))
     size = max(h, w) + more
     padded = pad_to_square(image, size)
     # OpenCV drops an axis of one channel.
@@ -36,7 +36,7 @@ def test_padding_equals_opencv(h, w, channels, more):
 
 
 def test_the_documented_size_is_the_default():
-    image = picture((185, 184))
+    image = noise((185, 184))
     padded = pad_to_square(image)
     assert np.array_equal(padded, documented(image, 498))
     assert np.array_equal(unpad_from_square(padded, 185, 184), image)
@@ -50,7 +50,7 @@ def test_the_documented_size_is_the_default():
     st.sampled_from(DTYPES),
 )
 def test_unpadding_undoes_padding_at_any_size(h, w, channels, size, dtype):
-    image = picture((h, w, *channels), dtype)
+    image = noise((h, w, *channels), dtype)
     padded = pad_to_square(image, size)
     back = unpad_from_square(padded, h, w, size)
     assert padded.dtype == back.dtype == image.dtype
@@ -65,25 +65,25 @@ def test_the_odd_pixel_is_at_the_end():
 
 
 def test_padding_never_returns_the_array_itself():
-    image = picture((4, 4))
+    image = noise((4, 4))
     pad_to_square(image, 4)[:] = 0
     assert image.all()
 
 
 @pytest.mark.parametrize("call", [lambda: pad_to_square(None), lambda: unpad_from_square(None, 1, 1)])
 @pytest.mark.parametrize("kind", [ValueError, ImageError])
-def test_no_picture_raises_the_documented_error(call, kind):
+def test_no_image_raises_the_documented_error(call, kind):
     with pytest.raises(kind, match="Input image is None"):
         call()
 
 
-def test_unpadding_a_picture_of_another_size_is_refused():
+def test_unpadding_an_image_of_another_size_is_refused():
     with pytest.raises(ImageError, match="10 x 20 pixels padded to 15 measures 15 x 20, but this one measures 15 x 15"):
         unpad_from_square(np.zeros((15, 15)), 10, 20, 15)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 5), (0, 4)])
-def test_what_is_no_picture_is_refused(shape):
+def test_what_is_no_image_is_refused(shape):
     with pytest.raises(ImageError, match="is needed"):
         pad_to_square(np.zeros(shape))
 
@@ -98,7 +98,7 @@ def test_a_size_that_is_none_is_refused(size):
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 33), st.sampled_from([(), (1,), (2, 3)]))
 def test_reflection_reaches_the_next_multiple_and_back(h, w, multiple, leading):
-    array = picture((*leading, h, w), "float32")
+    array = noise((*leading, h, w), "float32")
     padded, crop = reflect_to_multiple(array, multiple)
     assert padded.shape == (*leading, -(-h // multiple) * multiple, -(-w // multiple) * multiple)
     assert np.array_equal(padded[(..., *crop)], array)
@@ -117,14 +117,14 @@ def test_reflection_reaches_the_next_multiple_and_back(h, w, multiple, leading):
 
 
 def test_reflection_equals_opencv():
-    array = picture((21, 30))
+    array = noise((21, 30))
     padded, crop = reflect_to_multiple(array, 16)
     assert np.array_equal(padded, cv2.copyMakeBorder(array, 5, 6, 1, 1, cv2.BORDER_REFLECT_101))
     assert crop == (slice(5, 26), slice(1, 31))
 
 
 def test_a_multiple_already_is_not_copied():
-    array = picture((32, 16))
+    array = noise((32, 16))
     padded, crop = reflect_to_multiple(array, 16)
     assert padded is array
     assert crop == (slice(0, 32), slice(0, 16))

@@ -36,7 +36,7 @@ def test_layouts(shape, rgb, plane, stack):
 
 
 @pytest.mark.parametrize("rgb", [True, False])
-def test_colour_can_be_said(rgb):
+def test_color_can_be_said(rgb):
     array = np.zeros((20, 30, 4)) if rgb else np.zeros((2, 20, 30))
     assert Planes.of(array, "target", rgb).rgb is rgb
     with pytest.raises(ImageError, match="said to be RGB"):
@@ -61,10 +61,10 @@ def test_dask_is_computed_plane_by_plane_and_hashed_as_numpy():
 
 
 def test_luminance_is_that_of_skimage(rng):
-    colour = rng.random((8, 9, 3))
-    np.testing.assert_allclose(luminance(colour), rgb2gray(colour), rtol=1e-12)
-    grey = rng.random((8, 9))
-    np.testing.assert_allclose(luminance(np.stack([grey] * 3, axis=-1)), grey, rtol=1e-12)
+    color = rng.random((8, 9, 3))
+    np.testing.assert_allclose(luminance(color), rgb2gray(color), rtol=1e-12)
+    gray = rng.random((8, 9))
+    np.testing.assert_allclose(luminance(np.stack([gray] * 3, axis=-1)), gray, rtol=1e-12)
 
 
 @pytest.mark.parametrize("factors", [(0.5, 0.5), (2.0, 1.5), (0.7, 1.3)])
@@ -96,11 +96,11 @@ def test_masks_are_resampled_to_booleans():
 
 
 def test_unknown_pixels_take_the_value_of_the_nearest_known_one():
-    picture = np.array([[1.0, 2.0, np.nan, np.nan, np.inf, 7.0]])
-    filled = fill_from_nearest(picture, np.isfinite(picture))
+    image = np.array([[1.0, 2.0, np.nan, np.nan, np.inf, 7.0]])
+    filled = fill_from_nearest(image, np.isfinite(image))
     assert filled[0, [0, 1, 2, 4, 5]].tolist() == [1, 2, 2, 7, 7]
     assert filled[0, 3] in (2, 7)
-    colour = np.stack([picture] * 3, axis=-1)
-    assert np.array_equal(fill_from_nearest(colour, np.isfinite(picture))[..., 1], filled)
+    color = np.stack([image] * 3, axis=-1)
+    assert np.array_equal(fill_from_nearest(color, np.isfinite(image))[..., 1], filled)
     known = np.ones((1, 6), bool)
-    assert fill_from_nearest(picture, known) is picture
+    assert fill_from_nearest(image, known) is image

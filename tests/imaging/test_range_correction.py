@@ -188,11 +188,11 @@ def test_the_variance_rule_is_the_variance_where_it_fits():
     np.testing.assert_allclose(corrected(patch, RangeCorrection("var")).image, expected, rtol=1e-12)
 
 
-def test_on_real_pictures_the_variance_lies_outside_of_eight_bits(aoslo):
-    picture = aoslo("0075").data
-    assert picture.dtype == np.uint8
-    assert not corrected(picture, RangeCorrection("var")).changed.any()
-    assert correct_range(picture, RangeCorrection("std")).changed.any()
+def test_on_real_images_the_variance_lies_outside_of_eight_bits(aoslo):
+    image = aoslo("0075").data
+    assert image.dtype == np.uint8
+    assert not corrected(image, RangeCorrection("var")).changed.any()
+    assert correct_range(image, RangeCorrection("std")).changed.any()
 
 
 @pytest.mark.parametrize("range_method", ["lower", "both", None])
@@ -228,7 +228,7 @@ def test_values_below_zero_count_as_zero():
     assert correct_range(patch, RangeCorrection("zero", replace="median")).image.tolist() == [[4, 4, 2, 4, 6]]
 
 
-def test_a_black_patch_takes_from_the_others_or_is_told(statistics):
+def test_a_black_patch_takes_from_the_others_or_is_reported(statistics):
     black = np.zeros((5, 5), np.uint8)
     with pytest.raises(ImageError, match="no value above 0"):
         correct_range(black, RangeCorrection("zero"))

@@ -47,7 +47,7 @@ def test_the_radial_spectrum_is_its_definition(shape, bins, rng):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("cycles", [0.1, 0.25, 0.4])
-def test_a_wave_of_a_picture_that_is_not_square_peaks_at_its_frequency(axis, cycles):
+def test_a_wave_of_an_image_that_is_not_square_peaks_at_its_frequency(axis, cycles):
     wave = np.cos(2 * np.pi * cycles * np.indices((60, 140))[axis])
     frequencies, power = radial_power_spectrum(wave)
     assert abs(frequencies[power.argmax()] - cycles) <= 1 / 60
@@ -106,7 +106,7 @@ def decibels(power):
     return 10 * np.log10(power)
 
 
-def test_a_blurred_picture_regains_the_spectrum_of_the_style():
+def test_a_blurred_image_regains_the_spectrum_of_the_style():
     from scipy import ndimage
 
     style = cone_mosaic((160, 180), seed=3, vessel=False).image
@@ -131,10 +131,10 @@ def test_noise_gets_the_spectrum_of_smooth_noise(rng):
 
 
 def test_a_style_of_the_same_spectrum_changes_nothing():
-    picture = cone_mosaic((64, 90), seed=1).image.astype(float)
-    np.testing.assert_allclose(match_spectrum(picture, picture), picture, atol=1e-9)
+    image = cone_mosaic((64, 90), seed=1).image.astype(float)
+    np.testing.assert_allclose(match_spectrum(image, image), image, atol=1e-9)
     # Neither do another brightness and contrast of the style: they are all that is taken on.
-    np.testing.assert_allclose(match_spectrum(picture, picture * 3 + 7), picture * 3 + 7, atol=1e-8)
+    np.testing.assert_allclose(match_spectrum(image, image * 3 + 7), image * 3 + 7, atol=1e-8)
 
 
 def test_the_filter_is_symmetric_so_nothing_moves(rng):
@@ -161,7 +161,7 @@ def test_a_single_point_spreads_evenly_to_all_sides(rng):
 def test_phases_are_kept(rng):
     from scipy import ndimage
 
-    # Of even pictures, which reflection continues without an edge, a transform can be taken of the padded one.
+    # Of even images, which reflection continues without an edge, a transform can be taken of the padded one.
     target = cone_mosaic((90, 90), seed=4).image.astype(float)
     out = match_spectrum(target, ndimage.gaussian_filter(rng.normal(size=(90, 90)), 1.0), pad=89)
     whole = [np.pad(p, ((0, 88), (0, 88)), mode="reflect") for p in (target - target.mean(), out - out.mean())]
@@ -239,16 +239,16 @@ def test_any_two_shapes_and_types_go_together(target, style, seed, dtype):
         (np.eye(20, dtype=bool), np.eye(20), "bool"),
     ],
 )
-def test_pictures_that_cannot_be_matched(target, style, message):
+def test_images_that_cannot_be_matched(target, style, message):
     with pytest.raises(ImageError, match=message):
         match_spectrum(target, style)
 
 
-def test_a_mask_that_leaves_a_constant_is_told():
-    picture, mask = np.eye(20), np.zeros((20, 20))
+def test_a_mask_that_leaves_a_constant_is_reported():
+    image, mask = np.eye(20), np.zeros((20, 20))
     mask[0, 1:] = 1
     with pytest.raises(ImageError, match="target is constant"):
-        match_spectrum(picture, picture, mask=mask)
+        match_spectrum(image, image, mask=mask)
 
 
 @pytest.mark.parametrize("setting", [{"limit": 0.5}, {"bins": 3}, {"pad": -1}, {"limit": np.nan}, {"limit": np.inf}])
@@ -258,11 +258,11 @@ def test_settings_out_of_range(setting):
 
 
 def test_a_mask_that_leaves_only_the_edge_is_survived():
-    picture, mask = np.eye(20), np.zeros((20, 20))
+    image, mask = np.eye(20), np.zeros((20, 20))
     mask[0] = 1
-    out = match_spectrum(picture, picture, mask=mask)
+    out = match_spectrum(image, image, mask=mask)
     assert np.isfinite(out).all()
-    assert np.array_equal(out[1:], picture[1:])
+    assert np.array_equal(out[1:], image[1:])
 
 
 def smoothed(image, bins):
@@ -316,33 +316,33 @@ def test_it_restores_a_noisy_mosaic_better_than_the_filter_that_takes_noise_for_
     assert kept[1] > np.corrcoef(noisy.ravel(), clean.ravel())[0, 1]
 
 
-def test_a_picture_without_noise_that_has_the_spectrum_already_stays(rng):
-    picture = ndimage.gaussian_filter(rng.normal(size=(128, 128)), 2.0)
-    np.testing.assert_allclose(denoised(picture, picture), picture, atol=0.02 * np.ptp(picture))
+def test_an_image_without_noise_that_has_the_spectrum_already_stays(rng):
+    image = ndimage.gaussian_filter(rng.normal(size=(128, 128)), 2.0)
+    np.testing.assert_allclose(denoised(image, image), image, atol=0.02 * np.ptp(image))
 
 
-def test_the_noise_of_a_noisy_picture_is_its_variance_under_the_window(rng):
-    picture = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 3.0) * 200 + rng.normal(0, 7, (400, 400))
+def test_the_noise_of_a_noisy_image_is_its_variance_under_the_window(rng):
+    image = ndimage.gaussian_filter(rng.normal(size=(400, 400)), 3.0) * 200 + rng.normal(0, 7, (400, 400))
     # (3/8)² is the mean square of a two-dimensional Hann window; the least of some rings lies a little below the mean.
-    _, power = smoothed(picture, 48)
+    _, power = smoothed(image, 48)
     assert noise_power(power) == pytest.approx(49 * (3 / 8) ** 2, rel=0.1)
 
 
 def test_unused_pixels_stay_and_have_no_say(rng):
-    picture, style = (ndimage.gaussian_filter(rng.normal(size=(64, 64)), s) for s in (2.0, 1.5))
+    image, style = (ndimage.gaussian_filter(rng.normal(size=(64, 64)), s) for s in (2.0, 1.5))
     mask = np.ones((64, 64), bool)
     mask[:10] = False
-    spoilt = np.where(mask, picture, 1e6)
+    spoilt = np.where(mask, image, 1e6)
     found = denoised(spoilt, style, mask=mask)
     assert np.array_equal(found[~mask], spoilt[~mask])
-    np.testing.assert_allclose(found[mask], denoised(np.where(mask, picture, 3.0), style, mask=mask)[mask])
+    np.testing.assert_allclose(found[mask], denoised(np.where(mask, image, 3.0), style, mask=mask)[mask])
 
 
 def test_what_cannot_be_filtered_is_refused(rng):
-    picture = rng.normal(size=(32, 32))
+    image = rng.normal(size=(32, 32))
     with pytest.raises(ImageError, match="constant"):
-        denoised(np.zeros((32, 32)), picture)
+        denoised(np.zeros((32, 32)), image)
     with pytest.raises(ImageError, match="16"):
-        denoised(picture[:8], picture)
+        denoised(image[:8], image)
     with pytest.raises(ParameterError, match="limit=0"):
-        denoised(picture, picture, limit=0)
+        denoised(image, image, limit=0)

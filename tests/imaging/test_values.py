@@ -35,7 +35,7 @@ def test_no_change_is_no_change(dtype, data, value_range):
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_are_rounded_and_saturate(dtype, data):
     values = data.draw(arrays(dtype, (5,)))
-    # Whole numbers of grey levels, up to beyond any type, that a double holds exactly.
+    # Whole numbers of gray levels, up to beyond any type, that a double holds exactly.
     levels = data.draw(st.lists(st.integers(-(2**53), 2**53), min_size=5, max_size=5))
     scale = data.draw(st.sampled_from([1, 2**11]))
     change = np.array([float(level * scale) for level in levels])
@@ -70,7 +70,7 @@ def test_unit_values_come_back(dtype, data):
     assert np.array_equal(np.rint(back), values)
 
 
-def test_half_a_grey_level_is_rounded_to_even_and_less_does_nothing():
+def test_half_a_gray_level_is_rounded_to_even_and_less_does_nothing():
     values = np.array([10, 10, 10, 10], np.uint8)
     out = apply_change(values, np.array([0.4, 0.6, -0.4, -0.6]) / 255, ValueRange(0, 255))
     assert out.tolist() == [10, 11, 10, 9]
@@ -105,18 +105,24 @@ def test_percentiles_leave_out_the_few():
         (np.array([2**63 - 1, 2**63 - 2], np.uint64), "one value"),
     ],
 )
-def test_what_has_no_range_is_told(values, message):
+def test_what_has_no_range_is_reported(values, message):
     with np.errstate(over="ignore"), pytest.raises(ImageError, match=f"style.*{message}"):
         find_range(values, "auto", "style")
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS])
-def test_pictures_may_be_of(dtype):
-    check_dtype(np.dtype(dtype), "target")
+def test_images_may_be_of(dtype):
+    values = np.array([[1, 3], [2, 1]], dtype)
+    check_dtype(values.dtype, "target")
+    found = find_range(values, "auto", "target")
+    assert found == ((0, 255) if dtype == "uint8" else (1, 3))
+    back = apply_change(values, 1 - to_unit(values, found), found)
+    assert back.dtype == values.dtype
+    assert np.array_equal(back, np.full((2, 2), found.high))
 
 
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "U3", "O", "M8[s]", "S2", np.longdouble])
-def test_pictures_may_not_be_of(dtype):
+def test_images_may_not_be_of(dtype):
     if dtype is np.longdouble and np.dtype(dtype).itemsize == 8:
         pytest.skip("a long double is a double on this system")
     with pytest.raises(ImageError, match="target is of type"):

@@ -80,7 +80,7 @@ def test_the_message_names_folder_reason_and_remedy(tmp_path, code, remedy):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "x.tif", tmp_path / "file" / "deep" / "x.tif"):
         with pytest.raises(FileError, match=r"[cC]hoose another output folder"):
@@ -88,7 +88,7 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_folder_without_permission_is_told(tmp_path):
+def test_a_folder_without_permission_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(FileError, match="Permission denied"):
@@ -97,12 +97,12 @@ def test_a_folder_without_permission_is_told(tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_writer_that_writes_nothing_is_told(tmp_path):
+def test_a_writer_that_writes_nothing_is_reported(tmp_path):
     with pytest.raises(FileError, match="left no file"):
         write_new(tmp_path / "x.tif", lambda path: None)
 
 
-def test_a_full_disk_noticed_late_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_noticed_late_is_reported(tmp_path, monkeypatch):
     def fsync(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 

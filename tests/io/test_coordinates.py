@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import FileError, ParameterError
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.coordinates import read_coordinates, read_header, write_coordinates
 
 MARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cones" / "manual"
@@ -281,6 +282,16 @@ def test_points_come_back_exactly(tmp_path, points, base):
     assert np.array_equal(swapped, points[:, ::-1])
     written = [[Fraction(number) for number in line.split(",")] for line in text.splitlines()]
     assert written == [[Fraction(repr(number)) + base for number in (x, y)] for y, x in points.tolist()]
+
+
+def test_annotations_of_matlab_with_a_header_lie_inside_their_image(tmp_path):
+    made = cone_mosaic((60, 80), seed=1)
+    lines = ["x,y", *(f"{x + 1:.2f},{y + 1:.2f}" for y, x in made.cones)]
+    path = table(tmp_path, "\r\n".join(lines))
+    with pytest.raises(FileError, match=r"line 1 .*remove the header"):
+        read_coordinates(path)
+    found = read_coordinates(path, base=1, shape=(60, 80), header=True)
+    np.testing.assert_allclose(found, made.cones, atol=0.006)
 
 
 def test_manual_annotations_lie_inside_their_images(tmp_path):

@@ -246,7 +246,7 @@ def test_derived_names_keep_the_first_extension_in_the_postfix(extension):
     assert (name.postfix, name.extension, name.stem) == ("_extract_reg_avg.tif", extension, PATCH)
 
 
-def test_coordinates_are_filed_under_the_name_of_their_picture():
+def test_coordinates_are_filed_under_the_name_of_their_image():
     name = AosloName.parse(PATCH.replace(".tif", "_coords.csv"), strict=True)
     assert (name.image_id, name.postfix, name.extension) == (4495, "_extract_reg_avg_coords", "csv")
 
@@ -275,7 +275,7 @@ def test_equal_names_have_equal_hashes():
 
 
 @pytest.mark.parametrize("full", [FULL, CANON, "anything at all", "x.png", ".tif"])
-def test_a_patch_is_named_after_its_picture_and_leads_back_to_it(full):
+def test_a_patch_is_named_after_its_image_and_leads_back_to_it(full):
     name = AosloName.parse(full)
     patch = name.with_crop(3, np.int64(0), 133)
     assert str(patch) == f"CROP_3_x0y133_{full}"
@@ -287,12 +287,12 @@ def test_a_patch_is_named_after_its_picture_and_leads_back_to_it(full):
 
 
 def test_the_crop_of_an_unknown_name_is_typed():
-    name = AosloName.parse("CROP_3_x0y133_my picture.png")
+    name = AosloName.parse("CROP_3_x0y133_my image.png")
     assert (name.recognised, name.crop_id, name.crop_x, name.crop_y) == (False, 3, 0, 133)
-    assert (name.stem, str(name.full_image)) == ("CROP_3_x0y133_my picture", "my picture.png")
+    assert (name.stem, str(name.full_image)) == ("CROP_3_x0y133_my image", "my image.png")
 
 
-def test_a_patch_of_a_patch_belongs_to_the_picture():
+def test_a_patch_of_a_patch_belongs_to_the_image():
     name = AosloName.parse("CROP_7_x1y2_" + PATCH)
     assert (name.crop_id, name.crop_x, name.crop_y) == (7, 1, 2)
     assert name.recognised
@@ -402,10 +402,10 @@ def test_known_forms_of_other_laboratories(text, subject, eye, image, modality, 
     assert str(name) == prefix + text
 
 
-def test_the_real_pictures_are_all_recognised():
+def test_the_real_images_are_all_recognised():
     paths = sorted(REAL.glob("*.tif"))
     if not paths:
-        pytest.skip(f"the folder {REAL.name} with real pictures is not beside this checkout")
+        pytest.skip(f"the folder {REAL.name} with real images is not beside this checkout")
     names = [ImageFile(path).aoslo for path in paths]
     assert all(name.recognised for name in names)
     assert {name.retina for name in names} == {(11002, "OS"), (13213, "OS")}
@@ -557,7 +557,7 @@ def documented(draw):
     modality = draw(words)
     postfix = draw(st.just("") | st.from_regex(r"\A_[a-z_]{0,20}(\.tif)?\Z"))
     extension = draw(st.sampled_from(["", "tif", "tiff", "png", "jpg", "jpeg", "TIF", "csv"]))
-    # A postfix that ends like a picture is one only when something stands behind it.
+    # A postfix that ends like an image is one only when something stands behind it.
     assume(extension or not postfix.endswith(".tif"))
     text = (
         ("CROP_{}_x{}y{}_".format(*crop) if crop else "")
