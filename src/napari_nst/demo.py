@@ -19,8 +19,6 @@ from napari_nst.transfer.files import save_figure, save_transfer
 if TYPE_CHECKING:
     from napari_nst.transfer.api import StyleTransfer, TransferProgress
 
-__all__ = ["DemoResults", "run_demo"]
-
 _SIZE = (160, 160)
 _PRESETS = ("documented", "microscopy")
 

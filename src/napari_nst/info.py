@@ -10,8 +10,6 @@ from typing import Any
 from napari_nst.errors import WeightsError
 from napari_nst.transfer.record import versions
 
-__all__ = ["collect", "format_text"]
-
 _VARIABLES = ("OMP_", "MKL_", "CUDA_VISIBLE", "TORCH_HOME", "QT_", "NAPARI_")
 
 

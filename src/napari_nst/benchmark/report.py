@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from napari_nst.io.records import to_json
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.api import transfer_steps
 from napari_nst.transfer.record import versions
-
-__all__ = ["Benchmark", "Speed", "machine", "run_benchmark", "stepper"]
 
 #: The presets that patches are enhanced with; the first is the one that is compared with the roofline.
 MEASURED = ("documented", "texture")
@@ -157,7 +156,7 @@ class Benchmark:
         epochs = ", ".join(f"{s.epoch} ({s.preset})" for s in self.speeds if s.precision == self.precision)
         lines = [
             f"{m['device']}, {m['cores']} cores, {m['threads']} threads, {can}, PyTorch {m['versions']['torch']}",
-            f"{self.size} × {self.size} pixels, grey, {self.rounds} round{'s' * (self.rounds != 1)}, everything in turns",
+            f"{self.size} × {self.size} pixels, gray, {self.rounds} round{'s' * (self.rounds != 1)}, everything in turns",
             "",
             f"{'preset':12} {'precision':10} {'s/step':>8} {'quartiles':>17} {'/ roofline':>10} {'s/patch':>9} {'patches/h':>10}",
         ]
@@ -186,19 +185,15 @@ class Benchmark:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Return what bears on speed, JSON-able: processor, cores, threads, what it can, versions; no names of computers."""
-    cpu = torch.device("cpu")
-    supports = {
-        "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
-        "AVX-512 BF16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
-    }
-    features = [name for name, test in supports.items() if test is not None and test()]
+    supports = {"AMX": "_is_amx_tile_supported", "AVX-512 BF16": "_is_avx512_bf16_supported"}
+    features = [name for name, test in supports.items() if getattr(torch.cpu, test, bool)()]
     return {
         "device": describe_device(device) if device.type == "cuda" else f"{device} ({_processor()})",
         "processor": _processor(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "features": features if has_bfloat16(cpu) else [],
+        "features": features if has_bfloat16(torch.device("cpu")) else [],
         "versions": versions(),
     }
 
@@ -230,16 +225,14 @@ def run_benchmark(
 
     Parameters
     ----------
-    size : int
-        Side of the image, pixels.
-    rounds : int
-        Rounds, each with every contender.
+    size, rounds : int
+        Side of the image in pixels, and rounds of all that is measured.
     device, precision, threads
         As in :class:`napari_nst.StyleTransferParameters`; precision "auto" measures all that a patch may run in.
     callback : callable, optional
         Called after each turn with what was measured, turns done and turns in all.
     cancel : Cancel, optional
-        Ends it after the turn under way; whole rounds count.
+        Ends it after the current turn; whole rounds count.
 
     Returns
     -------
@@ -296,7 +289,7 @@ def _run(
                 roofline = Roofline(StyleTransferParameters(), (size, size), dtype, device, packed=True)
                 runs[f"roofline, {precision}"] = roofline
                 if fewer and precision == precisions[0]:
-                    runs["threads"] = _with_threads(step, fewer, threads)
+                    runs["threads"] = partial(_with_threads, step, fewer)
         with OtherPrograms() as others:
             times = take_turns(runs, rounds, each=each, settle=waiting_for(device), callback=callback, cancel=cancel)
     if not times:
@@ -316,15 +309,9 @@ def _run(
     return Benchmark(machine(device), size, measured, tuple(speeds), by_threads, others.cores, notes, automatic)
 
 
-def _with_threads(call: Callable[[], object], count: int, before: int) -> Callable[[], None]:
-    def run() -> None:
-        torch.set_num_threads(count)
-        try:
-            call()
-        finally:
-            torch.set_num_threads(before)
-
-    return run
+def _with_threads(call: Callable[[], object], count: int) -> None:
+    with cpu_threads(count):
+        call()
 
 
 def _doubts(speeds: list[Speed], others: OtherPrograms, threads: int) -> tuple[str, ...]:

@@ -12,8 +12,6 @@ from napari_nst.engine.weights import load_weights
 from napari_nst.settings.layers import layers_up_to
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["Roofline", "waiting_for"]
-
 
 class Roofline:
     """The convolutions of a step, forward and back to their input, and its Gram products, and nothing else.

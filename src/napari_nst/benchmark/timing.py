@@ -17,8 +17,6 @@ import psutil
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import ParameterError
 
-__all__ = ["OtherPrograms", "Ratio", "Timing", "ratio", "take_turns"]
-
 
 @dataclass(frozen=True)
 class Timing:

@@ -13,8 +13,6 @@ from napari_nst.cli.options import DONE, INTERRUPTED, add_parameter, given_of, i
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["add_benchmark"]
-
 #: Settings of a transfer that bear on speed and not on what is computed.
 _SETTINGS = ("device", "precision", "threads")
 

@@ -9,8 +9,6 @@ from typing import Any
 from napari_nst.cli.options import DONE, INTERRUPTED, interruptible
 from napari_nst.cli.transfer import transfer_bar
 
-__all__ = ["add_demo"]
-
 
 def add_demo(commands: Any) -> None:
     """Add the command to the parser's commands."""

@@ -26,8 +26,6 @@ from napari_nst.settings.session import THREADS, SessionSettings
 if TYPE_CHECKING:
     from napari_nst.session.run import SessionProgress, SessionResult
 
-__all__ = ["add_enhance"]
-
 
 def add_enhance(commands: Any) -> None:
     """Add the command to the parser's commands."""

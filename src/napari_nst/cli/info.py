@@ -8,8 +8,6 @@ from typing import Any
 
 from napari_nst.cli.options import DONE
 
-__all__ = ["add_info"]
-
 
 def add_info(commands: Any) -> None:
     """Add the command to the parser's commands."""

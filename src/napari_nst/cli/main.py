@@ -26,8 +26,6 @@ from napari_nst.errors import ParameterError, StyleTransferError, StyleTransferW
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 
-__all__ = ["build_parser", "main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""

@@ -15,20 +15,6 @@ from napari_nst.errors import ParameterError
 from napari_nst.settings.presets import PRESETS, RECOMMENDED
 from napari_nst.settings.specs import ParameterSpec
 
-__all__ = [
-    *("DONE", "FAILED", "INTERRUPTED", "NOTE", "PRESETS_HELP", "USAGE"),
-    *(
-        "add_parameter",
-        "add_parameters",
-        "given_of",
-        "interruptible",
-        "progress_bar",
-        "read_mask",
-        "typed",
-        "with_options",
-    ),
-]
-
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 NOTE = "A style transfer changes pixels. It is no measurement, and its results are not for diagnosis."

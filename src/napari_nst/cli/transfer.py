@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from napari_nst.transfer.api import StyleTransfer, TransferProgress
     from napari_nst.transfer.files import SavedFiles
 
-__all__ = ["add_transfer", "transfer_bar"]
-
 #: Options that are arguments of transfer_style, beside its parameters.
 _ARGUMENTS = ("mask", "style_mask", "pixel_size", "style_pixel_size", "style_value_range")
 

@@ -15,8 +15,6 @@ from pydantic.fields import FieldInfo
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["ParameterSpec", "Settings", "ValueRangeSpec", "parse_value_range", "setting"]
-
 #: "auto", "percentiles", or (low, high).
 ValueRangeSpec = str | tuple[float, float]
 
