@@ -32,7 +32,7 @@ def _demo(options: argparse.Namespace) -> int:
         results = run_demo(options.output, cancel=cancel, progress=transfer_bar)
         interrupted = cancel.is_set()
     if options.viewer and not interrupted:
-        from napari_nst.viewer.demo import show_demo
+        from napari_nst.viewer.sample import show_demo
 
         show_demo(results)
     return INTERRUPTED if interrupted else DONE

@@ -1,18 +1,24 @@
-"""Sample data: a poor picture of cones, a good one to take its style from, and where the cones really are."""
+"""Sample data: a poor image of cones, a good one to take its style from, and where the cones are; and the demonstration."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from napari_nst.errors import StyleTransferError
 from napari_nst.imaging.mosaic import mosaic_pair
 from napari_nst.palette import TRUE_CONES
 
-__all__ = ["PIXEL_SIZE", "SAMPLES", "cone_mosaic_pair", "cone_mosaic_pair_16bit"]
+if TYPE_CHECKING:
+    import napari
 
-#: Micrometres per pixel: neighbouring cones are then 4 µm apart, as they are a few degrees from the fovea.
+    from napari_nst.demo import DemoResults
+
+__all__ = ["PIXEL_SIZE", "SAMPLES", "add_demo", "cone_mosaic_pair", "cone_mosaic_pair_16bit", "show_demo"]
+
+#: µm per pixel: neighboring cones are then 4 µm apart, as they are a few degrees from the fovea.
 PIXEL_SIZE = 0.5
 
-#: Key of the sample in the manifest, and the dtype of its pictures.
+#: Key of the sample in the manifest, and the dtype of its images.
 SAMPLES = {"cone_mosaic_pair": "uint8", "cone_mosaic_pair_16bit": "uint16"}
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -24,7 +30,7 @@ def cone_mosaic_pair() -> list[LayerData]:
     Returns
     -------
     list of (data, keywords, layer type)
-        Two images and points, always the same ones, in micrometres. The style lies beside the target, because it is
+        Two images and points, always the same ones, in µm. The style lies beside the target, because it is
         another place of the same retina. The points are hidden at first.
     """
     return _pair("cone_mosaic_pair")
@@ -56,3 +62,39 @@ def _pair(key: str) -> list[LayerData]:
             "points",
         ),
     ]
+
+
+def add_demo(viewer: napari.Viewer, demo: DemoResults) -> Any:
+    """Add target, style, results and the true cones as layers, and open the widget on the pair."""
+    pair = demo.pair
+    target = viewer.add_image(pair.target, name="target", colormap="gray", contrast_limits=(0, 255))
+    style = viewer.add_image(pair.style, name="style", colormap="gray", contrast_limits=(0, 255), visible=False)
+    for name, result in demo.results.items():
+        layer = viewer.add_image(result.image, name=f"target ({name})", colormap="gray", contrast_limits=(0, 255))
+        layer.metadata["napari_nst"] = result.metadata
+    viewer.add_points(
+        pair.target_cones, name="true cones", size=2, face_color="transparent", border_color=TRUE_CONES, visible=False
+    )
+    _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Style Transfer")
+    widget.target.value, widget.style.value = target, style
+    return widget
+
+
+def show_demo(demo: DemoResults) -> None:
+    """Open napari on the demonstration and wait until it is closed.
+
+    Raises
+    ------
+    StyleTransferError
+        When there is no Qt to draw with.
+    """
+    try:
+        import napari
+
+        viewer = napari.Viewer(title="napari-nst demo")
+    except ImportError as error:
+        raise StyleTransferError(
+            f"napari cannot be opened: {error}. Install a Qt binding with: pip install 'napari-nst[all]'"
+        ) from error
+    add_demo(viewer, demo)
+    napari.run()

@@ -23,17 +23,17 @@ from napari_nst.viewer.common.compare import (
 )
 
 
-def picture(shape=(20, 30), seed=0, dtype=np.uint8):
+def image(shape=(20, 30), seed=0, dtype=np.uint8):
     return np.random.default_rng(seed).integers(0, 200, shape).astype(dtype)
 
 
 def scene(order=("target", "style", "result"), **more):
     """A viewer with layers at known places, other layers between and around them."""
     viewer = ViewerModel()
-    viewer.add_image(picture(seed=9), name="below")
+    viewer.add_image(image(seed=9), name="below")
     for seed, name in enumerate(order):
-        viewer.add_image(picture(seed=seed), name=name, **more)
-        viewer.add_image(picture(seed=9), name=f"after {name}", visible=seed == 1)
+        viewer.add_image(image(seed=seed), name=name, **more)
+        viewer.add_image(image(seed=9), name=f"after {name}", visible=seed == 1)
     return viewer, *(viewer.layers[name] for name in ("target", "style", "result"))
 
 
@@ -86,7 +86,7 @@ def test_shows_the_three_from_left_to_right_and_puts_everything_back(order):
     target.name_overlay.visible = True
     before = state(viewer)
     comparison = Comparison(viewer)
-    assert comparison.toggle(target, style, result)
+    comparison.start(target, style, result)
     assert comparison.active
     assert cells(viewer) == [["target"], ["style"], ["result"]]
     assert viewer.canvas.grid.actual_shape(viewer.layers) == (1, 3)
@@ -94,7 +94,8 @@ def test_shows_the_three_from_left_to_right_and_puts_everything_back(order):
         layer.name for layer in viewer.layers if layer.visible
     ]
     assert viewer.scene.camera.zoom != 17.125
-    assert not comparison.toggle(target, style, result)
+    comparison.stop()
+    assert not comparison.active
     assert state(viewer) == before
 
 
@@ -122,18 +123,18 @@ def test_long_names_are_written_smaller():
     assert state(viewer) == before
 
 
-def test_camera_holds_the_whole_picture():
+def test_camera_holds_the_whole_image():
     viewer, target, style, result = scene()
     viewer.canvas.size = (400, 900)
     Comparison(viewer).start(target, style, result)
-    # A cell is 400 by about 300 screen pixels; the picture 20 by 30.
+    # A cell is 400 by about 300 screen pixels; the image 20 by 30.
     assert 0.85 * 300 / 30 < viewer.scene.camera.zoom <= 300 / 30
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], [9.5, 14.5])
 
 
 def test_a_stack_elsewhere_does_not_disturb_the_fit():
     viewer, target, style, result = scene()
-    viewer.add_image(picture((7, 200, 300)), name="stack")
+    viewer.add_image(image((7, 200, 300)), name="stack")
     viewer.canvas.size = (400, 900)
     Comparison(viewer).start(target, style, result)
     assert 0.85 * 300 / 30 < viewer.scene.camera.zoom <= 300 / 30
@@ -142,7 +143,7 @@ def test_a_stack_elsewhere_does_not_disturb_the_fit():
 
 def test_dims_are_put_back():
     viewer, target, style, result = scene()
-    viewer.add_image(picture((7, 20, 30)), name="stack")
+    viewer.add_image(image((7, 20, 30)), name="stack")
     viewer.dims.set_point(0, 3)
     viewer.dims.ndisplay = 3
     viewer.scene.camera.angles = (10.0, 20.0, 30.0)
@@ -230,7 +231,7 @@ def test_a_new_layer_ends_the_comparison():
     comparison, heard = Comparison(viewer), []
     comparison.changed.connect(heard.append)
     comparison.start(target, style, result)
-    new = viewer.add_image(picture(), name="new")
+    new = viewer.add_image(image(), name="new")
     assert heard == [True, False]
     assert not comparison.active
     assert new.visible
@@ -244,7 +245,7 @@ def test_another_result_takes_over_and_the_first_view_comes_back():
     before = state(viewer)
     comparison = Comparison(viewer)
     comparison.start(target, style, result)
-    assert comparison.toggle(target, style, viewer.layers["after result"])
+    comparison.start(target, style, viewer.layers["after result"])
     assert cells(viewer)[2] == ["after result"]
     comparison.stop()
     assert state(viewer) == before
@@ -255,7 +256,7 @@ def test_what_cannot_be_compared():
     before = state(viewer)
     comparison = Comparison(viewer)
     with pytest.raises(StyleTransferError, match="'elsewhere' is not in this viewer"):
-        comparison.start(target, Image(picture(), name="elsewhere"), result)
+        comparison.start(target, Image(image(), name="elsewhere"), result)
     with pytest.raises(StyleTransferError, match="different layers"):
         comparison.start(target, target, result)
     assert not comparison.active
@@ -359,7 +360,7 @@ def assert_same_place(layer, other):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])
 def test_difference_is_result_minus_target(dtype):
     viewer = ViewerModel()
-    before, after = picture(dtype=dtype), picture(seed=1, dtype=dtype)
+    before, after = image(dtype=dtype), image(seed=1, dtype=dtype)
     target = viewer.add_image(before, name="t", **PLACE)
     result = viewer.add_image(after, name="r", **PLACE)
     layer = add_difference(viewer, target, result)
@@ -371,7 +372,7 @@ def test_difference_is_result_minus_target(dtype):
     np.testing.assert_allclose(high, np.percentile(np.abs(expected), 99.5), rtol=1e-6)
     assert_same_place(layer, target)
     assert layer in viewer.layers
-    # Zero lies in the middle of the colours, neither red nor blue.
+    # Zero lies in the middle of the colors, neither red nor blue.
     red, _, blue = layer.colormap.map([0.5])[0, :3]
     assert abs(red - blue) < 0.02
     darker, brighter = layer.colormap.map([0.0, 1.0])
@@ -379,22 +380,22 @@ def test_difference_is_result_minus_target(dtype):
     assert brighter[0] > brighter[2]
 
 
-def test_equal_pictures_and_few_changes_have_limits():
+def test_equal_images_and_few_changes_have_limits():
     viewer = ViewerModel()
-    target = viewer.add_image(picture())
-    same = viewer.add_image(picture())
+    target = viewer.add_image(image())
+    same = viewer.add_image(image())
     assert list(add_difference(viewer, target, same).contrast_limits) == [-1, 1]
-    changed = picture()
+    changed = image()
     changed[0, 0] += 7
     assert list(add_difference(viewer, target, viewer.add_image(changed)).contrast_limits) == [-7, 7]
-    holes = picture(dtype=np.float32)
+    holes = image(dtype=np.float32)
     holes[:] = np.nan
     assert list(add_difference(viewer, target, viewer.add_image(holes)).contrast_limits) == [-1, 1]
 
 
-def test_difference_of_colour_is_that_of_luminance():
+def test_difference_of_color_is_that_of_luminance():
     viewer = ViewerModel()
-    before, after = picture((20, 30, 3)), picture((20, 30, 3), seed=1)
+    before, after = image((20, 30, 3)), image((20, 30, 3), seed=1)
     target, result = viewer.add_image(before, rgb=True), viewer.add_image(after, rgb=True)
     layer = add_difference(viewer, target, result)
     weights = [0.2125, 0.7154, 0.0721]
@@ -404,7 +405,7 @@ def test_difference_of_colour_is_that_of_luminance():
 
 def test_layers_are_added_not_replaced():
     viewer = ViewerModel()
-    target, result = viewer.add_image(picture(), name="t"), viewer.add_image(picture(seed=1), name="r")
+    target, result = viewer.add_image(image(), name="t"), viewer.add_image(image(seed=1), name="r")
     assert add_difference(viewer, target, result).name != add_difference(viewer, target, result).name
     assert add_checkerboard(viewer, target, result).name != add_checkerboard(viewer, target, result).name
     assert len(viewer.layers) == 6
@@ -422,7 +423,7 @@ def region_of(layer, data, rows, columns):
 @pytest.mark.parametrize("multiscale", [False, True])
 def test_a_region_meets_the_pixels_under_it(place, multiscale):
     viewer = ViewerModel()
-    before, after = picture((64, 96)), picture((64, 96), seed=1)
+    before, after = image((64, 96)), image((64, 96), seed=1)
     data = [before, before[::2, ::2]] if multiscale else before
     target = viewer.add_image(data, multiscale=multiscale, **place)
     rows, columns = slice(5, 37), slice(30, 80)
@@ -449,7 +450,7 @@ def test_a_region_meets_the_pixels_under_it(place, multiscale):
 )
 def test_layers_that_do_not_match(change, message):
     viewer = ViewerModel()
-    target, result = viewer.add_image(picture()), viewer.add_image(picture(), **change)
+    target, result = viewer.add_image(image()), viewer.add_image(image(), **change)
     for add in (add_difference, add_checkerboard):
         with pytest.raises(StyleTransferError, match=message):
             add(viewer, target, result)
@@ -458,7 +459,7 @@ def test_layers_that_do_not_match(change, message):
 
 def test_more_axes_than_the_target():
     viewer = ViewerModel()
-    target, result = viewer.add_image(picture()), viewer.add_image(picture((3, 20, 30)))
+    target, result = viewer.add_image(image()), viewer.add_image(image((3, 20, 30)))
     with pytest.raises(StyleTransferError, match="have 3 and 2 axes"):
         add_difference(viewer, target, result)
 
@@ -466,7 +467,7 @@ def test_more_axes_than_the_target():
 @pytest.mark.parametrize("wrap", [np.asarray, lambda a: da.from_array(a, chunks=(2, 20, 15))], ids=["numpy", "dask"])
 def test_stacks_are_compared_plane_by_plane_when_looked_at(wrap):
     viewer = ViewerModel()
-    before, after = picture((6, 20, 30)), picture((6, 20, 30), seed=1)
+    before, after = image((6, 20, 30)), image((6, 20, 30), seed=1)
     target, result = viewer.add_image(wrap(before)), viewer.add_image(wrap(after))
     change, squares = add_difference(viewer, target, result), add_checkerboard(viewer, target, result)
     assert isinstance(change.data, da.Array)
@@ -477,9 +478,9 @@ def test_stacks_are_compared_plane_by_plane_when_looked_at(wrap):
     assert squares.data.dtype == np.uint8
 
 
-def test_stack_of_colour():
+def test_stack_of_color():
     viewer = ViewerModel()
-    before, after = picture((4, 20, 30, 4)), picture((4, 20, 30, 4), seed=1)
+    before, after = image((4, 20, 30, 4)), image((4, 20, 30, 4), seed=1)
     target, result = viewer.add_image(before, rgb=True), viewer.add_image(after, rgb=True)
     layer = add_difference(viewer, target, result)
     weights = np.array([0.2125, 0.7154, 0.0721])
@@ -492,7 +493,7 @@ def test_stack_of_colour():
 @pytest.mark.parametrize("recorded", [True, False])
 def test_one_plane_of_a_stack(recorded):
     viewer = ViewerModel()
-    before, after = picture((6, 20, 30)), picture()
+    before, after = image((6, 20, 30)), image()
     target = viewer.add_image(before, scale=(5, 2, 2))
     result = viewer.add_image(after, scale=(2, 2))
     viewer.dims.set_point(0, 20)
@@ -506,29 +507,29 @@ def test_one_plane_of_a_stack(recorded):
 
 
 def test_checkerboard_by_the_formula():
-    one, other = picture((10, 13)), picture((10, 13), seed=1)
+    one, other = image((10, 13)), image((10, 13), seed=1)
     board = checkerboard(one, other, 4)
     for y in range(10):
         for x in range(13):
             assert board[y, x] == (one if (y // 4 + x // 4) % 2 == 0 else other)[y, x]
-    colour = checkerboard(np.dstack([one] * 3), np.dstack([other] * 3), 4, rgb=True)
-    np.testing.assert_array_equal(colour, np.dstack([board] * 3))
+    color = checkerboard(np.dstack([one] * 3), np.dstack([other] * 3), 4, rgb=True)
+    np.testing.assert_array_equal(color, np.dstack([board] * 3))
 
 
 def test_checkerboard_refuses():
     with pytest.raises(ImageError, match="one shape"):
-        checkerboard(picture(), picture((30, 20)), 4)
+        checkerboard(image(), image((30, 20)), 4)
     with pytest.raises(ParameterError, match="size=0"):
-        checkerboard(picture(), picture(), 0)
+        checkerboard(image(), image(), 0)
 
 
 def test_checkerboard_looks_like_the_target():
     viewer = ViewerModel()
-    target = viewer.add_image(picture(), contrast_limits=(5, 77), colormap="magma", gamma=0.7, **PLACE)
-    result = viewer.add_image(picture(seed=1), **PLACE)
+    target = viewer.add_image(image(), contrast_limits=(5, 77), colormap="magma", gamma=0.7, **PLACE)
+    result = viewer.add_image(image(seed=1), **PLACE)
     layer = add_checkerboard(viewer, target, result)
     assert (list(layer.contrast_limits), layer.colormap.name, layer.gamma) == ([5, 77], "magma", 0.7)
     assert_same_place(layer, target)
-    colour = viewer.add_image(picture((20, 30, 3)), rgb=True, **PLACE)
+    color = viewer.add_image(image((20, 30, 3)), rgb=True, **PLACE)
     with pytest.raises(StyleTransferError, match="RGB"):
-        add_checkerboard(viewer, target, colour)
+        add_checkerboard(viewer, target, color)

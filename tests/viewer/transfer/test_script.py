@@ -14,7 +14,7 @@ from napari.layers import Image
 
 from napari_nst import StyleTransferParameters, arguments_from, mosaic_pair, transfer_style
 from napari_nst.errors import ParameterError
-from napari_nst.viewer.common.difference import add_difference
+from napari_nst.viewer.common.compare import add_difference
 from napari_nst.viewer.common.layers import source_of
 from napari_nst.viewer.sample import cone_mosaic_pair, cone_mosaic_pair_16bit
 from napari_nst.viewer.transfer.script import python_script

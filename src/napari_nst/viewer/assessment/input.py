@@ -10,8 +10,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import unpack_mask
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import partners
-from napari_nst.viewer.common.difference import TRANSFORMS
-from napari_nst.viewer.common.layers import made_by_us, moved, plain
+from napari_nst.viewer.common.layers import TRANSFORMS, made_by_us, moved, plain
 from napari_nst.viewer.common.region import (
     ALL,
     BORDER,

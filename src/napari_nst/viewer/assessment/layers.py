@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.palette import KEPT, LOST, NEW, UNSUPPORTED
-from napari_nst.viewer.common.difference import symmetric_limit
+from napari_nst.viewer.common.compare import symmetric_limit
 from napari_nst.viewer.common.layers import is_in, plain
 
 if TYPE_CHECKING:

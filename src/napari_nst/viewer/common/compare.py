@@ -1,19 +1,21 @@
-"""Looking at a result beside what it was made of: target, style and result in napari's grid, and the way back."""
+"""Looking at a result beside what it was made of: side by side in napari's grid and back, difference, checkerboard."""
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
-from napari_nst.errors import StyleTransferError
+from napari_nst.errors import ImageError, ParameterError, StyleTransferError
+from napari_nst.imaging.planes import luminance
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.common.difference import add_checkerboard, add_difference, checkerboard
-from napari_nst.viewer.common.layers import plain
+from napari_nst.viewer.common.layers import TRANSFORMS, plain
+from napari_nst.viewer.common.region import finest
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,12 +30,18 @@ __all__ = [
     "fit_layers",
     "partners",
     "remember",
+    "symmetric_limit",
 ]
 
 _GRID = ("shape", "stride", "spacing", "enabled")
 _DIMS = ("ndisplay", "order", "point")
 _CAMERA = ("angles", "zoom", "center", "perspective")
 _SHARED = ("contrast_limits", "gamma")
+
+#: Farther than this from a whole pixel, two layers do not share their pixels.
+_TOLERANCE = 0.01
+_PERCENTILE = 99.5
+_PLANES_LOOKED_AT = 5
 
 _partners: weakref.WeakKeyDictionary[Layer, tuple[weakref.ref[Layer], weakref.ref[Layer] | None]]
 _partners = weakref.WeakKeyDictionary()
@@ -81,64 +89,11 @@ def _by_name(viewer: ViewerModel, result: Layer, record: Mapping[str, Any], role
     for layer in viewer.layers:
         if layer.name != name or layer == result or not isinstance(layer, Image):
             continue
-        shape = (layer.data[0] if layer.multiscale else layer.data).shape
+        shape = finest(layer).shape
         # What was used may be a plane or a region of the layer.
         if len(shape) >= len(wanted) and all(a >= b for a, b in zip(shape[::-1], wanted[::-1], strict=False)):
             return layer
     return None
-
-
-@dataclass
-class _View:
-    """What a comparison changes, as it was before."""
-
-    layers: list[weakref.ref[Layer]]
-    visible: list[bool]
-    named: list[tuple[bool, float]]
-    grid: dict[str, Any]
-    dims: dict[str, Any]
-    camera: dict[str, Any]
-    ndim: int
-    shown: list[weakref.ref[Layer]]
-    arranged: list[weakref.ref[Layer]] | None = None
-    undo: list[Callable[[], None]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, viewer: ViewerModel, trio: Sequence[Layer]) -> _View:
-        layers = list(viewer.layers)
-        return cls(
-            [weakref.ref(layer) for layer in layers],
-            [layer.visible for layer in layers],
-            [(layer.name_overlay.visible, layer.name_overlay.font_size) for layer in layers],
-            {key: getattr(viewer.canvas.grid, key) for key in _GRID},
-            {key: getattr(viewer.dims, key) for key in _DIMS},
-            {key: getattr(viewer.scene.camera, key) for key in _CAMERA},
-            viewer.dims.ndim,
-            [weakref.ref(layer) for layer in trio],
-        )
-
-    def put_back(self, viewer: ViewerModel) -> None:
-        for step in reversed(self.undo):
-            step()
-        if self.arranged is not None:
-            now, arranged = list(viewer.layers), _alive(self.arranged)
-            before = [layer for layer in _alive(self.layers) if layer in now]
-            # An order that somebody made meanwhile is theirs.
-            if [layer for layer in now if layer in before] == [layer for layer in arranged if layer in before]:
-                order = iter(before)
-                _reorder(viewer, [next(order) if layer in before else layer for layer in now])
-        for known, visible, named in zip(self.layers, self.visible, self.named, strict=True):
-            layer = known()
-            if layer is not None:
-                layer.visible = visible
-                layer.name_overlay.visible, layer.name_overlay.font_size = named
-        for key, value in self.grid.items():
-            setattr(viewer.canvas.grid, key, value)
-        if viewer.dims.ndim == self.ndim:
-            for key, value in self.dims.items():
-                setattr(viewer.dims, key, value)
-        for key, value in self.camera.items():
-            setattr(viewer.scene.camera, key, value)
 
 
 class Comparison:
@@ -164,23 +119,14 @@ class Comparison:
     def __init__(self, viewer: ViewerModel) -> None:
         viewer = plain(viewer)
         self._viewer = weakref.ref(viewer)
-        self._view: _View | None = None
+        self._undo: ExitStack | None = None
         self._linked: list[weakref.ref[Layer]] = []
         viewer.layers.events.inserted.connect(self._on_inserted)
 
     @property
     def active(self) -> bool:
         """Whether layers are being compared."""
-        return self._view is not None
-
-    def toggle(self, target_layer: Image, style_layer: Image | None, result_layer: Image) -> bool:
-        """End the comparison of these layers, or begin it; returns whether one is active now."""
-        trio = [plain(layer) for layer in (target_layer, style_layer, result_layer) if layer is not None]
-        if self._view is not None and _alive(self._view.shown) == trio:
-            self.stop()
-        else:
-            self.start(target_layer, style_layer, result_layer)
-        return self.active
+        return self._undo is not None
 
     def start(self, target_layer: Image, style_layer: Image | None, result_layer: Image) -> None:
         """Show target | style | result from left to right, and nothing else.
@@ -207,20 +153,19 @@ class Comparison:
             raise StyleTransferError("Target, style and result must be different layers to be compared.")
         self.stop()
 
-        view = self._view = _View.of(viewer, trio)
+        # Undone in the reverse order: the camera, which everything else moves, comes last.
+        undo = self._undo = ExitStack()
+        _restore_later(undo, viewer.scene.camera, _CAMERA)
+        _restore_later(undo, viewer.dims, _DIMS)
+        _restore_later(undo, viewer.canvas.grid, _GRID)
+        for layer in viewer.layers:
+            _restore_later(undo, layer, ("visible",))
+            _restore_later(undo, layer.name_overlay, ("visible", "font_size"))
+        stride = self._arrange(viewer, trio, undo)
         if style is not None:
-            _move_over(viewer, style, target, view.undo)
+            _move_over(viewer, style, target, undo)
         if not (target.rgb or result.rgb):
-            self._share_contrast(target, result, view.undo)
-        places = [viewer.layers.index(layer) for layer in trio]
-        stride = -1 if places == sorted(places, reverse=True) else 1
-        if stride == 1 and places != sorted(places):
-            # The grid goes by the list of layers, up or down; any other order must be made.
-            wanted = list(viewer.layers)
-            for place, layer in zip(sorted(places), trio, strict=True):
-                wanted[place] = layer
-            _reorder(viewer, wanted)
-            view.arranged = [weakref.ref(layer) for layer in wanted]
+            self._share_contrast(target, result, undo)
         for layer in viewer.layers:
             layer.visible = layer in trio
             if layer in trio:
@@ -235,15 +180,39 @@ class Comparison:
 
     def stop(self) -> None:
         """Put the view back exactly as it was; does nothing when no comparison is active."""
-        view, self._view = self._view, None
-        if view is None:
+        undo, self._undo = self._undo, None
+        if undo is None:
             return
-        viewer = self._viewer()
-        if viewer is not None:
-            view.put_back(viewer)
+        if self._viewer() is not None:
+            undo.close()
         self.changed.emit(False)
 
-    def _share_contrast(self, target: Image, result: Image, undo: list[Callable[[], None]]) -> None:
+    def _arrange(self, viewer: ViewerModel, trio: list[Layer], undo: ExitStack) -> int:
+        """Bring layers into an order in which the grid shows them from left to right; gives the grid's stride."""
+        places = [viewer.layers.index(layer) for layer in trio]
+        if places == sorted(places, reverse=True):
+            return -1
+        if places != sorted(places):
+            # The grid goes by the list of layers, up or down; any other order must be made.
+            before = [weakref.ref(layer) for layer in viewer.layers]
+            wanted = list(viewer.layers)
+            for place, layer in zip(sorted(places), trio, strict=True):
+                wanted[place] = layer
+            _reorder(viewer, wanted)
+            undo.callback(self._arrange_back, before, [weakref.ref(layer) for layer in wanted])
+        return 1
+
+    def _arrange_back(self, before: list[weakref.ref[Layer]], arranged: list[weakref.ref[Layer]]) -> None:
+        viewer = self._viewer()
+        assert viewer is not None  # or nothing is undone
+        now = list(viewer.layers)
+        old = [layer for layer in _alive(before) if layer in now]
+        # An order that somebody made meanwhile is theirs.
+        if [layer for layer in now if layer in old] == [layer for layer in _alive(arranged) if layer in old]:
+            order = iter(old)
+            _reorder(viewer, [next(order) if layer in old else layer for layer in now])
+
+    def _share_contrast(self, target: Image, result: Image, undo: ExitStack) -> None:
         # Not napari's link_layers: until it is undone, its registry keeps linked layers alive, closed viewer or not.
         before = {key: getattr(result, key) for key in (*_SHARED, "contrast_limits_range")}
         for key in _SHARED:
@@ -266,7 +235,7 @@ class Comparison:
                 for key, value in before.items():
                     setattr(again, key, value)
 
-        undo.append(unshare)
+        undo.callback(unshare)
 
     def _follow(self, event: Any) -> None:
         for layer in _alive(self._linked):
@@ -285,6 +254,19 @@ def comparison_of(viewer: ViewerModel) -> Comparison:
     if viewer not in _comparisons:
         _comparisons[viewer] = Comparison(viewer)
     return _comparisons[viewer]
+
+
+def _restore_later(undo: ExitStack, owner: Any, keys: Sequence[str]) -> None:
+    """Have attributes put back; those of another number of axes would not fit any more."""
+    known, before = weakref.ref(owner), {key: getattr(owner, key) for key in ("ndim", *keys) if hasattr(owner, key)}
+
+    def restore() -> None:
+        again, ndim = known(), before.pop("ndim", None)
+        if again is not None and getattr(again, "ndim", None) == ndim:
+            for key, value in before.items():
+                setattr(again, key, value)
+
+    undo.callback(restore)
 
 
 def _alive(references: Sequence[weakref.ref[Layer]]) -> list[Layer]:
@@ -319,7 +301,7 @@ def fit_layers(viewer: ViewerModel, trio: Sequence[Layer]) -> None:
     viewer.scene.camera.zoom = 0.95 * float(np.min(np.asarray(viewer.canvas.viewbox_size(viewer.layers)) / size))
 
 
-def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: list[Callable[[], None]]) -> None:
+def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: ExitStack) -> None:
     """Lay the middle of a layer on that of another, within the displayed axes."""
     if layer.ndim != onto.ndim or [str(u) for u in layer.units] != [str(u) for u in onto.units]:
         return
@@ -338,4 +320,214 @@ def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: list[Callab
         if again is not None and np.array_equal(again.translate, moved):
             again.translate = before
 
-    undo.append(back)
+    undo.callback(back)
+
+
+# Layers that show what a run changed -----------------------------------------------------------------------------------
+
+
+def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
+    """Cut two pictures into squares and take them in turn.
+
+    Parameters
+    ----------
+    one, other : array
+        (..., y, x), or (..., y, x, colours) if `rgb`, of equal shape; NumPy, or Dask, which stays lazy.
+    size : int
+        Side of a square in pixels.
+    rgb : bool
+        Whether the last axis is colour.
+
+    Returns
+    -------
+    array
+        The pixel (y, x) is that of `one` where ``y // size + x // size`` is even, of `other` where it is odd.
+
+    Raises
+    ------
+    ImageError, ParameterError
+        The shapes differ, or `size` is less than 1.
+    """
+    if one.shape != other.shape:
+        raise ImageError(f"A checkerboard needs two pictures of one shape, not {one.shape} and {other.shape}.")
+    if size < 1:
+        raise ParameterError(f"size={size} is no square; give at least 1 pixel.")
+    height, width = one.shape[-3:-1] if rgb else one.shape[-2:]
+    first = (np.arange(height)[:, None] // size + np.arange(width) // size) % 2 == 0
+    return np.where(first[..., None] if rgb else first, one, other)
+
+
+def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Image, squares: int = 8) -> Image:
+    """Add a layer in which squares of target and result alternate, beginning with the target at the upper left.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Gets the layer.
+    target_layer, result_layer : Image
+        The result may be a plane or a region of the target: the target's pixels under it are taken.
+    squares : int
+        About as many along the shorter side.
+
+    Returns
+    -------
+    Image
+        It lies on the result and is shown as the target is. Of a stack it has all planes, each of them computed when
+        it is looked at.
+
+    Raises
+    ------
+    StyleTransferError
+        When the result does not lie on pixels of the target.
+    """
+    viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
+    if target.rgb != result.rgb:
+        raise StyleTransferError(
+            f"Of {target.name!r} and {result.name!r} only one is RGB; convert it to grey to mix them in a checkerboard."
+        )
+    # The squares lie in the plane that is shown, whichever axes make it.
+    shown = [axis - viewer.dims.ndim + result.ndim for axis in sorted(viewer.dims.order[-2:])]
+    plane = [result.ndim - 2, result.ndim - 1]
+    shown = shown if min(shown) >= 0 else plane
+    below, above = (_lazy(np.moveaxis(array, shown, plane), target.rgb) for array in _matched(viewer, target, result))
+    shorter = min(below.shape[result.ndim - 2 : result.ndim])
+    squared = checkerboard(below, above, max(1, math.ceil(shorter / squares)), target.rgb)
+    look = (
+        {}
+        if target.rgb
+        else {"contrast_limits": target.contrast_limits, "colormap": target.colormap, "gamma": target.gamma}
+    )
+    return viewer.add_image(
+        np.moveaxis(squared, plane, shown),
+        name=f"checkerboard of {target.name} and {result.name}",
+        rgb=target.rgb,
+        metadata=_note("checkerboard", target, result),
+        **look,
+        **_place(result),
+    )
+
+
+def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image) -> Image:
+    """Add a layer with result - target, in the target's grey levels.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Gets the layer.
+    target_layer, result_layer : Image
+        The result may be a plane or a region of the target: the target's pixels under it are taken. Of RGB, the
+        luminance is compared.
+
+    Returns
+    -------
+    Image
+        float32, blue where the result is darker and red where it is brighter, with limits that are symmetric about 0
+        and hold 99.5 % of the pixels. It lies on the result. Of a stack it has all planes, each of them computed
+        when it is looked at.
+
+    Raises
+    ------
+    StyleTransferError
+        When the result does not lie on pixels of the target.
+    """
+    viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
+    below, above = _matched(viewer, target, result)
+    before, after = _grey(_lazy(below, target.rgb), target.rgb), _grey(_lazy(above, result.rgb), result.rgb)
+    # float64 holds all differences of integers up to 32 bits, and does not wrap around as unsigned ones do.
+    change = (after.astype(np.float64) - before.astype(np.float64)).astype(np.float32)
+    limit = symmetric_limit(change)
+    layer = viewer.add_image(
+        change,
+        name=f"difference of {result.name} and {target.name}",
+        rgb=False,
+        colormap="coolwarm",
+        contrast_limits=(-limit, limit),
+        metadata=_note("difference", target, result),
+        **_place(result),
+    )
+    layer.colorbar.size = (20, 220)  # high enough for more labels than that of 0
+    layer.colorbar.visible = True
+    return layer
+
+
+def _matched(viewer: ViewerModel, target: Image, result: Image) -> tuple[Any, Any]:
+    """The target's pixels under the result, and the result's."""
+    below, above = finest(target), finest(result)
+    lead = target.ndim - result.ndim
+    pair = f"The result {result.name!r} and the target {target.name!r}"
+    if lead < 0:
+        raise StyleTransferError(f"{pair} have {result.ndim} and {target.ndim} axes; choose the target it was made of.")
+    if [str(unit) for unit in target.units[lead:]] != [str(unit) for unit in result.units]:
+        raise StyleTransferError(f"{pair} have different units; give both layers the same ones.")
+    index = _plane_index(viewer, target, result)[:lead]
+    shape, span = below.shape[: target.ndim], np.array(above.shape[: result.ndim])
+    # The corners at the ends of the axes fix an affine map; with the others in line, so are all pixels.
+    corners = np.vstack([np.zeros(result.ndim), np.diag(span - 1.0)])
+    leading = np.asarray(target.data_to_world([*index, *[0] * result.ndim]))[:lead]
+    on_target = np.array([target.world_to_data([*leading, *result.data_to_world(corner)]) for corner in corners])
+    offset = np.rint(on_target[0]).astype(int)
+    expected = offset + np.hstack([np.zeros((len(corners), lead)), corners])
+    if np.abs(on_target - expected).max() > _TOLERANCE:
+        raise StyleTransferError(
+            f"{pair} do not share their pixels: one was moved, scaled or turned by less or more than whole pixels. Put "
+            "it back, or run again."
+        )
+    sizes = np.concatenate([np.ones(lead, int), span])
+    if (offset < 0).any() or (offset + sizes > shape).any():
+        raise StyleTransferError(
+            f"{pair} do not lie on each other: the result begins at pixel {tuple(map(int, offset))} of the target and is "
+            f"{tuple(map(int, sizes))} pixels large, the target {tuple(map(int, shape))}. Move it back, or run again."
+        )
+    region = (*map(int, offset[:lead]), *(slice(int(o), int(o + n)) for o, n in zip(offset[lead:], span, strict=True)))
+    return below[region], above
+
+
+def _plane_index(viewer: ViewerModel, target: Image, result: Image) -> tuple[int, ...]:
+    """Which plane of a stack a flat result belongs to: the recorded one, else the one that is looked at."""
+    record = result.metadata.get(KEY, {})
+    source = record.get("layers_source", {}) if isinstance(record, Mapping) else {}
+    index = source.get("target", {}).get("index")
+    if index is not None:
+        return tuple(index) if isinstance(index, (list, tuple)) else (int(index),)
+    point = np.rint(target.world_to_data(viewer.dims.point[-target.ndim :])).astype(int)
+    return tuple(int(i) for i in np.clip(point, 0, np.array(finest(target).shape[: target.ndim]) - 1))
+
+
+def _place(layer: Image) -> dict[str, Any]:
+    return {key: getattr(layer, key) for key in TRANSFORMS}
+
+
+def _note(kind: str, target: Image, result: Image) -> dict[str, Any]:
+    return {"napari_nst_view": {"kind": kind, "target": target.name, "result": result.name}}
+
+
+def _lazy(array: Any, rgb: bool) -> Any:
+    """A single picture at once; a stack as Dask, plane by plane, so that a large one costs nothing yet."""
+    flat = 3 if rgb else 2
+    if math.prod(array.shape[:-flat]) == 1:
+        return np.asarray(array)
+    import dask.array as da
+
+    planes = (1,) * (array.ndim - flat) + tuple(array.shape[-flat:])
+    return array.rechunk(planes) if isinstance(array, da.Array) else da.from_array(array, chunks=planes)
+
+
+def _grey(array: Any, rgb: bool) -> Any:
+    if not rgb:
+        return array
+    if isinstance(array, np.ndarray):
+        return luminance(array[..., :3])
+    return array[..., :3].map_blocks(luminance, drop_axis=array.ndim - 1, dtype=np.float64)
+
+
+def symmetric_limit(change: Any) -> float:
+    """A limit that is not zero and that a few extreme pixels do not set."""
+    if change.ndim > 2:
+        stack = change.reshape(-1, *change.shape[-2:])
+        chosen = np.unique(np.linspace(0, len(stack) - 1, _PLANES_LOOKED_AT).round().astype(int))
+        change = np.stack([np.asarray(stack[int(plane)]) for plane in chosen])
+    sizes = np.abs(change[np.isfinite(change)])
+    if sizes.size == 0:
+        return 1.0
+    limit = float(np.percentile(sizes, _PERCENTILE)) or float(sizes.max())
+    return limit or 1.0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_nst.viewer.common.region import Cut
 
 __all__ = [
+    "TRANSFORMS",
     "add_above",
     "carried_over",
     "default_folder",
@@ -28,6 +29,8 @@ __all__ = [
     "source_path",
 ]
 
+#: What places a layer in the world.
+TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 #: Of the target's state, what a result must not have: its own name and data, and what is said anew.
 _OWN = {"name", "metadata", "visible", "multiscale", "auto_contrast", "locked_data_level", "opacity", "blending"}
 #: What only layers without colour channels have.
