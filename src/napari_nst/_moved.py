@@ -14,6 +14,8 @@ __all__ = ["MOVED", "install"]
 
 #: Old module: where its content lies now.
 MOVED = {
+    "engine.adam": "engine.optimization",
+    "engine.lbfgs": "engine.optimization",
     "engine.parameters": "settings.parameters",
     "engine.presets": "settings.presets",
     "engine.layers": "settings.layers",

@@ -268,8 +268,8 @@ def content_loss(
     return squares / count, (residual * (2.0 / count).view(-1, 1, 1, 1).to(residual.dtype), weight)
 
 
-def total_variation(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared difference of vertical and of horizontal neighbours, added, and its gradient.
+def total_variation(x: torch.Tensor, rows: range | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean squared difference of vertical and of horizontal neighbors, added, and its gradient.
 
     The quadratic form (β = 2) of Mahendran and Vedaldi, CVPR 2015, section 3, with means in place of sums.
 
@@ -277,19 +277,29 @@ def total_variation(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ----------
     x : torch.Tensor
         (N, C, H, W).
+    rows : range, optional
+        The rows in question; the values of parts that cover the image once add up to the whole's.
 
     Returns
     -------
     value : torch.Tensor
         (N,).
     gradient : torch.Tensor
-        Shape of `x`.
+        Of the value of all rows, with respect to those in question: (N, C, rows, W).
     """
-    down, right = x[:, :, 1:] - x[:, :, :-1], x[..., 1:] - x[..., :-1]
-    n_down, n_right = float(max(down[0].numel(), 1)), float(max(right[0].numel(), 1))
-    gradient = torch.zeros_like(x)
+    channels, height, width = x.shape[1:]
+    rows = range(height) if rows is None else rows
+    n_down, n_right = float(max(channels * (height - 1) * width, 1)), float(max(channels * height * (width - 1), 1))
+    first = max(rows.start - 1, 0)
+    strip = x[:, :, first : rows.stop + 1]
+    own = slice(rows.start - first, rows.stop - first)
+    down, right = strip[:, :, 1:] - strip[:, :, :-1], strip[..., 1:] - strip[..., :-1]
+    gradient = torch.zeros_like(strip)
     gradient[:, :, 1:] += down * (2.0 / n_down)
     gradient[:, :, :-1] -= down * (2.0 / n_down)
     gradient[..., 1:] += right * (2.0 / n_right)
     gradient[..., :-1] -= right * (2.0 / n_right)
-    return down.square().sum((1, 2, 3)) / n_down + right.square().sum((1, 2, 3)) / n_right, gradient
+    # A pair of rows belongs to the lower one.
+    down, right = down[:, :, max(own.start - 1, 0) : own.stop - 1], right[:, :, own]
+    value = down.square().sum((1, 2, 3)) / n_down + right.square().sum((1, 2, 3)) / n_right
+    return value, gradient[:, :, own]

@@ -1,4 +1,4 @@
-"""The optimisation loop: N pictures of one shape at once, a generator of Progress."""
+"""The optimization: N images of one shape at once, each with its own end, as a generator of Progress."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from napari_nst.engine._torch import torch
-from napari_nst.engine.adam import Adam, Moments
+from napari_nst.engine._torch import adam, torch
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Evaluation
 from napari_nst.errors import DivergenceError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["Cancel", "Moments", "Optimization", "Progress", "as_cancel"]
+__all__ = ["LBFGS", "Adam", "Cancel", "Optimization", "Progress", "as_cancel"]
 
 #: On a GPU the losses are looked at every so many steps: each look waits for the device.
 _LOOK_EVERY = 10
@@ -23,36 +21,21 @@ _LOOK_EVERY = 10
 #: Steps on a GPU before the step is recorded as a graph: by then every kernel is chosen and all memory is there.
 _STEPS_BEFORE_GRAPH = 3
 
-#: Longest step of L-BFGS in any pixel, of the value range.
-_LONGEST_STEP = 0.25
-
 
 class _CancelledError(Exception):
     """Leaves an evaluation that is cancelled inside."""
 
 
 class HasEvaluate(Protocol):
-    """What can be minimised."""
+    """What can be minimized."""
 
     def evaluate(self, x: torch.Tensor) -> Evaluation:
-        """Losses and gradient at `x` (N, channels, H, W)."""
-
-
-class HasPictures(Protocol):
-    """What is under way: an Optimization, or what looks like one."""
-
-    bounds: list[tuple[float, float]]
-
-    def image_of(self, picture: int) -> torch.Tensor:
-        """A picture so far, (1, channels, H, W)."""
-
-    def losses_of(self, picture: int) -> torch.Tensor:
-        """Its losses, (steps, 3)."""
+        """Return losses and gradient at `x` (N, channels, H, W)."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished step of one picture.
+    """One finished step of one image.
 
     Attributes
     ----------
@@ -60,56 +43,146 @@ class Progress:
         Steps done, from 1.
     epoch : int
         Steps to do at most.
-    optimization : HasPictures
+    optimization : Optimization
         Where image and losses can be had; asking it waits for the device.
-    picture : int
-        Which of its pictures.
+    number : int
+        Which of its images.
     place : int
-        Which of all pictures of the call; the same, unless a batch had to be divided.
+        Which of all images of the call; the same, unless a batch had to be divided.
     """
 
     step: int
     epoch: int
-    optimization: HasPictures
-    picture: int = 0
+    optimization: Optimization
+    number: int = 0
     place: int = 0
 
     @property
     def losses(self) -> tuple[float, float, float]:
         """Style, content and total loss of this step."""
-        style, content, total = self.optimization.losses_of(self.picture)[self.step - 1].tolist()
+        style, content, total = self.optimization.losses_of(self.number)[self.step - 1].tolist()
         return style, content, total
 
     @property
     def image(self) -> torch.Tensor:
-        """The picture after this step, (1, channels, H, W), detached, not copied."""
-        return self.optimization.image_of(self.picture)
+        """The image after this step, (1, channels, H, W), detached, not copied."""
+        return self.optimization.image_of(self.number)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The picture's value range."""
-        return self.optimization.bounds[self.picture]
+        """The image's value range."""
+        return self.optimization.bounds[self.number]
 
 
-class _LBFGS:
-    """L-BFGS with the face of Adam."""
+class Adam:
+    """torch.optim.Adam (Kingma and Ba 2015) on images that can leave, with a learning rate that can fall.
 
-    moments = None
+    Parameters
+    ----------
+    x : torch.Tensor
+        (N, C, H, W), requiring a gradient; moved in place.
+    parameters : StyleTransferParameters
+        Learning rate, its decay over ``epoch`` steps, β₁ and β₂.
 
-    def __init__(self, x: torch.Tensor, lr: float) -> None:
-        self._optimizer = LBFGS(x, lr, history=10, longest_step=_LONGEST_STEP)
+    Notes
+    -----
+    The cosine is that of Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, without restarts: step k of n, counted from
+    0, is made with lr (1 + cos(π k / n)) / 2.
 
+    PyTorch's function, not its class: the class's first instance imports the compiler, which takes two seconds or more.
+    """
+
+    def __init__(self, x: torch.Tensor, parameters: StyleTransferParameters) -> None:
+        self._x, self._parameters = x, parameters
+        self._mean, self._square = torch.zeros_like(x.detach()), torch.zeros_like(x.detach())
+        # On CUDA nothing may ask the device for a number, and no number may be frozen into a recorded step: the table of
+        # learning rates lies there, and so does the step's own number.
+        self._on_device = x.device.type == "cuda"
+        place = x.device if self._on_device else torch.device("cpu")
+        self._step = torch.zeros((), dtype=torch.float32, device=place)
+        self._row = torch.zeros(1, dtype=torch.long, device=place)
+        self._rates: torch.Tensor | None = None
+        if parameters.lr_decay == "cosine":
+            steps = torch.arange(parameters.epoch, dtype=torch.float64) / parameters.epoch
+            rates = parameters.lr * (1 + torch.cos(math.pi * steps)) / 2
+            self._rates = rates.to(x.device, torch.float32) if self._on_device else rates
+
+    @torch.no_grad()
     def step(self, gradient: torch.Tensor) -> None:
-        self._optimizer.step(gradient)
+        """Move every image by one step, given the gradient (N, C, H, W) where it is now."""
+        p = self._parameters
+        lr: float | torch.Tensor = p.lr
+        if self._rates is not None:
+            rate = self._rates.index_select(0, self._row)[0]
+            lr = rate if self._on_device else float(rate)
+            self._row += 1
+        adam(
+            *([self._x], [gradient], [self._mean], [self._square], [], [self._step]),
+            foreach=False,
+            capturable=self._on_device,
+            amsgrad=False,
+            beta1=p.adam_beta1,
+            beta2=p.adam_beta2,
+            lr=lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def keep(self, x: torch.Tensor, indices: torch.Tensor) -> None:
-        self._optimizer.keep(indices)
-        self._optimizer.x = x
+        """Go on with these images alone; `x` (n, C, H, W) are they."""
+        self._x, self._mean, self._square = x, self._mean[indices], self._square[indices]
+
+
+class LBFGS:
+    """torch.optim.LBFGS, one for each image: one gradient a step, and no step that goes too far.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        (N, C, H, W), requiring a gradient; moved in place.
+    lr : float
+        Length of a step, in units of the quasi-Newton step.
+    longest_step : float
+        Longest step in any pixel.  Where the loss is concave at the start, as under a style of more contrast, no
+        curvature is there to scale by and the plain step is the gradient itself, which may be 1e9; healthy steps are
+        shorter than a quarter of the value range.  A shortened step keeps its direction, and the history holds the
+        step that was really made.
+    """
+
+    def __init__(self, x: torch.Tensor, lr: float, longest_step: float = 0.25) -> None:
+        self._images, self._longest_step = list(x.detach().split(1)), longest_step
+        self._optimizers = [
+            torch.optim.LBFGS([image], lr=lr, max_iter=1, history_size=10, tolerance_grad=-1, tolerance_change=-1)
+            for image in self._images
+        ]
+
+    @torch.no_grad()
+    def step(self, gradient: torch.Tensor) -> None:
+        """Move every image by one step, given the gradient (N, C, H, W) where it is now."""
+        for image, optimizer, g in zip(self._images, self._optimizers, gradient.split(1), strict=True):
+            before, image.grad = image.clone(), g
+            optimizer.step(lambda: 0.0)
+            move = image - before
+            longest = float(move.abs().max())
+            if longest > self._longest_step:
+                share = self._longest_step / longest
+                torch.add(before, move, alpha=share, out=image)
+                # The next step takes direction times length for the step that was made.
+                optimizer.state[image]["t"] *= share
+
+    def keep(self, x: torch.Tensor, indices: torch.Tensor) -> None:
+        """Go on with these images alone; `x` (n, C, H, W) are they."""
+        staying = indices.tolist()
+        self._images = [self._images[k] for k in staying]
+        self._optimizers = [self._optimizers[k] for k in staying]
+        for image, now in zip(self._images, x.detach().split(1), strict=True):
+            image.data = now
 
 
 @dataclass(frozen=True)
-class _Left:
-    """A picture that has left the batch."""
+class _Ended:
+    """An image that has left the batch."""
 
     image: torch.Tensor
     good: torch.Tensor
@@ -118,40 +191,36 @@ class _Left:
 
 
 class Optimization:
-    """Pictures of one shape under way from their start to the minimum, side by side.
+    """Images of one shape on their way from the start to the minimum, batched.
 
-    Each has its own losses and its own end: a picture that has converged, or whose losses are no longer finite, leaves
+    Each has its own losses and its own end: an image that has converged, or whose losses are no longer finite, leaves
     the batch and costs no more time.
 
     Parameters
     ----------
     objective : Objective
-        What is minimised; with several pictures it must have ``keep(indices)``, which drops all others.
+        What is minimized; with several images it must have ``keep(indices)``, which drops all others.
     start : torch.Tensor
         (N, channels, H, W); copied.
     parameters : StyleTransferParameters
-        Optimiser, learning rate, steps, projection, tolerance.
-    bounds : tuple of float, or list with one for each picture
-        The value range that projection keeps; [0, 1] unless the picture itself goes beyond.
+        Optimizer, learning rate, steps, projection, tolerance.
+    bounds : tuple of float, or list with one for each image
+        The value range that projection keeps; [0, 1] unless the image itself goes beyond.
     active : torch.Tensor, optional
         (1 or N, 1, H, W) of 0 and 1: pixels at 0 stay as they are.
     cancel : Cancel, optional
         Asked before every evaluation.
-    moments : Moments, optional
-        What Adam remembers of steps before.
     reach : torch.Tensor, optional
-        (1 or N, 1, H, W), at least 0: how far a pixel may depart from `origin`; Adam's steps are projected there.
-    origin : torch.Tensor, optional
-        (N, channels, H, W); by default `start`.
+        (1 or N, 1, H, W), at least 0: how far a pixel may depart from `start`; Adam's steps are projected there.
 
     Attributes
     ----------
     step : int
         Steps done.
     bounds : list of tuple of float
-        The value range of each picture.
+        The value range of each image.
     errors : dict
-        Of pictures that are no longer finite: number to error.
+        Of images that are no longer finite: number to error.
     graphed : bool
         Whether the step was recorded as a CUDA graph.
     """
@@ -164,140 +233,130 @@ class Optimization:
         bounds: tuple[float, float] | list[tuple[float, float]] = (0.0, 1.0),
         active: torch.Tensor | None = None,
         cancel: Cancel | None = None,
-        moments: Moments | None = None,
         reach: torch.Tensor | None = None,
-        origin: torch.Tensor | None = None,
     ) -> None:
         self.objective, self.parameters = objective, parameters
-        count = start.shape[0]
+        count, adams = start.shape[0], parameters.optimizer == "adam"
         self.bounds = list(bounds) if isinstance(bounds, list) else [bounds] * count
-        self.step = 0
+        self.step = self._looked = 0
         self.graphed = False
-        self._looked = 0
         self._cancelled = as_cancel(cancel)
-        # Pictures still at work, by the numbers of their places in `start`; and those that have left.
-        self._at_work = list(range(count))
-        self._left: dict[int, _Left] = {}
+        # Images still running, by their places in `start`; and those that have ended.
+        self._running = list(range(count))
+        self._ended: dict[int, _Ended] = {}
         self.errors: dict[int, DivergenceError] = {}
         self._active = active
-        limits = torch.tensor(self.bounds, dtype=start.dtype, device=start.device).view(count, 2, 1, 1, 1)
-        self._low, self._high = limits[:, 0], limits[:, 1]
-        self._trusted = reach is not None
-        if reach is not None:
-            if not parameters.clip:  # the value range is another limit, which was not asked for
-                self._low, self._high = self._low.new_full((1,), -math.inf), self._high.new_full((1,), math.inf)
-            middle = start if origin is None else origin
-            self._low, self._high = torch.maximum(self._low, middle - reach), torch.minimum(self._high, middle + reach)
+        # Projecting L-BFGS would spoil its curvature.
+        self._projects = adams and (parameters.clip or reach is not None)
+        self._low, self._high = self._limits(start, reach)
         self._x = start.detach().clone().requires_grad_()
         self._good = start.detach().clone()
-        self._buffer = start.new_full((parameters.epoch, count, 3), math.nan)
+        self._losses = start.new_full((parameters.epoch, count, 3), math.nan)
         self._row = torch.zeros(1, dtype=torch.long, device=start.device)
         # Adam squares the gradient: beyond this the squares are infinite, and every step is 0 without a word.
-        adam = parameters.optimizer == "adam"
-        self._largest_gradient = math.sqrt(torch.finfo(start.dtype).max) if adam else math.inf
+        self._largest_gradient = math.sqrt(torch.finfo(start.dtype).max) if adams else math.inf
         self._too_steep = torch.zeros(count, dtype=torch.bool, device=start.device)
         self._look_every = 1 if start.device.type == "cpu" else min(_LOOK_EVERY, parameters.window)
-        self._optimizer: Adam | _LBFGS = Adam(self._x, parameters, moments) if adam else _LBFGS(self._x, parameters.lr)
+        self._optimizer = Adam(self._x, parameters) if adams else LBFGS(self._x, parameters.lr)
         self._graph: Callable[[], None] | None = None
         # L-BFGS chooses its way from step to step; an objective may wait for the device, or for a file.
-        self._graphable = adam and start.device.type == "cuda" and getattr(objective, "graphable", False)
+        self._graphable = adams and start.device.type == "cuda" and getattr(objective, "graphable", False)
 
-    # The first picture, which is the only one more often than not.
+    def _limits(self, start: torch.Tensor, limit: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The smallest and the largest value of every pixel, or of every image."""
+        low, high = torch.tensor(self.bounds, dtype=start.dtype, device=start.device).view(-1, 2, 1, 1, 1).unbind(1)
+        if limit is None:
+            return low, high
+        if not self.parameters.clip:  # the value range is another limit, which was not asked for
+            low, high = low.new_full((1,), -math.inf), high.new_full((1,), math.inf)
+        return torch.maximum(low, start - limit), torch.minimum(high, start + limit)
+
+    # The first image, which is the only one more often than not.
 
     @property
     def image(self) -> torch.Tensor:
-        """The first picture so far, (1, channels, H, W), detached, not copied."""
+        """The first image so far, (1, channels, H, W), detached, not copied."""
         return self.image_of(0)
 
     @property
     def last_good(self) -> torch.Tensor:
-        """The first picture when its losses were finite last."""
+        """The first image when its losses were finite last."""
         return self.last_good_of(0)
 
     @property
     def losses(self) -> torch.Tensor:
-        """Style, content and total loss of the first picture's steps, (steps, 3); on the device."""
+        """Style, content and total loss of the first image's steps, (steps, 3); on the device."""
         return self.losses_of(0)
 
     @property
     def stopped(self) -> str:
-        """Why the first picture ended; empty while it is at work."""
+        """Why the first image ended; empty while it is running."""
         return self.stopped_of(0)
 
-    @property
-    def moments(self) -> Moments | None:
-        """What Adam remembers of the pictures at work; None before the first step, and of L-BFGS."""
-        return self._optimizer.moments
-
-    def image_of(self, picture: int) -> torch.Tensor:
-        """A picture so far, (1, channels, H, W), detached, not copied."""
-        if picture in self._left:
-            return self._left[picture].image
-        place = self._at_work.index(picture)
+    def image_of(self, number: int) -> torch.Tensor:
+        """An image so far, (1, channels, H, W), detached, not copied."""
+        if number in self._ended:
+            return self._ended[number].image
+        place = self._running.index(number)
         return self._x.detach()[place : place + 1]
 
-    def last_good_of(self, picture: int) -> torch.Tensor:
-        """A picture when its losses were finite last, (1, channels, H, W)."""
-        if picture in self._left:
-            return self._left[picture].good
-        place = self._at_work.index(picture)
+    def last_good_of(self, number: int) -> torch.Tensor:
+        """An image when its losses were finite last, (1, channels, H, W)."""
+        if number in self._ended:
+            return self._ended[number].good
+        place = self._running.index(number)
         return self._good[place : place + 1]
 
-    def losses_of(self, picture: int) -> torch.Tensor:
-        """Style, content and total loss of a picture's steps, (steps, 3); on the device."""
-        if picture in self._left:
-            return self._left[picture].losses
-        return self._buffer[: self.step, self._at_work.index(picture)]
+    def losses_of(self, number: int) -> torch.Tensor:
+        """Style, content and total loss of an image's steps, (steps, 3); on the device."""
+        if number in self._ended:
+            return self._ended[number].losses
+        return self._losses[: self.step, self._running.index(number)]
 
-    def stopped_of(self, picture: int) -> str:
-        """Why a picture ended: finished, converged, cancelled or diverged; empty while it is at work."""
-        return self._left[picture].stopped if picture in self._left else ""
+    def stopped_of(self, number: int) -> str:
+        """Why an image ended: finished, converged, cancelled or diverged; empty while it is running."""
+        return self._ended[number].stopped if number in self._ended else ""
 
     def run(self) -> Iterator[Progress]:
-        """Yield after every step, for every picture at work, until done, converged or cancelled.
+        """Yield after every step, for every image that is running, until done, converged or cancelled.
 
         Raises
         ------
         DivergenceError
-            When a loss or the picture is no longer finite; :meth:`last_good_of` has the last good one.  With several
-            pictures, when all others are done.
+            When a loss or the image is no longer finite; :meth:`last_good_of` has the last good one.  With several
+            images, when all others are done.
         """
         epoch = self.parameters.epoch
-        while self._at_work and self.step < epoch:
-            if self._cancelled():
-                self._leave(self._at_work, "cancelled")
-                break
+        while self._running and self.step < epoch:
             try:
+                if self._cancelled():
+                    raise _CancelledError
                 self._advance()
             except _CancelledError:
-                self._leave(self._at_work, "cancelled")
+                self._end(self._running, "cancelled")
                 break
             self.step += 1
-            working, last = list(self._at_work), self.step == epoch
+            stepped, last = list(self._running), self.step == epoch
             if last or self.step % self._look_every == 0:
                 self._look(last)
-            for picture in working:
-                if self.stopped_of(picture) != "diverged":
-                    yield Progress(self.step, epoch, self, picture, picture)
-        self._leave(self._at_work, "finished")
+            for number in stepped:
+                if self.stopped_of(number) != "diverged":
+                    yield Progress(self.step, epoch, self, number, number)
+        self._end(self._running, "finished")
         if self.errors:
             raise next(iter(self.errors.values()))
 
     def _advance(self) -> None:
-        if self._graph is not None:
-            self._graph()
-        elif self._graphable and self.step >= _STEPS_BEFORE_GRAPH:
+        if self._graph is None and self._graphable and self.step >= _STEPS_BEFORE_GRAPH:
             self._graph = _recorded(self._one_step)
             self.graphed = True
-            self._graph()
-        else:
-            self._one_step()
+        (self._graph or self._one_step)()
 
     @torch.no_grad()
     def _one_step(self) -> None:
         """Evaluate and move; everything stays on the device, at its place: the step can be recorded and replayed."""
         losses, gradient = self.objective.evaluate(self._x)
-        self._buffer.index_copy_(0, self._row, losses[None])
+        self._losses.index_copy_(0, self._row, losses[None])
         self._row += 1
         # Kept on the device: no step waits for the question whether it went well.
         finite = (losses.isfinite().all(1) & self._x.isfinite().flatten(1).all(1)).view(-1, 1, 1, 1)
@@ -306,31 +365,31 @@ class Optimization:
             gradient = gradient * self._active
         self._too_steep |= gradient.abs().flatten(1).amax(1) > self._largest_gradient
         self._optimizer.step(gradient)
-        if (self.parameters.clip or self._trusted) and self.parameters.optimizer == "adam":
+        if self._projects:
             self._x.clamp_(self._low, self._high)
 
     def _look(self, last: bool) -> None:
-        """See whether the losses are finite still, and who has converged."""
+        """See whether the losses are finite still, and which images have converged."""
         failed = self._failures(last)
         self.errors |= failed
-        converged = [k for k, done in zip(self._at_work, self._converged(), strict=True) if done and k not in failed]
-        self._leave(list(failed), "diverged")
-        self._leave(converged, "converged")
+        converged = [k for k, done in zip(self._running, self._converged(), strict=True) if done and k not in failed]
+        self._end(list(failed), "diverged")
+        self._end(converged, "converged")
 
-    def _leave(self, pictures: Sequence[int], stopped: str) -> None:
-        if not pictures:
+    def _end(self, numbers: Sequence[int], stopped: str) -> None:
+        if not numbers:
             return
-        for k in list(pictures):
-            place = self._at_work.index(k)
-            # A picture alone needs no copy: nothing goes on where it lies.
+        # Without others the image needs no copy: nothing goes on where it lies.
+        alone = len(self._running) == len(numbers)
+        for k in list(numbers):
+            place = self._running.index(k)
             image, good = self._x.detach()[place : place + 1], self._good[place : place + 1]
-            alone = len(self._at_work) == len(pictures)
-            losses = self._buffer[: self.step, place].clone()
-            self._left[k] = _Left(image if alone else image.clone(), good if alone else good.clone(), losses, stopped)
-        staying = [k for k in self._at_work if k not in self._left]
+            losses = self._losses[: self.step, place].clone()
+            self._ended[k] = _Ended(image if alone else image.clone(), good if alone else good.clone(), losses, stopped)
+        staying = [k for k in self._running if k not in self._ended]
         if staying:
-            self._keep([self._at_work.index(k) for k in staying])
-        self._at_work = staying
+            self._keep([self._running.index(k) for k in staying])
+        self._running = staying
 
     @torch.no_grad()
     def _keep(self, places: list[int]) -> None:
@@ -339,52 +398,55 @@ class Optimization:
         self._x = self._x.detach()[indices].requires_grad_()
         self._good, self._too_steep = self._good[indices], self._too_steep[indices]
         self._low, self._high = self._low[indices], self._high[indices]
-        self._buffer = self._buffer[:, indices]
+        self._losses = self._losses[:, indices]
         if self._active is not None and len(self._active) > 1:
             self._active = self._active[indices]
         self._optimizer.keep(self._x, indices)
-        self.objective.keep(indices)  # type: ignore[attr-defined]  # only objectives of several pictures come here
+        self.objective.keep(indices)  # type: ignore[attr-defined]  # only objectives of several images come here
 
     def _failures(self, last: bool) -> dict[int, DivergenceError]:
-        """The error of every picture that came to infinity, or will do so without a word."""
-        p, found = self.parameters, {}
-        # Of all pictures at once, and of the steps that nobody has seen: each look waits for the device.
+        """The error of every image that came to infinity, or will do so without a word."""
+        found = {}
+        # Of all images at once, and of the steps that were not looked at before: each look waits for the device.
         seen, self._looked = self._looked, self.step
-        unseen, steep = self._buffer[seen : self.step].cpu(), self._too_steep.tolist()
-        sound = self._x.isfinite().flatten(1).all(1).tolist() if last else [True] * len(self._at_work)
-        for place, k in enumerate(self._at_work):
-            values = unseen[:, place]
-            bad = (~values.isfinite()).any(1).nonzero()
-            if len(bad) == 0 and steep[place]:
-                found[k] = DivergenceError(
-                    f"The gradient is too large for {str(values.dtype).removeprefix('torch.')}, whose squares Adam needs, at "
-                    f"step {self.step} of {p.epoch}. Lower alpha ({p.alpha:g}) and beta ({p.beta:g}) by the same factor, which "
-                    "changes nothing else under Adam, or choose precision='float64'.",
-                    self.step - 1,
-                )
-                continue
-            if len(bad) == 0 and sound[place]:
-                continue
-            step = seen + int(bad[0]) if len(bad) else self.step
-            style, content, total = (values[int(bad[0])] if len(bad) else values[-1]).tolist()
-            cause = (
-                f"the learning rate ({p.lr:g}) or the loss weights (alpha {p.alpha:g}, beta {p.beta:g}) are too large"
-            )
-            if p.optimizer == "lbfgs":
-                cause += ", or L-BFGS took a step too far: lower lr, or take the optimiser adam"
-            found[k] = DivergenceError(
-                f"The losses stopped being finite at step {step} of {p.epoch} (style {style:g}, content {content:g}, total "
-                f"{total:g}): probably {cause}. The picture before that step is kept.",
-                step,
-            )
+        unseen, steep = self._losses[seen : self.step].cpu(), self._too_steep.tolist()
+        sound = self._x.isfinite().flatten(1).all(1).tolist() if last else [True] * len(self._running)
+        for place, k in enumerate(self._running):
+            bad = (~unseen[:, place].isfinite()).any(1).nonzero()
+            if len(bad):
+                found[k] = self._diverged(seen + int(bad[0]), unseen[int(bad[0]), place])
+            elif steep[place]:
+                found[k] = self._steep()
+            elif not sound[place]:
+                found[k] = self._diverged(self.step, unseen[-1, place])
         return found
+
+    def _steep(self) -> DivergenceError:
+        p, dtype = self.parameters, str(self._x.dtype).removeprefix("torch.")
+        return DivergenceError(
+            f"The gradient is too large for {dtype}, whose squares Adam needs, at step {self.step} of {p.epoch}. Lower alpha "
+            f"({p.alpha:g}) and beta ({p.beta:g}) by the same factor, which changes nothing else under Adam, or choose "
+            "precision='float64'.",
+            self.step - 1,
+        )
+
+    def _diverged(self, step: int, losses: torch.Tensor) -> DivergenceError:
+        p, (style, content, total) = self.parameters, losses.tolist()
+        cause = f"the learning rate ({p.lr:g}) or the loss weights (alpha {p.alpha:g}, beta {p.beta:g}) are too large"
+        if p.optimizer == "lbfgs":
+            cause += ", or L-BFGS took a step too far: lower lr, or take the optimizer adam"
+        return DivergenceError(
+            f"The losses stopped being finite at step {step} of {p.epoch} (style {style:g}, content {content:g}, total "
+            f"{total:g}): probably {cause}. The image before that step is kept.",
+            step,
+        )
 
     def _converged(self) -> list[bool]:
         """The documented rule, 100 (L[k-w] - L[k]) / L[0] < tolerance, over a window of w steps instead of one."""
         p = self.parameters
         if not p.tolerance or self.step <= p.window:
-            return [False] * len(self._at_work)
-        first, before, now = self._buffer[[0, self.step - 1 - p.window, self.step - 1], :, 2].cpu().double()
+            return [False] * len(self._running)
+        first, before, now = self._losses[[0, self.step - 1 - p.window, self.step - 1], :, 2].cpu().double()
         fallen: list[bool] = (100 * (before - now) < p.tolerance * first).tolist()
         return fallen
 

@@ -17,7 +17,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 from napari_nst.engine._torch import F, torch
 from napari_nst.engine.backbone import VGG, Part
 from napari_nst.engine.cancel import Cancel, as_cancel
-from napari_nst.engine.losses import GramStatistics, content_residual, gram_scale, style_gradient, style_slope
+from napari_nst.engine.losses import (
+    GramStatistics,
+    content_residual,
+    gram_scale,
+    style_gradient,
+    style_slope,
+    total_variation,
+)
 from napari_nst.engine.objective import Evaluation
 from napari_nst.engine.optimization import Progress, _CancelledError
 from napari_nst.errors import ImageError, ParameterError
@@ -35,6 +42,10 @@ __all__ = [
     "read",
     "tiles_of",
 ]
+
+
+#: Rows of an image that are worked on at once.
+_BAND = 256
 
 
 class Source(Protocol):
@@ -317,7 +328,11 @@ class TiledObjective:
         total = p.alpha * content + p.beta * style
         losses = torch.stack([style, content, total], dim=1).to(x.device)
         if p.tv_weight:
-            losses[:, 2] += p.tv_weight * _add_total_variation(x, self._gradient, p.tv_weight)
+            for top in range(0, x.shape[-2], _BAND):
+                rows = range(top, min(top + _BAND, x.shape[-2]))
+                value, slope = total_variation(x, rows)
+                losses[:, 2] += p.tv_weight * value
+                self._gradient[:, :, top : rows.stop].add_(slope, alpha=p.tv_weight)
         result.append(Evaluation(losses, self._gradient))
 
     def _tile_gradient(
@@ -411,29 +426,3 @@ def _state(x: torch.Tensor) -> tuple[int, int]:
 
 def _used(mask: torch.Tensor | None, part: Part) -> bool:
     return mask is None or bool(part.of(mask).any())
-
-
-#: Rows of the picture that total variation looks at at once.
-_BAND = 256
-
-
-def _add_total_variation(x: torch.Tensor, gradient: torch.Tensor, weight: float) -> torch.Tensor:
-    """What :func:`napari_nst.engine.losses.total_variation` gives, (1,), band by band; `gradient` is added to in place."""
-    height, width = x.shape[-2:]
-    n_down, n_right = (float(max(x.shape[1] * n, 1)) for n in ((height - 1) * width, height * (width - 1)))
-    value = torch.zeros(1, dtype=x.dtype, device=x.device)
-    for top in range(0, height, _BAND):
-        bottom = min(top + _BAND, height)
-        rows, g = x[:, :, top : min(bottom + 1, height)], gradient[:, :, top : min(bottom + 1, height)]
-        down = rows[:, :, 1:] - rows[:, :, :-1]
-        value += down.square().sum() / n_down
-        down *= 2.0 * weight / n_down
-        g[:, :, 1:] += down
-        g[:, :, :-1] -= down
-        rows, g = x[:, :, top:bottom], gradient[:, :, top:bottom]
-        right = rows[..., 1:] - rows[..., :-1]
-        value += right.square().sum() / n_right
-        right *= 2.0 * weight / n_right
-        g[..., 1:] += right
-        g[..., :-1] -= right
-    return value
