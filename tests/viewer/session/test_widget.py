@@ -38,6 +38,8 @@ def test_every_setting_has_its_field(dock):
         assert getattr(widget.settings, spec.name) is widget.settings[spec.name]
         assert spec.help in widget.settings[spec.name].tooltip
         assert spec.name in widget.panel.labels
+    for field in (widget.folder, widget.output, widget.workers, widget.scheduler, *widget.settings):
+        assert widget.panel.isAncestorOf(field.native)
     assert {spec.name for spec in specs if not spec.advanced} <= {
         *("method", "preset", "epoch", "quality", "treat", "threshold"),
         *("alpha", "beta", "lr", "device"),  # of the transfer: a session rarely changes them

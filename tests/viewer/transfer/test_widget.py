@@ -39,6 +39,8 @@ def test_every_parameter_has_its_field(fresh):
         assert spec.help in field.tooltip
         if spec.kind == "choice":
             assert field.choices == spec.choices
+    for field in (fresh.target, fresh.style, fresh.region, fresh.mask, fresh.write_files, *fresh.parameters):
+        assert fresh.panel.isAncestorOf(field.native)
 
 
 def test_values_survive_their_field(fresh):

@@ -237,23 +237,24 @@ class PanelWidget(Container[Any]):
     viewer : napari.viewer.Viewer
     fields : sequence of widgets
         Scripts find them as attributes and by :meth:`asdict`.
-    panel : QWidget
-        Shows them.
     name : str
         Of the widget, for :func:`napari_nst.viewer.commands.open_widget`.
     """
 
-    def __init__(self, viewer: Viewer, fields: Any, panel: QWidget, name: str) -> None:
+    def __init__(self, viewer: Viewer, fields: Any, name: str) -> None:
         super().__init__(widgets=fields, labels=False, name=name)
         self._viewer: Any = viewer
         self._gone = self._docked = False
         self.margins = (0, 0, 0, 0)
-        self.native.layout().addWidget(panel)
-        for field in fields:
-            if isinstance(field, Container):
-                field.native.hide()  # its fields are in the panel
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_destroyed)
+
+    def show_panel(self, panel: QWidget) -> None:
+        """Show the fields in a panel, which must be made after the widget: Qt gives a field to whom takes it last."""
+        self.native.layout().addWidget(panel)
+        for field in self:
+            if isinstance(field, Container) and not panel.isAncestorOf(field.native):
+                field.native.hide()  # its fields are in the panel
 
     def closed(self) -> None:
         """The dock was closed: what nobody can see or stop any more must end.  For subclasses."""

@@ -111,14 +111,15 @@ class EnhanceSessionWidget(PanelWidget):
         self.workers, self.scheduler = workers_field(), scheduler_field()
         self.model = PatchModel()
         self.view = PatchTable(self.model, self._style_choices)
+        fields = [self.folder, self.output, self.settings, self.workers, self.scheduler]
+        super().__init__(viewer, fields, "enhance_session")
         self.panel = SessionPanel(
             [self.folder, self.output],
             [*(self.settings[name] for name in FRONT), self.workers],
             [*(field for field in self.settings if field.name not in FRONT), self.scheduler],
             self.view,
         )
-        fields = [self.folder, self.output, self.settings, self.workers, self.scheduler]
-        super().__init__(viewer, fields, self.panel, "enhance_session")
+        self.show_panel(self.panel)
         self.min_width = 340
         self._rest = QTimer(self.panel)
         self._rest.setSingleShot(True)

@@ -85,12 +85,13 @@ class StyleTransferWidget(PanelWidget):
         shrinkable(self.target)
         shrinkable(self.style)
         extra = extra_fields(self._regions, self._masks)
+        super().__init__(viewer, [self.target, self.style, self.parameters, *extra], "style_transfer")
         specs = StyleTransferParameters.specs()
         self.panel = TransferPanel(
             [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
             in_order([*extra, *(self.parameters[s.name] for s in specs if s.advanced)]),
         )
-        super().__init__(viewer, [self.target, self.style, self.parameters, *extra], self.panel, "style_transfer")
+        self.show_panel(self.panel)
         self.min_width = 300
         self._connect()
         self._apply_preferences()
