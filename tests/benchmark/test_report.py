@@ -68,10 +68,10 @@ def test_the_json_holds_everything():
 
 
 def test_the_text_names_what_people_need():
-    told = report(threads={4: 0.1, 2: 0.2}, notes=("others were busy",)).to_text()
+    message = report(threads={4: 0.1, 2: 0.2}, notes=("others were busy",)).to_text()
     for part in ("cpu (test)", "64 × 64", "documented   bfloat16     0.1000", "2.00", "10.1", "356", "2: 0.2000 s"):
-        assert part in told
-    assert told.endswith("Warning: others were busy")
+        assert part in message
+    assert message.endswith("Warning: others were busy")
 
 
 def test_a_tiny_run(one_thread):
@@ -101,7 +101,7 @@ def test_threads_are_given_back_and_half_of_them_measured(one_thread):
     assert torch.get_num_threads() == 1
 
 
-def test_busy_programs_and_wide_spreads_are_told(monkeypatch, one_thread):
+def test_busy_programs_and_wide_spreads_are_reported(monkeypatch, one_thread):
     monkeypatch.setattr("napari_nst.benchmark.report._WIDE", -1.0)
     monkeypatch.setattr(OtherPrograms, "disturb", lambda self, threads, cores: True)
     result = run_benchmark(32, 1, device="cpu", precision="float32")

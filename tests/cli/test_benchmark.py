@@ -16,12 +16,12 @@ def run(*arguments):
     return main(["benchmark", *map(str, arguments)])
 
 
-def test_a_table_is_told_and_a_file_written_that_replaces_nothing(tmp_path, capsys):
+def test_a_table_is_reported_and_a_file_written_that_replaces_nothing(tmp_path, capsys):
     file = tmp_path / "new" / "speed.json"
     assert run(*QUICK, "--json", file) == 0
-    told = capsys.readouterr().out
-    assert "documented   float32" in told
-    assert str(file) in told
+    message = capsys.readouterr().out
+    assert "documented   float32" in message
+    assert str(file) in message
     first = file.read_text(encoding="utf-8")
     assert json.loads(first)["size"] == 32
     assert run(*QUICK, "--json", file) == 0

@@ -88,7 +88,7 @@ def test_an_image_that_fails_makes_the_status_1(enhance, images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--quality", "table"], "--quality-table"),
         (["--overlap", "96"], "overlap"),
@@ -97,10 +97,10 @@ def test_an_image_that_fails_makes_the_status_1(enhance, images, tmp_path):
         (["--markers", "x", "--quality", "ring"], "markers"),
     ],
 )
-def test_wrong_values_are_wrong_usage(enhance, tmp_path, options, told):
+def test_wrong_values_are_wrong_usage(enhance, tmp_path, options, message):
     status, _, err = enhance(*options)
     assert status == 2
-    assert told in err
+    assert message in err
     assert not (tmp_path / "out").exists()
 
 

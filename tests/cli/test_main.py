@@ -16,7 +16,7 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["transfer", "--epoch", "many"], "argument --epoch: must be a whole number"),
         (["transfer", "--alpha", "-1"], "argument --alpha: must be a number from 0 to 1e+12, got '-1'. Try 1.0."),
@@ -25,19 +25,19 @@ def run(*arguments):
         ([], "COMMAND"),
     ],
 )
-def test_wrong_words_are_wrong_usage(arguments, told, capsys):
+def test_wrong_words_are_wrong_usage(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert "usage:" in said
-    assert told in said
+    assert message in said
 
 
 def test_importing_the_command_loads_no_torch():
     code = "import sys, napari_nst.cli.main as c; c.build_parser(); print([m for m in ('torch', 'cv2', 'matplotlib') if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "[]"
+    message = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert message.strip() == "[]"
 
 
 def test_info_names_versions_devices_and_weights(capsys):

@@ -43,9 +43,9 @@ def test_transfer_writes_the_same_image_as_the_function(images, tmp_path, capsys
     rows = np.loadtxt(tmp_path / "out" / "target_style.csv", delimiter=",")
     np.testing.assert_array_equal(rows, np.stack(expected.losses))
     assert (tmp_path / "out" / "nst" / "target_style_1.0_1.0.png").is_file()
-    told = capsys.readouterr().out
-    assert "Done after 3 steps" in told
-    assert "target_style.json" in told
+    message = capsys.readouterr().out
+    assert "Done after 3 steps" in message
+    assert "target_style.json" in message
 
 
 def test_the_record_repeats_the_run_and_nothing_is_overwritten(images, tmp_path):
@@ -103,16 +103,16 @@ def test_the_record_of_a_part_repeats_the_part(images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--style-layers", "relu9_9"], "'relu9_9'"),
         (["--device", "tpu"], "--device cannot be 'tpu'. Where to compute: auto"),
         (["-o", "result.tif"], "give a folder"),
     ],
 )
-def test_wrong_values_are_wrong_usage(images, arguments, told, capsys):
+def test_wrong_values_are_wrong_usage(images, arguments, message, capsys):
     assert run("transfer", *images, *arguments) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_one_image_is_not_enough(images, capsys):
@@ -184,9 +184,9 @@ def test_people_start_from_the_recommended_preset_and_functions_from_the_documen
 def test_the_help_shows_the_defaults_that_hold(capsys):
     with pytest.raises(SystemExit):
         run("transfer", "--help")
-    told = " ".join(capsys.readouterr().out.split())
-    assert "(default: microscopy)" in told
-    assert "(default: wiener)" in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "(default: microscopy)" in message
+    assert "(default: wiener)" in message
 
 
 @pytest.mark.slow
@@ -213,8 +213,8 @@ def test_ctrl_c_keeps_the_partial_result(images, tmp_path):
     reader.join()
     process.stderr.close()
     with process.stdout as out:
-        told = out.read().decode()
-    assert "Interrupted after" in told
+        message = out.read().decode()
+    assert "Interrupted after" in message
     record = json.loads((tmp_path / "out" / "target_style.json").read_text())
     assert record["stopped"] == "cancelled"
     assert 0 < record["steps"] < 100000
@@ -241,7 +241,7 @@ def test_our_warnings_are_one_line(images, tmp_path, capsys):
             "relu1_1",
         )
     assert status == 0
-    told = capsys.readouterr().err
-    assert told.count("Warning: ") == 1
-    assert "area" in told
-    assert "transfer.py" not in told  # no source line
+    message = capsys.readouterr().err
+    assert message.count("Warning: ") == 1
+    assert "area" in message
+    assert "transfer.py" not in message  # no source line

@@ -55,7 +55,7 @@ def test_the_documented_defaults():
     )
 
 
-def test_the_quick_preset_minimises_what_the_documented_one_does():
+def test_the_quick_preset_minimizes_what_the_documented_one_does():
     quick, documented = (StyleTransferParameters(preset=name).asdict() for name in ("quick", "documented"))
     changed = {k for k in quick if quick[k] != documented[k]}
     assert changed == {"preset", "lr", "epoch", "lr_decay", "adam_beta1", "adam_beta2"}
@@ -107,7 +107,7 @@ def test_a_preset_fills_only_what_was_not_passed(name, field):
     assert all(getattr(p, other) == preset[other] for other in others)
 
 
-def test_a_learning_rate_belongs_to_its_optimiser():
+def test_a_learning_rate_belongs_to_its_optimizer():
     assert StyleTransferParameters(optimizer="lbfgs").lr == 1.0
     assert StyleTransferParameters(preset="gatys", optimizer="adam").lr == 0.02
     quick = StyleTransferParameters(preset="quick", optimizer="lbfgs")
@@ -219,7 +219,7 @@ BAD = [
     ("window", 0, "from 1"),
     ("seed", -1, "from 0"),
     ("seed", 2**40, "from 0"),
-    ("channels", "grey", "auto, rgb"),
+    ("channels", "gray", "auto, rgb"),
     ("value_range", "all", "auto, percentiles"),
     ("value_range", (5, 5), "lower first"),
     ("value_range", (0, math.inf), "finite"),
@@ -232,7 +232,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "value", "remedy"), BAD, ids=[f"{n}={v!r}" for n, v, _ in BAD])
-def test_a_bad_value_is_told_with_field_value_and_remedy(name, value, remedy):
+def test_a_bad_value_is_reported_with_field_value_and_remedy(name, value, remedy):
     with pytest.raises(ParameterError, match=remedy) as caught:
         StyleTransferParameters(**{name: value})
     text = str(caught.value)
@@ -248,7 +248,7 @@ def test_a_bad_value_is_told_with_field_value_and_remedy(name, value, remedy):
         ("style_layer_weights", "1, x"), ("value_range", "1"), ("value_range", "a, b"),
     ],
 )  # fmt: skip
-def test_a_bad_text_is_told_by_field(name, text):
+def test_a_bad_text_is_reported_by_field(name, text):
     with pytest.raises(ParameterError, match=f"^`{name}` must be .*, got {text!r}"):
         SPECS[name].from_text(text)
 
@@ -268,7 +268,7 @@ def test_values_become_plain_python_types():
     assert hash(p) == hash(StyleTransferParameters(**p.asdict()))
 
 
-def test_an_unknown_parameter_is_told_with_the_known_ones():
+def test_an_unknown_parameter_is_reported_with_the_known_ones():
     with pytest.raises(ParameterError, match=r"`epochs` is not a parameter.*epoch"):
         StyleTransferParameters(epochs=3)
     with pytest.raises(ParameterError, match=r"`learning_rate` is not a parameter"):

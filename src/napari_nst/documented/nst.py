@@ -194,7 +194,7 @@ class NST:
 
 
 class NSTPipelineManager:
-    """A whole documented run: optimise, record the losses, plot them and save them.
+    """A whole documented run: optimize, record the losses, plot them and save them.
 
     Parameters
     ----------
