@@ -93,7 +93,7 @@ def test_pairs_of_ones_own(make):
 
 def test_strangers_are_refused(make):
     processor = make(enhancement="spectrum")
-    with pytest.raises(ParameterError, match="no patch of this session"):
+    with pytest.raises(ParameterError, match="must be a patch of this session"):
         processor.apply_nst_to_patches([ImageFile("other.tif", np.zeros((96, 96), np.uint8))])
     with pytest.raises(ParameterError, match=r"replace, correct is missing"):
         make(method="std", range_method="both")

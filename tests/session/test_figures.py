@@ -76,7 +76,7 @@ def test_a_row_shows_every_part_in_order():
     assert written == [LONG, f"style: {LONG}", "ring 9.1 → 12.0 dB, 2 new"]
 
 
-def test_target_and_result_share_the_grey_scale_of_the_target():
+def test_target_and_result_share_the_gray_scale_of_the_target():
     row = a_row(value_range=(10.0, 200.0), style_value_range=(0.0, 4095.0))
     figure = comparison_figure([row])
     limits = {t: named(figure, t).images[0].get_clim() for t in ("target", "style", "result", "cones on the result")}
@@ -87,7 +87,7 @@ def test_target_and_result_share_the_grey_scale_of_the_target():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
-def test_the_difference_is_signed_and_centred(dtype):
+def test_the_difference_is_signed_and_centered(dtype):
     row = a_row(dtype=dtype)
     result = row.target.copy()
     result[:20] = result[:20] - np.asarray(20, dtype)
@@ -96,7 +96,7 @@ def test_the_difference_is_signed_and_centred(dtype):
     (image,) = named(figure, "result − target").images
     assert image.get_clim() == (-20, 20)
     assert set(np.unique(image.get_array())) == {-20.0, 7.0}
-    assert figure.axes[4].get_ylabel() == "grey levels"
+    assert figure.axes[4].get_ylabel() == "gray levels"
     assert image.get_cmap().name == "RdBu_r"
 
 
@@ -123,18 +123,18 @@ def test_histograms_are_shares_of_the_pixels():
     axes = named(comparison_figure([row]), "histograms")
     drawn = {patch.get_label(): patch.get_data() for patch in axes.patches}
     assert set(drawn) == {"style", "target", "result"}
-    for name, picture in (("style", row.style), ("target", row.target), ("result", row.result)):
+    for name, image in (("style", row.style), ("target", row.target), ("result", row.result)):
         values, edges, _ = drawn[name]
         assert values.sum() == pytest.approx(100)
-        assert edges[0] <= picture.min()
-        assert edges[-1] >= picture.max()
+        assert edges[0] <= image.min()
+        assert edges[-1] >= image.max()
         # No comb: every bin holds equally many whole numbers.
         assert len({int(np.floor(b) - np.floor(a)) for a, b in itertools.pairwise(edges)}) == 1
-        counts = [((picture > a) & (picture < b)).sum() / 16 for a, b in itertools.pairwise(edges)]
+        counts = [((image > a) & (image < b)).sum() / 16 for a, b in itertools.pairwise(edges)]
         assert_allclose(values, counts)
 
 
-def test_what_is_no_picture_is_left_out_of_the_curves():
+def test_what_is_no_image_is_left_out_of_the_curves():
     row = a_row()
     valid = np.ones((40, 40), bool)
     valid[:, :10] = False
@@ -187,7 +187,7 @@ def test_detections_are_drawn_where_they_are_and_counted():
         assert_array_equal(lines[label].get_xydata(), points[:, ::-1])  # row, column -> x, y
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(expected)
     assert axes.get_ylim() == (39.5, -0.5)
-    assert len({line.get_marker() for line in lines.values()}) == 3  # told apart without colour, too
+    assert len({line.get_marker() for line in lines.values()}) == 3  # distinguished without color, too
 
 
 def test_the_metric_that_matches_cones_fits():
@@ -279,7 +279,7 @@ def test_axes_with_their_ticks_do_not_overlap():
         {"target": np.arange(1600.0).reshape(40, 40) * 1e-9, "result": np.zeros((40, 40))},
         {"target": np.arange(1600, dtype=np.uint64).reshape(40, 40) << 53, "result": np.zeros((40, 40), np.uint64)},
     ],
-    ids=["constant", "no value", "tiny", "colour style", "no picture", "no ring", "small values", "64 bits"],
+    ids=["constant", "no value", "tiny", "color style", "no image", "no ring", "small values", "64 bits"],
 )
 def test_any_patch_can_be_drawn(more):
     figure = comparison_figure([a_row(**more)])
@@ -292,7 +292,7 @@ def test_a_comparison_can_be_saved(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_colour_patches(channels):
+def test_color_patches(channels):
     row = a_row((40, 40, channels), value_range=(0.0, 100.0))
     figure = comparison_figure([replace(row, result=row.target + np.uint8(10))])
     assert_allclose(named(figure, "target").images[0].get_array(), row.target[..., :3] / 100)
@@ -308,12 +308,12 @@ def test_rows_are_below_each_other(tmp_path):
     assert figure.texts[0].get_text() == "Session 1"
 
 
-def test_bad_input_is_told():
-    with pytest.raises(ParameterError, match=f"1 to {MAXIMUM_ROWS} rows, not 0"):
+def test_bad_input_is_reported():
+    with pytest.raises(ParameterError, match=f"1 to {MAXIMUM_ROWS} rows, got 0"):
         comparison_figure([])
-    with pytest.raises(ParameterError, match="rows, not 51; make several"):
+    with pytest.raises(ParameterError, match=r"rows, got 51\. Make several"):
         comparison_figure([a_row()] * (MAXIMUM_ROWS + 1))
-    with pytest.raises(ImageError, match=r"shape \(40, 40\), the result \(39, 40\)"):
+    with pytest.raises(ImageError, match=r"got \(40, 40\) and \(39, 40\)"):
         comparison_figure([a_row(result=np.zeros((39, 40), np.uint8))])
     with pytest.raises(ParameterError, match="pass both"):
         comparison_figure([a_row(target_points=None)])
@@ -344,12 +344,12 @@ def test_poor_and_good_are_counted_on_both_sides_of_the_threshold():
     assert line.get_label() == "threshold: 7.25"
     assert axes.get_title() == "Quality of 82 patches, 2 of them unknown\ntwo groups: 50 above 7.25"
     assert axes.get_xlabel() == "prominence of the ring that a cone mosaic has in its power spectrum, dB"
-    colours = {to_rgba(c.patches[0].get_facecolor()) for c in axes.containers}
-    assert len(colours) == 2
+    colors = {to_rgba(c.patches[0].get_facecolor()) for c in axes.containers}
+    assert len(colors) == 2
 
 
 @pytest.mark.parametrize("threshold", [7, 7.5, 7.99, 33.5])
-def test_whole_numbers_are_judged_alike_within_a_bar(threshold):
+def test_whole_numbers_have_one_quality_within_a_bar(threshold):
     scores = np.array([5, 6, 7, 60, 62, 65])
     figure = quality_figure(scores, threshold, "cones")
     poor = sum(scores <= threshold)

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.range_correction import RangeCorrection, RangeStatistics, correct_range
+from napari_nst.imaging.range_correction import RangeCorrection, correct_range
 from napari_nst.io.images import ImageFile
 from napari_nst.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.planning import plan_session, read_given_pairs
+from napari_nst.session.report import session_statistics
 from napari_nst.session.run import SessionResult, enhance_session
 from napari_nst.settings.session import split_settings
 
 if TYPE_CHECKING:
     from napari_nst.session.planning import Pairs
-
-__all__ = ["MDRNNPreProcessor"]
 
 #: The documented names of enhancements, and the methods they are.
 _ENHANCEMENTS = {None: "none", "nst": "nst", "match": "histogram"}
@@ -80,22 +79,22 @@ class MDRNNPreProcessor:
             raise ParameterError(
                 f"A range correction needs {', '.join(words)}; {', '.join(missing)} is missing. Give all, or none."
             )
-        given = {
-            "preset": "documented",
-            **settings,
-            "method": _ENHANCEMENTS.get(enhancement, enhancement),
-            "correction": "" if missing else "_".join(str(word) for word in words.values()),
-        }
         self.folder, self.output, self.pairs = Path(folder), Path(output), pairs
-        self._given = given
-        self.settings, self.parameters = split_settings(given)
+        self.settings, self.parameters = split_settings(
+            {
+                "preset": "documented",
+                **settings,
+                "method": _ENHANCEMENTS.get(enhancement, enhancement),
+                "correction": "" if missing else "_".join(str(word) for word in words.values()),
+            }
+        )
 
     def __str__(self) -> str:
         return self.settings.folder_name
 
     @functools.cached_property
     def plan(self) -> SessionPlan:
-        """The patches, their quality, and their styles; made when first asked for."""
+        """The patches, their quality, and their styles; made when first used."""
         return plan_session(self.folder, self.settings, self.parameters, pairs=self.pairs)
 
     def run(self, **where: Any) -> SessionResult:
@@ -135,18 +134,14 @@ class MDRNNPreProcessor:
         if not self.settings.correction:
             return given
         correction = RangeCorrection.parse(self.settings.correction)
-        entries = [self._entry(file) for file in given]
-        statistics: dict[str, RangeStatistics] = {}
-        if correction.correct == "global":
-            for entry in self.plan.patches:
-                cut = self.plan.crop(entry.patch)
-                statistics.setdefault(cut.array.dtype.name, RangeStatistics()).update(cut.array, cut.valid)
-        corrected = []
-        for file, entry in zip(given, entries, strict=True):
-            known, mask = statistics.get(file.dtype.name), self.plan.crop(entry.patch).valid
-            made = correct_range(file.data, correction, statistics=known, mask=mask)
-            corrected.append(ImageFile(file.path, made.image))
-        return corrected
+        masks = [self.plan.crop(self._entry(file).patch).valid for file in given]
+        known = session_statistics(self.plan) if correction.correct == "global" else {}
+        return [
+            ImageFile(
+                file.path, correct_range(file.data, correction, statistics=known.get(file.dtype.name), mask=mask).image
+            )
+            for file, mask in zip(given, masks, strict=True)
+        ]
 
     def apply_nst_to_patches(
         self, patches: Sequence[ImageFile] | None = None, corr_patch: Mapping[Any, Any] | None = None
@@ -194,7 +189,7 @@ class MDRNNPreProcessor:
         for entry in self.plan.patches:
             if entry.patch.name in (file.name, f"{file.stem}.tif"):
                 return entry
-        raise ParameterError(f"{file.name} is no patch of this session; take those of crop_images_to_patches().")
+        raise ParameterError(f"{file.name} must be a patch of this session. Take those of crop_images_to_patches().")
 
 
 def _name(patch: Any) -> str:

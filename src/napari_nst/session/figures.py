@@ -1,4 +1,4 @@
-"""Figures of a session: what became of its patches, and how they were judged. Explicit figures, never pyplot."""
+"""Figures of a session: what became of its patches, and how good they were. Explicit figures, never pyplot."""
 
 from __future__ import annotations
 
@@ -6,54 +6,38 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.planes import luminance
-from napari_nst.palette import KEPT, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED
-from napari_nst.session.score_figure import histogram_bins, quality_figure
+from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED
+from napari_nst.session.quality import QUALITY_SCORES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MAXIMUM_ROWS", "ComparisonRow", "comparison_figure", "quality_figure"]
+    from napari_nst.metrics.matching import Matching
 
-#: More rows than this make a picture that few programs open; they go into several figures.
+#: More rows than this make an image that few programs open; they go into several figures.
 MAXIMUM_ROWS = 50
 
 # All lengths in inches. Axes are placed by hand: matplotlib's layout engines take seconds for ten rows of them.
-_MARGIN, _GAP, _PICTURE, _CURVES = 0.15, 0.12, 2.5, 2.7
+_MARGIN, _GAP, _IMAGE, _CURVES = 0.15, 0.12, 2.5, 2.7
 _BAR, _BAR_ROOM, _AXIS_ROOM = 0.1, 0.6, 0.52
 _LINE, _HEAD, _FOOT = 0.17, 0.3, 0.6
-_WIDTH = 2 * _MARGIN + 5 * _PICTURE + 6 * _GAP + _BAR_ROOM + 2 * (_CURVES + _AXIS_ROOM)
+_WIDTH = 2 * _MARGIN + 5 * _IMAGE + 6 * _GAP + _BAR_ROOM + 2 * (_CURVES + _AXIS_ROOM)
 _CHARACTERS = 145  # that fit one line of the whole width, were they all W; names of patches have about 110
 _TITLE = 100  # likewise of the title
-_TOLD = 2  # lines of each part of a caption
+_LINES = 2  # lines of each part of a caption
 
 _SMALL, _NORMAL = 8, 9  # points
-_OUTLIERS = 0.2  # per cent of the pixels that may be beyond the ends of the difference's colour scale
+_OUTLIERS = 0.2  # per cent of the pixels that may be beyond the ends of the difference's color scale
 
 Floats = NDArray[np.float64]
-
-
-class Detections(Protocol):
-    """Indices of cones: `napari_nst.metrics.matching.Matching` with the result as found, the target as reference."""
-
-    @property
-    def kept(self) -> NDArray[np.intp]:
-        """Into the result's cones."""
-
-    @property
-    def lost(self) -> NDArray[np.intp]:
-        """Into the target's cones."""
-
-    @property
-    def new(self) -> NDArray[np.intp]:
-        """Into the result's cones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +61,7 @@ class ComparisonRow:
     caption : str
         The measures in a line, for example "ring 9.1 → 12.0 dB, 24 new"; a line of its own for the verdict.
     valid, style_valid : array of bool, (H, W), or None
-        True where target and style are picture; histograms and spectra leave out the rest.
+        True where target and style are image; histograms and spectra leave out the rest.
     ring : float or None
         The modal frequency of the cone mosaic in cycles/pixel, to be marked in the spectra.
     """
@@ -91,7 +75,7 @@ class ComparisonRow:
     style_value_range: tuple[float, float]
     target_points: NDArray[np.float64] | None = None
     result_points: NDArray[np.float64] | None = None
-    matching: Detections | None = None
+    matching: Matching | None = None
     unsupported: NDArray[np.float64] | None = None
     caption: str = ""
     valid: NDArray[np.bool_] | None = None
@@ -102,18 +86,10 @@ class ComparisonRow:
 def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figure:
     """Draw the documented ``preprocessing_comparison.png``: what an enhancement did to patches.
 
-    Parameters
-    ----------
-    rows : sequence of ComparisonRow
-        One row of the figure each, at most 50.
-    title : str
-        Above all.
-
-    Returns
-    -------
-    matplotlib Figure
-        Each row has target, style, result (on the target's grey scale), result - target with its scale in
-        grey levels, histograms, radial power spectra, and the result with the detected cones.
+    Each of 1 to 50 rows has target, style, result (on the target's gray scale), result - target with its scale in gray
+    levels, histograms, radial power spectra, and the result with the detected cones. The documentation names the file
+    and not its content. Where the ranges of values differ, histogram and spectrum of the style are those on the target's
+    scale, as a transfer sees them.
 
     Raises
     ------
@@ -121,19 +97,14 @@ def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figu
         No row or too many, or a matching without the points that it refers to.
     ImageError
         Target and result have different shapes.
-
-    Notes
-    -----
-    The documentation names the file and not its content. Where the ranges of values differ, histogram and
-    spectrum of the style are those on the target's scale, as a transfer sees them.
     """
     from matplotlib.figure import Figure
 
     if not 0 < len(rows) <= MAXIMUM_ROWS:
-        raise ParameterError(f"A comparison has 1 to {MAXIMUM_ROWS} rows, not {len(rows)}; make several figures.")
+        raise ParameterError(f"`rows` must be 1 to {MAXIMUM_ROWS} rows, got {len(rows)}. Make several figures.")
     heads = [_heading(row) for row in rows]
     above = 0.4 if title else 0.1
-    heights = [len(head) * _LINE + _HEAD + _PICTURE + _FOOT for head in heads]
+    heights = [len(head) * _LINE + _HEAD + _IMAGE + _FOOT for head in heads]
     figure = Figure(figsize=(_WIDTH, above + sum(heights)))
     if title:
         _write(figure, _MARGIN, above + sum(heights) - 0.08, _shortened(title, _TITLE), size=13, weight="bold")
@@ -149,27 +120,27 @@ def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figu
 def _draw_row(figure: Figure, row: ComparisonRow, bottom: float) -> None:
     if row.target.shape != row.result.shape:
         raise ImageError(
-            f"{row.name}: the target has shape {row.target.shape}, the result {row.result.shape}; they must be equal."
+            f"{row.name}: target and result must have one shape, got {row.target.shape} and {row.result.shape}."
         )
     left = _MARGIN
 
-    def panel(title: str, width: float = _PICTURE, before: float = 0.0) -> Axes:
+    def panel(title: str, width: float = _IMAGE, before: float = 0.0) -> Axes:
         nonlocal left
-        box = (left + before, bottom, width, _PICTURE)
+        box = (left + before, bottom, width, _IMAGE)
         left += before + width + _GAP
         axes = figure.add_axes(_share(figure, box))
         axes.set_title(title, fontsize=_NORMAL, pad=4)
         axes.tick_params(labelsize=_SMALL - 1)
         return axes
 
-    for title, picture, limits in (
+    for title, image, limits in (
         ("target", row.target, row.value_range),
         ("style", row.style, row.style_value_range),
         ("result", row.result, row.value_range),
     ):
-        _show(panel(title), picture, limits)
+        _show(panel(title), image, limits)
     difference = panel("result − target")
-    bar = figure.add_axes(_share(figure, (left - _GAP + 0.06, bottom, _BAR, _PICTURE)))
+    bar = figure.add_axes(_share(figure, (left - _GAP + 0.06, bottom, _BAR, _IMAGE)))
     left += _BAR_ROOM - _GAP
     _draw_difference(difference, bar, row)
     curves = _curves(row)
@@ -180,7 +151,7 @@ def _draw_row(figure: Figure, row: ComparisonRow, bottom: float) -> None:
 
 
 def _draw_difference(axes: Axes, bar: Axes, row: ComparisonRow) -> None:
-    change = _grey(row.result) - _grey(row.target)
+    change = _gray(row.result) - _gray(row.target)
     sizes = np.abs(change[np.isfinite(change)])
     largest = float(sizes.max(initial=0.0))
     # Not the largest: one bright pixel would make all the rest look unchanged. The bar's arrows tell of it.
@@ -188,8 +159,8 @@ def _draw_difference(axes: Axes, bar: Axes, row: ComparisonRow) -> None:
     limit = limit or largest or 1.0
     shown = axes.imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit)
     _bare(axes)
-    colours = axes.figure.colorbar(shown, cax=bar, extend="both" if largest > limit else "neither")
-    colours.set_label("grey levels", fontsize=_SMALL, labelpad=1)
+    scale = axes.figure.colorbar(shown, cax=bar, extend="both" if largest > limit else "neither")
+    scale.set_label("gray levels", fontsize=_SMALL, labelpad=1)
     bar.tick_params(labelsize=_SMALL - 1, pad=2, length=2)
     if not largest:
         _note(axes, "unchanged")
@@ -197,7 +168,7 @@ def _draw_difference(axes: Axes, bar: Axes, row: ComparisonRow) -> None:
 
 def _draw_histograms(axes: Axes, curves: Sequence[_Curve], row: ComparisonRow) -> None:
     values = [curve.values for curve in curves if curve.values.size]
-    axes.set_xlabel("grey level", fontsize=_SMALL, labelpad=2)
+    axes.set_xlabel("gray level", fontsize=_SMALL, labelpad=2)
     axes.set_ylabel("pixels, %", fontsize=_SMALL, labelpad=2)
     if not values:
         _note(axes, "no finite value")
@@ -208,7 +179,7 @@ def _draw_histograms(axes: Axes, curves: Sequence[_Curve], row: ComparisonRow) -
         if curve.values.size:
             counts = np.histogram(curve.values, edges)[0] * (100 / curve.values.size)
             axes.stairs(
-                counts, edges, color=curve.colour, linestyle=curve.line, label=curve.label, linewidth=curve.width
+                counts, edges, color=curve.color, linestyle=curve.line, label=curve.label, linewidth=curve.width
             )
     axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
     axes.margins(x=0.02)
@@ -221,18 +192,18 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> N
     largest = 0.0
     for curve in curves:
         try:
-            frequencies, power = radial_power_spectrum(curve.picture, mask=curve.used)
+            frequencies, power = radial_power_spectrum(curve.image, mask=curve.used)
         except ImageError:  # too small, or nothing in it that counts
             continue
         seen = np.where(power > 0, power, np.nan)
         if np.isfinite(seen).any():
             largest = max(largest, float(np.nanmax(seen)))
             axes.plot(
-                frequencies, seen, color=curve.colour, linestyle=curve.line, label=curve.label, linewidth=curve.width
+                frequencies, seen, color=curve.color, linestyle=curve.line, label=curve.label, linewidth=curve.width
             )
     axes.set_xlim(0, 0.5)
     axes.set_xlabel("cycles/pixel", fontsize=_SMALL, labelpad=2)
-    axes.set_ylabel("power, grey levels²", fontsize=_SMALL, labelpad=2)
+    axes.set_ylabel("power, gray levels²", fontsize=_SMALL, labelpad=2)
     if not largest:
         _note(axes, "no spectrum")
         return
@@ -251,13 +222,13 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> N
 
 def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
     _show(axes, row.result, row.value_range)
-    size = 72 * _PICTURE / max(row.result.shape[:2])  # points per pixel of the picture
+    size = 72 * _IMAGE / max(row.result.shape[:2])  # points per pixel of the image
     marker = float(np.clip(4 * size, 2.5, 5))
-    for points, colour, symbol, label in _groups(row):
+    for points, color, symbol, label in _groups(row):
         # Open, so that what was detected stays visible; heavier where an enhancement lost or invented something.
         axes.plot(
             points[:, 1], points[:, 0], linestyle="none", marker=symbol, markersize=marker,
-            markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.8 if symbol == "o" else 1.5,
+            markerfacecolor="none", markeredgecolor=color, markeredgewidth=0.8 if symbol == "o" else 1.5,
             label=f"{label} {len(points)}",
         )  # fmt: skip
     if row.unsupported is not None and len(row.unsupported):
@@ -279,7 +250,7 @@ def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
 
 
 def _groups(row: ComparisonRow) -> list[tuple[Floats, str, str, str]]:
-    """Points (n, 2), colour, marker and label of each kind of detection."""
+    """Points (n, 2), color, marker and label of each kind of detection."""
     found = None if row.result_points is None else np.asarray(row.result_points, dtype=np.float64).reshape(-1, 2)
     if row.matching is None:
         return [] if found is None else [(found, KEPT.color, KEPT.marker, "found")]
@@ -294,51 +265,61 @@ def _groups(row: ComparisonRow) -> list[tuple[Floats, str, str, str]]:
     ]
 
 
+def histogram_bins(low: float, high: float, count: int, whole: bool) -> Floats:
+    """Edges of about `count` bins; whole numbers get bins of equally many values, or they would look like a comb."""
+    if whole:
+        step = max(1, math.ceil((high - low + 1) / count))
+        return np.arange(math.floor(low) - 0.5, math.ceil(high) + step + 0.5, step)
+    if not high > low:
+        return np.array([low - 0.5, low + 0.5])
+    return np.linspace(low, high, count + 1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """A picture on the target's grey scale, as histograms and spectra take it."""
+    """An image on the target's gray scale, as histograms and spectra take it."""
 
-    picture: Floats
+    image: Floats
     used: NDArray[np.bool_]
-    colour: str
+    color: str
     line: str
     width: float
     label: str
 
     @property
     def values(self) -> Floats:
-        return self.picture[self.used]
+        return self.image[self.used]
 
 
 def _curves(row: ComparisonRow) -> list[_Curve]:
-    style, label = _grey(row.style), "style"
+    style, label = _gray(row.style), "style"
     (low, high), (style_low, style_high) = row.value_range, row.style_value_range
     if (low, high) != (style_low, style_high):
         style = low + (style - style_low) * ((high - low) / (style_high - style_low))
         label = "style, rescaled"
     curves = []
     # The result is drawn thin upon the target, so that both show where nothing changed.
-    for picture, valid, colour, line, width, name in (
+    for image, valid, color, line, width, name in (
         (style, row.style_valid, STYLE, "--", 1.3, label),
-        (_grey(row.target), row.valid, TARGET, "-", 2.0, "target"),
-        (_grey(row.result), row.valid, RESULT, "-", 1.1, "result"),
+        (_gray(row.target), row.valid, TARGET, "-", 2.0, "target"),
+        (_gray(row.result), row.valid, RESULT, "-", 1.1, "result"),
     ):
-        used = np.isfinite(picture)
-        curves.append(_Curve(picture, used if valid is None else used & valid, colour, line, width, name))
+        used = np.isfinite(image)
+        curves.append(_Curve(image, used if valid is None else used & valid, color, line, width, name))
     return curves
 
 
-def _grey(picture: NDArray[Any]) -> Floats:
-    grey: Floats = (picture if picture.ndim == 2 else luminance(picture[..., :3])).astype(np.float64)
-    return grey
+def _gray(image: NDArray[Any]) -> Floats:
+    gray: Floats = (image if image.ndim == 2 else luminance(image[..., :3])).astype(np.float64)
+    return gray
 
 
-def _show(axes: Axes, picture: NDArray[Any], limits: tuple[float, float]) -> None:
+def _show(axes: Axes, image: NDArray[Any], limits: tuple[float, float]) -> None:
     low, high = limits
-    if picture.ndim == 2:
-        axes.imshow(picture.astype(np.float64), cmap="gray", vmin=low, vmax=high)
+    if image.ndim == 2:
+        axes.imshow(image.astype(np.float64), cmap="gray", vmin=low, vmax=high)
     else:
-        axes.imshow(np.clip((picture[..., :3].astype(np.float64) - low) / (high - low), 0, 1))
+        axes.imshow(np.clip((image[..., :3].astype(np.float64) - low) / (high - low), 0, 1))
     _bare(axes)
 
 
@@ -372,8 +353,8 @@ def _write(figure: Figure, left: float, top: float, text: str, *, size: float, w
 
 def _heading(row: ComparisonRow) -> list[str]:
     lines = [_shortened(row.name), f"style: {_shortened(row.style_name)}"]
-    for told in row.caption.split("\n"):
-        lines += [_shortened(line) for line in textwrap.wrap(told, _CHARACTERS)[:_TOLD]]
+    for part in row.caption.split("\n"):
+        lines += [_shortened(line) for line in textwrap.wrap(part, _CHARACTERS)[:_LINES]]
     return lines
 
 
@@ -381,3 +362,91 @@ def _shortened(text: str, most: int = _CHARACTERS) -> str:
     """Leave out the middle of what is too long for a line: names differ at their ends."""
     text, half = " ".join(text.split()), (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
+# --- how good the patches were ------------------------------------------------------------------------------------
+
+
+def quality_figure(scores: ArrayLike, split_threshold: float | None, kind: str, *, reason: str = "") -> Figure:
+    """Draw the documented ``_analysis/detect_otsu_distribution.png``: how the scores of patches are distributed.
+
+    Parameters
+    ----------
+    scores : array, (n,)
+        Scores of the patches; those that are not finite are counted as unknown.
+    split_threshold : float or None
+        Good is above it; None when there is none.
+    kind : str
+        What the score is: a key of `QUALITY_SCORES`, or any text for the axis.
+    reason : str
+        Why this threshold, or why none, as `split_scores` says it.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1:
+        raise ParameterError(f"`scores` must be one row of numbers, got an array of shape {values.shape}.")
+    finite = values[np.isfinite(values)]
+    unknown = len(values) - len(finite)
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    lines = [
+        f"Quality of {len(values)} patch{'' if len(values) == 1 else 'es'}"
+        + (f", {unknown} of them unknown" if unknown else "")
+    ]
+    lines += textwrap.wrap(reason, 80)[:3]
+    axes.set_title("\n".join(lines), fontsize=10, parse_math=False)
+    axes.set_xlabel(QUALITY_SCORES.get(kind, kind), parse_math=False)
+    axes.set_ylabel("patches")
+    axes.spines[["top", "right"]].set_visible(False)
+    if not len(finite):
+        axes.text(0.5, 0.5, "no score is known", transform=axes.transAxes, ha="center", va="center")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return figure
+    edges = _score_bins(finite, split_threshold)
+    if split_threshold is None:
+        groups = [(finite, UNCLASSIFIED[0], f"no threshold: {len(finite)}")]
+    else:
+        good = finite > split_threshold
+        groups = [
+            (finite[~good], POOR[0], f"poor: {(~good).sum()}"),
+            (finite[good], GOOD[0], f"good: {good.sum()}"),
+        ]
+    below = np.zeros(len(edges) - 1)
+    for group, color, label in groups:
+        counts = np.histogram(group, edges)[0]
+        axes.bar(
+            edges[:-1], counts, np.diff(edges), below, align="edge", color=color, label=label,
+            edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        below = below + counts
+    if split_threshold is not None:
+        axes.axvline(split_threshold, 0, 0.86, color="black", linestyle="--", label=f"threshold: {split_threshold:.4g}")
+    axes.set_ylim(0, 1.3 * float(below.max()))  # room for the legend
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if _counted(finite):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend(loc="upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _score_bins(finite: Floats, threshold: float | None) -> Floats:
+    low, high = float(finite.min()), float(finite.max())
+    counted = _counted(finite)
+    # Enough to show two groups, and not so many that each holds one patch.
+    edges = histogram_bins(low, high, int(np.clip(2 * math.sqrt(len(finite)), 8, 60)), counted)
+    if threshold is None or not low <= threshold <= high:
+        return edges
+    # Moved, so that the threshold lies between two bars; between whole numbers, where these are counted.
+    step, edge = float(edges[1] - edges[0]), math.floor(threshold) + 0.5 if counted else threshold
+    places = np.arange(-math.ceil((edge - low) / step), math.ceil((high - edge) / step) + 1, dtype=np.float64)
+    edges = edge + step * places
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)  # rounding
+    return edges
+
+
+def _counted(finite: Floats) -> bool:
+    """Whether the scores are whole numbers, small enough for doubles to tell their neighbours apart."""
+    return bool((finite == np.rint(finite)).all()) and float(np.abs(finite).max()) < 2**53

@@ -17,8 +17,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSizePolicy
 
 from napari_nst.palette import GOOD, POOR, UNCLASSIFIED
+from napari_nst.session.figures import histogram_bins
 from napari_nst.session.plan import SessionPlan
-from napari_nst.session.score_figure import histogram_bins
 from napari_nst.viewer.transfer.plot import rgb
 
 __all__ = ["ScorePlot"]
