@@ -55,11 +55,11 @@ def patch():
     return tuple(np.clip(np.rint(image), 0, 255).astype(np.uint8) for image in (target, drawn))
 
 
-def row_of(target, result, mask=None, um_per_px=0.5):
+def row_of(target, result, mask=None, pixel_size=0.5):
     mask = np.ones(target.shape, bool) if mask is None else mask
     before = measure_patch(target, mask)
-    effects = assess_patch(target, result, mask, before.spacing, (0.0, 255.0), um_per_px)
-    return effect_row(target, result, mask, effects, before, um_per_px), effects, before
+    effects = assess_patch(target, result, mask, before.spacing, (0.0, 255.0), pixel_size)
+    return effect_row(target, result, mask, effects, before, pixel_size), effects, before
 
 
 def test_dots_that_were_drawn_into_the_dark_are_reported(patch):
@@ -155,15 +155,15 @@ def test_masked_pixels_do_not_count(patch):
     assert row["density_after"] == pytest.approx(len(effects.after) / (30 * 120 * 0.25e-6))
 
 
-@pytest.mark.parametrize("um_per_px", [None, 0.5])
-def test_patches_in_which_nothing_can_be_measured(um_per_px):
+@pytest.mark.parametrize("pixel_size", [None, 0.5])
+def test_patches_in_which_nothing_can_be_measured(pixel_size):
     flat, noise = np.full((40, 40), 9, np.uint16), np.random.default_rng(0).integers(0, 50, (40, 40)).astype(np.uint16)
     nothing = np.zeros((40, 40), bool)
     for target, result, mask in ((flat, noise, None), (noise, flat, None), (noise, noise[::-1], nothing)):
-        row, _, before = row_of(target, result, mask, um_per_px)
+        row, _, before = row_of(target, result, mask, pixel_size)
         assert set(row) == set(EFFECTS)
         assert row["verdict_text"]
-        assert math.isnan(row["density_before"]) or um_per_px is not None
+        assert math.isnan(row["density_before"]) or pixel_size is not None
         json.dumps(row)
         assert caption(PatchRow(status=PatchStatus.ENHANCED, **row), before)
 

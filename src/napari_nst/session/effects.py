@@ -87,12 +87,12 @@ def assess_patch(
     mask: NDArray[np.bool_],
     spacing: float,
     value_range: tuple[float, float],
-    um_per_px: float | None,
+    pixel_size: float | None,
 ) -> Effects:
     """Measure all that was done to a patch; where `result` is the very array `target`, its cones only."""
     if result is target:
         return compare_cones(target, result, mask, spacing)
-    found = assess(target, result, pixel_size=um_per_px, mask=mask, value_range=value_range)
+    found = assess(target, result, pixel_size=pixel_size, mask=mask, value_range=value_range)
     return Effects.of(found.cones, found)
 
 
@@ -107,7 +107,7 @@ def effect_row(
     mask: NDArray[np.bool_],
     effects: Effects,
     before: PatchMeasures,
-    um_per_px: float | None,
+    pixel_size: float | None,
 ) -> dict[str, Any]:
     """Return the columns of a `PatchRow` that say what happened to a patch; `effects` are those of `assess_patch`."""
     found, matching = effects.assessment, effects.matching
@@ -122,7 +122,7 @@ def effect_row(
     if found is None:
         cells = voronoi_regularity(effects.before.points, target.shape, mask=mask)
         area = int(mask.sum())
-        density = cone_density(effects.before.points, area, um_per_px) if um_per_px and area else math.nan
+        density = cone_density(effects.before.points, area, pixel_size) if pixel_size and area else math.nan
         mosaic = {"density": density, "regularity": cells.regularity, "six_sided": cells.six_sided}
         return {
             **{f"{name}_after": value for name, value in before._asdict().items() if name != "valid_fraction"},

@@ -88,7 +88,8 @@ class PatchTask:
         Of the patch before.
     statistics : dict or None
         For a global range correction.
-    um_per_px : float or None
+    pixel_size : float or None
+        µm per pixel.
     """
 
     output: str
@@ -103,7 +104,7 @@ class PatchTask:
     style_value_range: tuple[float, float]
     measures: PatchMeasures
     statistics: dict[str, Any] | None
-    um_per_px: float | None
+    pixel_size: float | None
 
     @property
     def store(self) -> SessionStore:
@@ -261,9 +262,9 @@ def _explain(error: BaseException) -> str:
 def _write(task: PatchTask, target: Source, result: _Result, started: float, notes: list[str]) -> PatchRecord:
     """Measure what became of a patch and write its files, the record last."""
     store, enhanced, before = task.store, result.enhanced, target.pixels
-    base, um_per_px = task.settings.coordinates_base, task.um_per_px
+    base, pixel_size = task.settings.coordinates_base, task.pixel_size
     files = [write_image(confine(store.results, task.patch), result.image, target.info, publish=write_over)]
-    effects = assess_patch(before, result.image, target.mask, task.measures.spacing, task.value_range, um_per_px)
+    effects = assess_patch(before, result.image, target.mask, task.measures.spacing, task.value_range, pixel_size)
     coordinates = store.results / f"{image_stem(task.patch)}_coords.csv"
     files.append(write_coordinates(coordinates, effects.after.points, base=base, publish=write_over))
     row = PatchRow(
@@ -271,7 +272,7 @@ def _write(task: PatchTask, target: Source, result: _Result, started: float, not
         method=task.settings.folder_name if result.status.changed else "",
         steps=0,
         error=result.error,
-        **effect_row(before, result.image, target.mask, effects, task.measures, um_per_px),
+        **effect_row(before, result.image, target.mask, effects, task.measures, pixel_size),
     )
     if enhanced is not None:
         used = enhanced.metadata.get("used", {})

@@ -146,7 +146,7 @@ class SessionFiles:
             style_value_range=image.value_range if style is None else plan.image_of(style).value_range,
             measures=planned.measures,
             statistics=self._global_statistics(image.dtype),
-            um_per_px=image.pixel_size,
+            pixel_size=image.pixel_size,
         )
 
     def frame(self, records: Records) -> pd.DataFrame:
