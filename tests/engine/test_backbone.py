@@ -27,13 +27,13 @@ def seeded():
     return WeightSet("seeded", "0" * 64, "torchvision", convolutions)
 
 
-def picture(channels, size=(24, 21), count=1, seed=0):
+def image(channels, size=(24, 21), count=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(count, channels, *size, generator=generator, dtype=torch.float64)
 
 
 def plain_features(x, layers, state, convention, normalise, padding="zeros"):
-    """torchvision's layers one by one, on a picture that is normalised outside of them."""
+    """torchvision's layers one by one, on an image that is normalized outside of them."""
     if x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1)
     if convention == "caffe":
@@ -76,7 +76,7 @@ def test_features_equal_those_of_torchvisions_network(convention, padding, norma
     weights = load_weights("embedded") if convention == "caffe" else seeded
     state = oracle.caffe_state() if convention == "caffe" else oracle.random_state()
     network = VGG(weights, MIXED, channels=channels, normalise=normalise, padding=padding, dtype=torch.float64)
-    x = picture(channels, count=2)
+    x = image(channels, count=2)
     expected = plain_features(x, MIXED, state, convention, normalise, padding)
     for name, got, wanted in zip(MIXED, network(x), expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-11 * float(wanted.abs().max()), msg=name)
@@ -84,7 +84,7 @@ def test_features_equal_those_of_torchvisions_network(convention, padding, norma
 
 def test_the_deepest_features_equal_those_of_torchvisions_network(seeded):
     layers = ("relu4_2", "conv5_1", "relu5_4", "pool5")
-    x = picture(3, (33, 40))
+    x = image(3, (33, 40))
     got = VGG(seeded, layers, normalise=False, dtype=torch.float64)(x)
     for one, other in zip(got, plain_features(x, layers, oracle.random_state(), "torchvision", False), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -93,7 +93,7 @@ def test_the_deepest_features_equal_those_of_torchvisions_network(seeded):
 def test_forward_and_recorded_features_are_the_same_and_come_in_the_order_asked_for(seeded):
     layers = ("relu2_1", "conv1_1", "relu1_1")
     network = VGG(seeded, layers, dtype=torch.float64)
-    x = picture(3)
+    x = image(3)
     trace = network.record(x)
     for name, features in zip(layers, network(x), strict=True):
         assert torch.equal(features, trace.features[name])
@@ -110,7 +110,7 @@ def test_forward_and_recorded_features_are_the_same_and_come_in_the_order_asked_
 )
 def test_the_reverse_pass_equals_autograd(layers, padding, channels, seeded):
     network = VGG(seeded, layers, channels=channels, padding=padding, dtype=torch.float64)
-    x = picture(channels, (20, 23), count=2).requires_grad_()
+    x = image(channels, (20, 23), count=2).requires_grad_()
     features = network(x)
     entering = {n: torch.randn(f.shape, dtype=f.dtype) for n, f in zip(layers, features, strict=True)}
     (wanted,) = torch.autograd.grad(sum((f * entering[n]).sum() for n, f in zip(layers, features, strict=True)), x)
@@ -120,7 +120,7 @@ def test_the_reverse_pass_equals_autograd(layers, padding, channels, seeded):
 
 def test_the_reverse_pass_takes_gradients_at_some_layers_only(seeded):
     network = VGG(seeded, MIXED, dtype=torch.float64)
-    x = picture(3).requires_grad_()
+    x = image(3).requires_grad_()
     features = dict(zip(MIXED, network(x), strict=True))
     (wanted,) = torch.autograd.grad(features["pool1"].square().sum(), x)
     trace = network.record(x.detach())
@@ -132,18 +132,18 @@ def test_the_reverse_pass_takes_gradients_at_some_layers_only(seeded):
 
 @pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect"])
 @pytest.mark.parametrize("convention", ["caffe", "torchvision"])
-def test_grey_equals_three_equal_channels_up_to_the_border(convention, padding, seeded):
+def test_gray_equals_three_equal_channels_up_to_the_border(convention, padding, seeded):
     weights = load_weights("embedded") if convention == "caffe" else seeded
-    grey, colour = (
+    gray, color = (
         VGG(weights, ("conv1_1", "relu2_1"), channels=c, padding=padding, dtype=torch.float64) for c in (1, 3)
     )
-    x = picture(1, (18, 25))
-    for one, other in zip(grey(x), colour(x.expand(-1, 3, -1, -1)), strict=True):
+    x = image(1, (18, 25))
+    for one, other in zip(gray(x), color(x.expand(-1, 3, -1, -1)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * float(other.abs().max()))
 
 
-def test_the_gradient_of_grey_is_the_sum_over_three_equal_channels(seeded):
-    x = picture(1)
+def test_the_gradient_of_gray_is_the_sum_over_three_equal_channels(seeded):
+    x = image(1)
     gradients = []
     for channels in (1, 3):
         network = VGG(seeded, ("relu3_1",), channels=channels, dtype=torch.float64)
@@ -164,10 +164,10 @@ def test_nothing_in_the_network_can_be_trained_and_nothing_is_deeper_than_needed
     assert network(torch.rand(1, 3, 16, 16))[0].requires_grad is False
 
 
-def test_a_picture_of_another_size_or_count_needs_no_new_network(seeded):
+def test_an_image_of_another_size_or_count_needs_no_new_network(seeded):
     network = VGG(seeded, ("relu1_1",), dtype=torch.float64)
     for count, size in ((1, (16, 16)), (3, (16, 16)), (1, (19, 17)), (1, (16, 16))):
-        assert network(picture(3, size, count))[0].shape == (count, 64, *size)
+        assert network(image(3, size, count))[0].shape == (count, 64, *size)
 
 
 def test_poolings_are_counted_and_layers_cut():
@@ -186,20 +186,20 @@ def test_poolings_are_counted_and_layers_cut():
         (("5",), "'5'"),
     ],
 )
-def test_wrong_layers_are_told_by_name(names, message):
+def test_wrong_layers_are_named(names, message):
     with pytest.raises(ParameterError, match=message):
         check_layers(names)
 
 
 def test_two_channels_are_refused(seeded):
-    with pytest.raises(ParameterError, match=r"1 \(grey\) or 3 \(RGB\)"):
+    with pytest.raises(ParameterError, match=r"1 \(gray\) or 3 \(RGB\)"):
         VGG(seeded, channels=2)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
-def test_in_bfloat16_the_picture_itself_is_not_rounded(padding, channels, bfloat16):
-    x = picture(channels, (24, 31)).float()
+def test_in_bfloat16_the_image_itself_is_not_rounded(padding, channels, bfloat16):
+    x = image(channels, (24, 31)).float()
     narrow, wide = (
         VGG("embedded", ("conv1_1",), channels=channels, padding=padding, dtype=dtype)
         for dtype in (torch.bfloat16, torch.float64)
@@ -210,7 +210,7 @@ def test_in_bfloat16_the_picture_itself_is_not_rounded(padding, channels, bfloat
     # The portable kernels sum in another order where channels lie last in memory.
     rounding = 0 if bfloat16 == "device" else 2**-7
     torch.testing.assert_close(narrow(x)[0], got, rtol=rounding, atol=rounding)
-    # With the same weights, what is left is the rounding of the features (half of 2**-7), and of a picture of 16 bits.
+    # With the same weights, what is left is the rounding of the features (half of 2**-7), and of an image of 16 bits.
     error = (got.double() - exact).abs()
     assert (error <= 2**-8 * exact.abs() + 0.02).all()
     assert float(exact.abs().median()) > 5

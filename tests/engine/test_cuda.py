@@ -19,10 +19,10 @@ def loop(pair, device="cpu", count=1, dtype=torch.float32, **given):
     p = StyleTransferParameters(**{"preset": "texture", **LAYERS, "epoch": 12, "tolerance": 0.0, **given})
     device = torch.device(device)
     target, style = (
-        torch.stack([torch.from_numpy(picture[4 * k : 4 * k + 32, :48] / 255.0) for k in range(count)])[:, None]
+        torch.stack([torch.from_numpy(image[4 * k : 4 * k + 32, :48] / 255.0) for k in range(count)])[:, None]
         .float()
         .to(device)
-        for picture in (pair.target, pair.style)
+        for image in (pair.target, pair.style)
     )
     network = network_for(p, 1, device, dtype)
     return Optimization(Objective(network, target, style, p), target, p)
@@ -34,7 +34,7 @@ def finish(run):
     return run
 
 
-def test_a_recorded_step_is_replayed_until_a_picture_leaves(pair, monkeypatch):
+def test_a_recorded_step_is_replayed_until_an_image_leaves(pair, monkeypatch):
     # In place of a graph, the step itself, counted.
     recorded, replayed = [], []
 
@@ -56,7 +56,7 @@ def test_a_recorded_step_is_replayed_until_a_picture_leaves(pair, monkeypatch):
     run._graphable = True
     finish(run)
     assert run.graphed
-    # Three plain steps first; then anew each time that a picture has left and others go on.
+    # Three plain steps first; then anew each time that an image has left and others go on.
     assert recorded == [3, *ends[:-1]]
     assert replayed == list(range(3, ends[-1]))
     for k in range(3):

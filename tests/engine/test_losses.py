@@ -24,10 +24,10 @@ def weights_at(seed=3):
 
 
 def plain_gram(features, mask, divide):
-    """One picture after another, one position after another."""
+    """One image after another, one position after another."""
     grams = []
-    for picture, weight in zip(features, mask.expand(features.shape[0], -1, -1, -1), strict=True):
-        columns = picture.flatten(1).T
+    for image, weight in zip(features, mask.expand(features.shape[0], -1, -1, -1), strict=True):
+        columns = image.flatten(1).T
         gram = sum(w * torch.outer(f, f) for f, w in zip(columns, weight.flatten(), strict=True))
         grams.append(gram / weight.sum() if divide else gram)
     return torch.stack(grams)

@@ -25,8 +25,8 @@ def test_it_comes_to_rest():
 
     p = StyleTransferParameters(preset="quick")
     start = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
-    pictures = [start, *(progress.image.clone() for progress in Optimization(Slope(), start, p).run())]
-    moves = torch.stack(pictures).diff(dim=0).abs().amax((1, 2, 3, 4))
+    images = [start, *(progress.image.clone() for progress in Optimization(Slope(), start, p).run())]
+    moves = torch.stack(images).diff(dim=0).abs().amax((1, 2, 3, 4))
     # Against a gradient that stays the same Adam moves by the learning rate, and that falls along half a cosine.
     expected = p.lr / 2 * (1 + torch.cos(torch.pi * torch.arange(25, dtype=torch.float64) / 25))
     torch.testing.assert_close(moves, expected, rtol=1e-4, atol=0)

@@ -1,4 +1,4 @@
-"""Tiles against the picture in one piece, in double precision: nothing may be approximated."""
+"""Tiles against the image in one piece, in double precision: nothing may be approximated."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHALLOW = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "conv2_2")}
 
 
-def picture(height, width, seed=0, channels=1):
+def image(height, width, seed=0, channels=1):
     generator = torch.Generator().manual_seed(seed)
     rough = torch.rand(1, channels, height, width, generator=generator, dtype=torch.float64)
     return (F.avg_pool2d(rough, 3, 1, 1) + 0.2 * rough).clamp(0, 1)
@@ -37,12 +37,12 @@ def blob(height, width):
 
 
 def both(side, size, style_size=None, masked=False, dtype=torch.float64, channels=1, **given_):
-    """The same evaluation in one piece and in tiles, at a picture that is not the target."""
+    """The same evaluation in one piece and in tiles, at an image that is not the target."""
     p = StyleTransferParameters(**{"preset": "texture", **given_})
     layers = tuple(dict.fromkeys(p.content_layers + p.style_layers))
     network = VGG("embedded", layers, channels=channels, padding=p.padding, dtype=dtype)
-    target, style = picture(*size, 0, channels), picture(*(style_size or size), 1, channels)
-    x = (0.7 * target + 0.3 * picture(*size, 2, channels)).to(torch.float32 if dtype == torch.bfloat16 else dtype)
+    target, style = image(*size, 0, channels), image(*(style_size or size), 1, channels)
+    x = (0.7 * target + 0.3 * image(*size, 2, channels)).to(torch.float32 if dtype == torch.bfloat16 else dtype)
     target, style = target.to(x.dtype), style.to(x.dtype)
     mask = blob(*size) if masked else None
     style_mask = blob(*(style_size or size)) if masked else None
@@ -79,12 +79,12 @@ def test_every_kind_of_layer(layers):
     check(*both(8, (37, 41), content_layers=layers, style_layers=layers, content_layer_weights=(0.5,) * len(layers)))
 
 
-def test_colour():
+def test_color():
     check(*both(8, (26, 31), channels=3, **SHALLOW))
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.0), (1.0, 0.0)])
-def test_a_loss_without_weight_is_still_told(alpha, beta):
+def test_a_loss_without_weight_is_still_reported(alpha, beta):
     whole, tiled = both(8, (26, 31), alpha=alpha, beta=beta, **SHALLOW)
     assert (whole.losses > 0).all()
     check(whole, tiled)
@@ -114,7 +114,7 @@ def test_the_halo_is_as_wide_as_needed_and_no_wider():
 @pytest.mark.parametrize("name", ["relu1_2", "pool1", "conv3_1", "relu4_1"])
 def test_reach_covers_what_autograd_finds(name):
     network = VGG("embedded", (name,), dtype=torch.float64)
-    x = picture(160, 160, channels=3).requires_grad_()
+    x = image(160, 160, channels=3).requires_grad_()
     (features,) = network(x)
     pools = int(math.log2(160 // features.shape[-1]))
     i = features.shape[-1] // 2
@@ -126,7 +126,7 @@ def test_reach_covers_what_autograd_finds(name):
 
 
 @given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), cells=st.integers(1, 6), pools=st.integers(0, 4))
-def test_inner_parts_cover_the_picture_once(size, cells, pools):
+def test_inner_parts_cover_the_image_once(size, cells, pools):
     square = 2**pools
     seen = np.zeros(size, int)
     for inner, near, far in tiles_of(size, cells * square, square):
@@ -161,7 +161,7 @@ def run(objective, start, p, cancel=None):
 def test_a_run_in_tiles_is_the_run(optimizer):
     p = StyleTransferParameters(preset="texture", optimizer=optimizer, epoch=6, tolerance=0.0, **SHALLOW)
     network = VGG("embedded", ("relu2_1", "relu1_1", "conv2_2"), channels=1, padding="reflect", dtype=torch.float64)
-    target, style = picture(29, 33), picture(24, 20, 1)
+    target, style = image(29, 33), image(24, 20, 1)
     whole = run(Objective(network, target, style, p), target, p)
     tiled = run(TiledObjective(network, target, style, p, 8, torch.float64), target, p)
     torch.testing.assert_close(tiled.losses, whole.losses, rtol=1e-9, atol=0)
@@ -171,7 +171,7 @@ def test_a_run_in_tiles_is_the_run(optimizer):
 def tiled_run(cancel=None):
     p = StyleTransferParameters(preset="texture", epoch=3, tolerance=0.0, **SHALLOW)
     network = VGG("embedded", ("relu2_1", "relu1_1", "conv2_2"), channels=1, padding="reflect")
-    target, style = picture(32, 32).float(), picture(16, 24, 1).float()
+    target, style = image(32, 32).float(), image(16, 24, 1).float()
     objective = TiledObjective(network, target, style, p, 16, torch.float32, cancel=cancel)
     return objective, target, p
 
@@ -197,7 +197,7 @@ def test_tile_by_tile_beforehand_is_not_done_twice():
     objective.network.record = lambda *args: recorded.append(args) or VGG.record(objective.network, *args)
     assert torch.equal(objective.evaluate(target).losses, expected)
     assert not recorded
-    # What was found for one picture does not answer for another.
+    # What was found for one image does not answer for another.
     assert [total for _, total in objective.steps(target)] == [8] * 8
     target += 0.01
     assert not torch.equal(objective.evaluate(target).losses, expected)
@@ -209,7 +209,7 @@ def test_tile_by_tile_beforehand_is_not_done_twice():
 def test_bad_input():
     p = StyleTransferParameters(preset="texture", **SHALLOW)
     network = VGG("embedded", ("relu2_1", "relu1_1", "conv2_2"), channels=1)
-    target = picture(32, 32).float()
+    target = image(32, 32).float()
     for side in (0, -2, 7):
         with pytest.raises(ParameterError, match=f"tile: {side} is not a multiple of 2"):
             TiledObjective(network, target, target, p, side, torch.float32)

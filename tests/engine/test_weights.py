@@ -172,7 +172,7 @@ def changed(name, value):
         (lambda: {k: v for k, v in oracle.random_state().items() if "10." not in k}, "no weights for conv3_1"),
         (lambda: {k: v for k, v in oracle.random_state().items() if k != "features.0.bias"}, "conv1_1 has no bias"),
         (dict, "no weights for conv1_1"),
-        (lambda: dict.fromkeys(oracle.random_state(), 1.0), "the weights of conv1_1 are no tensors"),
+        (lambda: dict.fromkeys(oracle.random_state(), 1.0), "the weights of conv1_1 must be tensors"),
         (lambda: [torch.zeros(3)], "holds a list"),
     ],
     ids=["kernel", "bias", "nan", "missing layer", "missing bias", "empty", "numbers", "list"],

@@ -70,7 +70,7 @@ def test_losses_are_three_rows_equal_to_the_losses(result, tmp_path):
 
 @pytest.mark.usefixtures("plain_plot")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
-def test_the_picture_is_kept_in_its_type(dtype, pair, tmp_path):
+def test_the_image_is_kept_in_its_type(dtype, pair, tmp_path):
     result = run(pair, dtype)
     saved = save_transfer(result, tmp_path, "poor", "good")
     found = tifffile.imread(saved.image)
@@ -130,7 +130,7 @@ def test_one_file_in_the_way_moves_all_four(taken, result, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this user can write anywhere")
-def test_a_read_only_folder_is_told(result, tmp_path):
+def test_a_read_only_folder_is_reported(result, tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(FileError, match="another output folder"):
@@ -140,7 +140,7 @@ def test_a_read_only_folder_is_told(result, tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_folder_that_is_a_file_is_told(result, tmp_path):
+def test_a_folder_that_is_a_file_is_reported(result, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(FileError, match="another output folder"):
         save_transfer(result, tmp_path / "file", "poor", "good")
@@ -191,7 +191,7 @@ def test_long_names_that_differ_stay_different():
 
 
 @pytest.mark.parametrize("content", ["no json", "[1, 2]", "", "\xff\xfe"])
-def test_what_is_no_record_is_told(content, tmp_path):
+def test_what_is_no_record_is_reported(content, tmp_path):
     path = tmp_path / "record.json"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(FileError, match=r"is not a record.*record\.json|record\.json is not a record"):

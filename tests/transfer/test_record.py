@@ -27,7 +27,7 @@ def through_json(metadata):
 
 
 @pytest.fixture(scope="module")
-def pictures(pair):
+def images(pair):
     return pair.target[:24, :32].astype(np.float64) / 3, pair.style[:24, :32].astype(np.uint16) * 200
 
 
@@ -56,9 +56,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_record_repeats_its_run_to_the_last_bit(name, pictures):
-    result = transfer_style(*pictures, **{**QUICK, **RUNS[name]})
-    again = transfer_style(*pictures, **arguments_from(through_json(result.metadata)))
+def test_a_record_repeats_its_run_to_the_last_bit(name, images):
+    result = transfer_style(*images, **{**QUICK, **RUNS[name]})
+    again = transfer_style(*images, **arguments_from(through_json(result.metadata)))
     assert np.array_equal(result.image, again.image)
     for one, other in zip(result.losses, again.losses, strict=True):
         assert np.array_equal(one, other)
@@ -70,22 +70,22 @@ def test_a_record_repeats_its_run_to_the_last_bit(name, pictures):
         assert through_json(recorded) == through_json(result.metadata[key]), key
 
 
-def test_the_record_of_a_stack_repeats_it(pictures):
-    stack = np.stack([pictures[0], pictures[0][::-1]])
-    result = transfer_style(stack, pictures[1], **QUICK)
-    again = transfer_style(stack, pictures[1], **arguments_from(through_json(result.metadata)))
+def test_the_record_of_a_stack_repeats_it(images):
+    stack = np.stack([images[0], images[0][::-1]])
+    result = transfer_style(stack, images[1], **QUICK)
+    again = transfer_style(stack, images[1], **arguments_from(through_json(result.metadata)))
     assert np.array_equal(result.image, again.image)
 
 
-def test_a_cancelled_run_is_repeated_to_its_end(pictures):
-    result = transfer_style(*pictures, **QUICK, cancel=lambda: True)
-    again = transfer_style(*pictures, **arguments_from(result.metadata))
+def test_a_cancelled_run_is_repeated_to_its_end(images):
+    result = transfer_style(*images, **QUICK, cancel=lambda: True)
+    again = transfer_style(*images, **arguments_from(result.metadata))
     assert again.stopped == "finished"
     assert len(again.losses.total) == 3
 
 
-def test_the_record_says_how_the_result_was_made(pictures):
-    result = transfer_style(*pictures, **QUICK, threads=1, seed=3)
+def test_the_record_says_how_the_result_was_made(images):
+    result = transfer_style(*images, **QUICK, threads=1, seed=3)
     found = through_json(result.metadata)
     assert found[KEY] == napari_nst.__version__
     assert set(found["parameters"]) == set(StyleTransferParameters().asdict())
@@ -97,7 +97,7 @@ def test_the_record_says_how_the_result_was_made(pictures):
     assert used["weights"] == "embedded"
     assert used["weights_sha256"] == EMBEDDED_SHA256
     assert used["channels"] == 1
-    assert used["value_range"] == [float(pictures[0].min()), float(pictures[0].max())]
+    assert used["value_range"] == [float(images[0].min()), float(images[0].max())]
     assert (
         found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"] == torch.__version__
     )
@@ -105,43 +105,43 @@ def test_the_record_says_how_the_result_was_made(pictures):
     assert (found["stopped"], found["steps"]) == ("finished", 3)
     assert 0 < found["seconds"] < 300
     assert found["started"].endswith("+00:00")
-    for role, picture in zip(("target", "style"), pictures, strict=True):
-        assert found[role]["shape"] == list(picture.shape)
-        assert found[role]["dtype"] == str(picture.dtype)
-        header = f"{picture.shape} {picture.dtype.str} ".encode()
-        assert found[role]["sha256"] == hashlib.sha256(header + picture.tobytes()).hexdigest()
+    for role, image in zip(("target", "style"), images, strict=True):
+        assert found[role]["shape"] == list(image.shape)
+        assert found[role]["dtype"] == str(image.dtype)
+        header = f"{image.shape} {image.dtype.str} ".encode()
+        assert found[role]["sha256"] == hashlib.sha256(header + image.tobytes()).hexdigest()
 
 
-def test_another_picture_has_another_hash(pictures):
-    base = transfer_style(*pictures, **QUICK).metadata["target"]["sha256"]
-    other = pictures[0].copy()
+def test_another_image_has_another_hash(images):
+    base = transfer_style(*images, **QUICK).metadata["target"]["sha256"]
+    other = images[0].copy()
     other[0, 0] = np.nextafter(other[0, 0], 1e9)
-    assert transfer_style(other, pictures[1], **QUICK).metadata["target"]["sha256"] != base
-    assert transfer_style(pictures[0][:, ::-1], pictures[1], **QUICK).metadata["target"]["sha256"] != base
+    assert transfer_style(other, images[1], **QUICK).metadata["target"]["sha256"] != base
+    assert transfer_style(images[0][:, ::-1], images[1], **QUICK).metadata["target"]["sha256"] != base
 
 
 @pytest.mark.parametrize("metadata", [{}, {"napari_nst": "0.1"}, {"parameters": {}}, {"name": "a layer", "scale": 1}])
-def test_what_is_no_record_is_told(metadata):
+def test_what_is_no_record_is_reported(metadata):
     with pytest.raises(ParameterError, match="no record of napari-nst"):
         arguments_from(metadata)
 
 
-def test_a_record_with_an_unknown_parameter_is_told(pictures):
-    metadata = through_json(transfer_style(*pictures, **QUICK).metadata)
+def test_a_record_with_an_unknown_parameter_is_reported(images):
+    metadata = through_json(transfer_style(*images, **QUICK).metadata)
     metadata["parameters"]["momentum"] = 0.9
     with pytest.raises(ParameterError, match="`momentum` is not a parameter"):
         arguments_from(metadata)
 
 
-def test_a_record_with_a_bad_value_is_told(pictures):
-    metadata = through_json(transfer_style(*pictures, **QUICK).metadata)
+def test_a_record_with_a_bad_value_is_reported(images):
+    metadata = through_json(transfer_style(*images, **QUICK).metadata)
     metadata["parameters"]["epoch"] = "many"
     with pytest.raises(ParameterError, match=r"`epoch` must be .*, got 'many'"):
         arguments_from(metadata)
 
 
-def test_a_record_written_before_a_parameter_existed_is_still_read(pictures):
-    metadata = through_json(transfer_style(*pictures, **QUICK).metadata)
+def test_a_record_written_before_a_parameter_existed_is_still_read(images):
+    metadata = through_json(transfer_style(*images, **QUICK).metadata)
     del metadata["parameters"]["match_pixel_size"], metadata["used"], metadata["arguments"]
     assert arguments_from(metadata)["match_pixel_size"] is True
 

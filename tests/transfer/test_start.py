@@ -1,4 +1,4 @@
-"""The start from the spectrum-matched picture: where the pixels begin, what they are drawn to, and the record of it."""
+"""The start from the spectrum-matched image: where the pixels begin, what they are drawn to, and the record of it."""
 
 import json
 
@@ -20,25 +20,25 @@ HELD = {**QUICK, "lr": 1e-9, "epoch": 1}
 
 
 @pytest.fixture(scope="module")
-def pictures(pair):
+def images(pair):
     # Of different types and ranges, which both become [0, 1].
     return pair.target[:40, :48] * 2.5 - 100, pair.style[:32, :40] * np.uint16(200)
 
 
-def unit(picture):
-    return (picture.astype(float) - picture.min()) / (float(picture.max()) - picture.min())
+def unit(image):
+    return (image.astype(float) - image.min()) / (float(image.max()) - image.min())
 
 
-def test_the_pixels_start_at_the_targets_structure_with_the_styles_spectrum(pictures):
-    target, style = pictures
+def test_the_pixels_start_at_the_targets_structure_with_the_styles_spectrum(images):
+    target, style = images
     result = transfer_style(target, style, **HELD, initial="spectrum")
     expected = match_spectrum(unit(target), unit(style)).clip(0, 1) * np.ptp(target) + target.min()
     np.testing.assert_allclose(result.image, expected, atol=1e-6 * np.ptp(target))
     assert np.abs(expected - target).max() > 0.1 * np.ptp(target)
 
 
-def test_the_content_is_that_of_the_target_itself(pictures):
-    target, style = pictures
+def test_the_content_is_that_of_the_target_itself(images):
+    target, style = images
     plain, started = (transfer_style(target, style, **HELD, initial=initial) for initial in (None, "spectrum"))
     assert plain.losses.original[0] == 0
     assert started.losses.original[0] > 0
@@ -49,18 +49,18 @@ def test_the_content_is_that_of_the_target_itself(pictures):
     assert np.abs(back.image - target).mean() < np.abs(started.image - target).mean()
 
 
-def test_the_record_repeats_the_run_to_the_last_bit(pictures):
-    result = transfer_style(*pictures, **QUICK, initial="spectrum")
+def test_the_record_repeats_the_run_to_the_last_bit(images):
+    result = transfer_style(*images, **QUICK, initial="spectrum")
     record = json.loads(json.dumps(result.metadata))
     assert record["arguments"]["initial"] == "spectrum"
     arguments = arguments_from(record)
     assert arguments["initial"] == "spectrum"
-    assert np.array_equal(transfer_style(*pictures, **arguments).image, result.image)
-    assert "initial" not in arguments_from(transfer_style(*pictures, **QUICK).metadata)
+    assert np.array_equal(transfer_style(*images, **arguments).image, result.image)
+    assert "initial" not in arguments_from(transfer_style(*images, **QUICK).metadata)
 
 
-def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(pictures):
-    target, style = pictures
+def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(images):
+    target, style = images
     mask, style_mask = np.ones(target.shape, bool), np.ones(style.shape, bool)
     mask[:, :9] = style_mask[20:] = False
     spoilt = np.where(mask, target, np.nan)
@@ -73,8 +73,8 @@ def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(pict
     assert np.isnan(result.image[~mask]).all()
 
 
-def test_colour_starts_channel_by_channel_and_an_empty_one_stays(pictures):
-    target, style = (np.clip(p, 0, 255).astype(np.uint8) for p in (pictures[0], pictures[1] // 200))
+def test_color_starts_channel_by_channel_and_an_empty_one_stays(images):
+    target, style = (np.clip(p, 0, 255).astype(np.uint8) for p in (images[0], images[1] // 200))
     target = np.stack([target, target[::-1], np.zeros_like(target)], axis=-1)
     style = np.stack([style, style[:, ::-1], style], axis=-1)
     result = transfer_style(target, style, **HELD, initial="spectrum")
@@ -84,26 +84,26 @@ def test_colour_starts_channel_by_channel_and_an_empty_one_stays(pictures):
     assert not result.image[..., 2].any()
 
 
-def test_every_plane_of_a_stack_has_its_start(pictures):
-    stack = np.stack([pictures[0], pictures[0][::-1] * 1.5])
+def test_every_plane_of_a_stack_has_its_start(images):
+    stack = np.stack([images[0], images[0][::-1] * 1.5])
     options = {**QUICK, "value_range": (-150, 800), "style_value_range": (0, 51000), "initial": "spectrum"}
-    result = transfer_style(stack, pictures[1], **options)
+    result = transfer_style(stack, images[1], **options)
     for plane, expected in zip(result.image, stack, strict=True):
-        assert np.array_equal(plane, transfer_style(expected, pictures[1], **options).image)
+        assert np.array_equal(plane, transfer_style(expected, images[1], **options).image)
 
 
-def test_a_run_cancelled_at_once_leaves_the_start(pictures):
-    result = transfer_style(*pictures, **QUICK, initial="spectrum", cancel=lambda: True)
+def test_a_run_cancelled_at_once_leaves_the_start(images):
+    result = transfer_style(*images, **QUICK, initial="spectrum", cancel=lambda: True)
     assert result.stopped == "cancelled"
-    np.testing.assert_allclose(result.image, transfer_style(*pictures, **HELD, initial="spectrum").image, atol=1e-3)
+    np.testing.assert_allclose(result.image, transfer_style(*images, **HELD, initial="spectrum").image, atol=1e-3)
 
 
 @pytest.mark.parametrize("initial", ["style", "", 1, True, np.zeros((40, 48))])
-def test_other_starts_are_refused(initial, pictures):
+def test_other_starts_are_refused(initial, images):
     with pytest.raises(ParameterError, match=r"(?s)initial: .* is not a start; give 'spectrum' or None"):
-        transfer_style(*pictures, **QUICK, initial=initial)
+        transfer_style(*images, **QUICK, initial=initial)
 
 
-def test_two_starts_are_one_too_many(pictures):
+def test_two_starts_are_one_too_many(images):
     with pytest.raises(ParameterError, match="initial='spectrum' and init='noise'"):
-        transfer_style(*pictures, **QUICK, initial="spectrum", init="noise")
+        transfer_style(*images, **QUICK, initial="spectrum", init="noise")

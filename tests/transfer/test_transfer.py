@@ -1,4 +1,4 @@
-"""Pictures through transfer_style: every kind goes in and comes out as it was, or is refused with the reason."""
+"""Images through transfer_style: every kind goes in and comes out as it was, or is refused with the reason."""
 
 import threading
 import time
@@ -25,12 +25,12 @@ STILL = {**QUICK, "alpha": 1.0, "beta": 0.0, "clip": False}
 DTYPES = ["uint8", "uint16", "int16", "int32", "uint32", "int64", "float32", "float64", "float16", "int8"]
 
 
-def scaled(picture, dtype):
-    """A uint8 picture spread over a type, all of it for integers."""
+def scaled(image, dtype):
+    """A uint8 image spread over a type, all of it for integers."""
     if np.dtype(dtype).kind == "f":
-        return (picture * 3.7 - 100).astype(dtype)
+        return (image * 3.7 - 100).astype(dtype)
     info = np.iinfo(dtype)
-    unit = picture / 255.0
+    unit = image / 255.0
     return (unit * (info.max // 2) + (1 - unit) * (info.min // 2)).astype(dtype)
 
 
@@ -44,7 +44,7 @@ def small(pair):
 
 @pytest.mark.parametrize("value_range", ["auto", "percentiles", "quartiles"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_without_a_change_the_picture_is_the_same_to_the_last_bit(dtype, value_range, small):
+def test_without_a_change_the_image_is_the_same_to_the_last_bit(dtype, value_range, small):
     target, style = scaled(small[0], dtype), scaled(small[1], dtype)
     if value_range == "quartiles":
         value_range = tuple(np.percentile(target.astype(float), (25, 75)))
@@ -56,7 +56,7 @@ def test_without_a_change_the_picture_is_the_same_to_the_last_bit(dtype, value_r
 @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
-def test_without_a_change_any_picture_is_the_same_to_the_last_bit(dtype, data):
+def test_without_a_change_any_image_is_the_same_to_the_last_bit(dtype, data):
     elements = (
         {"allow_nan": False, "allow_infinity": False, "min_value": -(2.0**100), "max_value": 2.0**100}
         if "f" in dtype
@@ -82,7 +82,7 @@ def test_values_outside_a_given_range_survive(dtype, small):
     assert (result.image != target).any()
 
 
-def test_big_endian_pictures_keep_their_type(small):
+def test_big_endian_images_keep_their_type(small):
     target = (small[0] * np.uint16(200)).astype(">u2")
     result = transfer_style(target, small[1], **QUICK)
     assert result.image.dtype == np.dtype(">u2")
@@ -90,7 +90,7 @@ def test_big_endian_pictures_keep_their_type(small):
     assert np.array_equal(result.image, native.image)
 
 
-def test_scaling_a_picture_scales_the_result(small):
+def test_scaling_an_image_scales_the_result(small):
     byte = transfer_style(small[0].astype(float), small[1].astype(float), **QUICK)
     other = transfer_style(small[0] * 1e-3 - 7, small[1] * 40.0 + 3, **QUICK)
     np.testing.assert_allclose(other.image, byte.image * 1e-3 - 7, rtol=0, atol=1e-5 * 0.255)
@@ -99,7 +99,7 @@ def test_scaling_a_picture_scales_the_result(small):
 # Layouts
 
 
-def test_a_run_changes_the_picture_and_lowers_the_loss(pair):
+def test_a_run_changes_the_image_and_lowers_the_loss(pair):
     result = transfer_style(pair.target, pair.style, preset="texture", epoch=5, device="cpu")
     assert result.image.shape == pair.target.shape
     assert result.image.dtype == np.uint8
@@ -139,16 +139,16 @@ def test_the_targets_alpha_is_kept_and_the_styles_not_looked_at(small, rng):
     assert np.array_equal(result.image[..., :3], without.image)
 
 
-def test_a_grey_target_stays_grey_under_a_coloured_style(small):
+def test_a_gray_target_stays_gray_under_a_coloured_style(small):
     style = np.stack([small[1], small[1] // 2, small[1] // 3], axis=-1)
     result = transfer_style(small[0], style, **QUICK)
     assert result.image.shape == small[0].shape
     assert result.metadata["used"]["channels"] == 1
 
 
-def test_grey_channels_of_a_style_make_no_difference(small):
-    colour = np.stack([small[1]] * 3, axis=-1)
-    one, other = (transfer_style(small[0], s, **QUICK).image for s in (small[1], colour))
+def test_gray_channels_of_a_style_make_no_difference(small):
+    color = np.stack([small[1]] * 3, axis=-1)
+    one, other = (transfer_style(small[0], s, **QUICK).image for s in (small[1], color))
     assert np.abs(one.astype(int) - other).max() <= 1
 
 
@@ -170,9 +170,9 @@ def test_a_stack_of_another_type_has_one_value_range(small):
 
 
 def test_stacks_of_colour_and_of_more_axes(small):
-    colour = np.stack([np.stack([small[0]] * 3, axis=-1), np.stack([small[0][::-1]] * 3, axis=-1)])
-    result = transfer_style(colour, small[1], **QUICK)
-    assert result.image.shape == colour.shape
+    color = np.stack([np.stack([small[0]] * 3, axis=-1), np.stack([small[0][::-1]] * 3, axis=-1)])
+    result = transfer_style(color, small[1], **QUICK)
+    assert result.image.shape == color.shape
     deep = np.stack([small[0], small[0][::-1]])[None].repeat(2, axis=0)
     result = transfer_style(deep, small[1], **{**QUICK, "epoch": 1})
     assert result.image.shape == deep.shape
@@ -360,7 +360,7 @@ def test_a_pixel_size_must_be_positive(size, small):
         transfer_style(*small, **QUICK, pixel_size=size)
 
 
-def test_a_style_that_becomes_too_small_is_told(small):
+def test_a_style_that_becomes_too_small_is_reported(small):
     with pytest.raises(ImageError, match=r"style is only 12 × 16 pixels.*match_pixel_size=False"):
         transfer_style(*small, **QUICK, pixel_size=1.0, style_pixel_size=0.5)
 
@@ -387,7 +387,7 @@ def test_any_size_from_sixteen_works_under_every_preset(preset, size, pair):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_whatever_layers_are_chosen_sixteen_pixels_suffice_or_the_reason_is_told(preset, pair):
+def test_whatever_layers_are_chosen_sixteen_pixels_suffice_or_the_reason_is_reported(preset, pair):
     from napari_nst.errors import StyleTransferError
 
     try:
@@ -402,7 +402,7 @@ SQUARE = np.arange(400).reshape(20, 20)
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (np.float32(3), r"0 dimension\(s\)"),
         (np.zeros(100), r"1 dimension\(s\)"),
@@ -427,8 +427,8 @@ SQUARE = np.arange(400).reshape(20, 20)
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("role", ["target", "style"])
-def test_what_is_no_picture_is_refused_with_the_reason(role, picture, message, small):
-    arguments = {"target": small[0], "style": small[1], role: picture}
+def test_what_is_no_image_is_refused_with_the_reason(role, image, message, small):
+    arguments = {"target": small[0], "style": small[1], role: image}
     with pytest.raises(ImageError, match=message) as caught:
         transfer_style(**arguments, **QUICK)
     assert role in str(caught.value)
@@ -443,7 +443,7 @@ def test_rgb_can_be_said_and_denied(small):
 
 @pytest.mark.parametrize("role", ["target", "style"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_an_absurdly_large_picture_is_refused_before_it_is_computed(role, dtype, small):
+def test_an_absurdly_large_image_is_refused_before_it_is_computed(role, dtype, small):
     da = pytest.importorskip("dask.array")
 
     def compute(block):
@@ -516,16 +516,16 @@ def test_the_callback_sees_every_step_of_every_plane(small):
     ]  # fmt: skip
 
 
-def test_the_callback_can_see_picture_and_losses(small):
-    pictures, losses = [], []
+def test_the_callback_can_see_image_and_losses(small):
+    images, losses = [], []
 
     def callback(progress):
-        pictures.append(progress.image())
+        images.append(progress.image())
         losses.append(progress.losses)
 
     result = transfer_style(small[0].astype(np.uint16), small[1], **QUICK, callback=callback)
-    assert np.array_equal(pictures[-1], result.image)
-    assert pictures[0].dtype == np.uint16
+    assert np.array_equal(images[-1], result.image)
+    assert images[0].dtype == np.uint16
     np.testing.assert_array_equal(np.array(losses), np.stack(result.losses, axis=1))
 
 
@@ -547,9 +547,9 @@ def test_sixteen_bits_stay_sixteen_bits(aoslo):
 
 
 def test_the_texture_preset_keeps_a_real_montages_border_black(aoslo):
-    picture = aoslo("confocal_OS_0070").data
-    assert picture.dtype == np.uint8
-    target = np.pad(picture[200:240, 200:240], 8)
-    result = transfer_style(target, picture[240:280, 200:240], preset="texture", epoch=2, mask="border", device="cpu")
+    image = aoslo("confocal_OS_0070").data
+    assert image.dtype == np.uint8
+    target = np.pad(image[200:240, 200:240], 8)
+    result = transfer_style(target, image[240:280, 200:240], preset="texture", epoch=2, mask="border", device="cpu")
     assert not result.image[:8].any()
     assert not result.image[:, -8:].any()

@@ -1,7 +1,7 @@
 """The one place where torch is imported, behind a guard for processes that draw with OpenGL.
 
 On Linux, Mesa's OpenGL driver and triton each bring a copy of LLVM.  Once a viewer has drawn, whatever imports
-``torch._dynamo`` (torchvision, the first optimiser step) imports triton, whose symbols then resolve into Mesa's LLVM:
+``torch._dynamo`` (torchvision, the first optimizer step) imports triton, whose symbols then resolve into Mesa's LLVM:
 the process dies of a segmentation fault.  Loading triton's library with ``RTLD_DEEPBIND`` before that makes it prefer
 its own symbols, and ``torch.compile`` stays usable.
 """

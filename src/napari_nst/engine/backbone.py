@@ -22,7 +22,7 @@ __all__ = ["VGG", "Part", "Trace"]
 
 
 class Part(NamedTuple):
-    """A rectangle of a picture, in pixels.
+    """A rectangle of an image, in pixels.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Trace:
     features : dict
         Layer name to features (N, C, H, W), in the precision of the convolutions.
     size : tuple of int
-        Height and width of the picture.
+        Height and width of the image.
     rectified : list of torch.Tensor
         What each ReLU left, in order.
     pooled : list of Pooled
@@ -84,14 +84,14 @@ class VGG(torch.nn.Module):
         Whether the input, in [0, 1], is brought to what the weights expect.  The documented pipeline does not do so
         for torchvision's weights.
     padding : {"zeros", "replicate", "reflect"}
-        What the first convolution sees beyond the border of the picture; deeper ones always see zeros, as in training.
+        What the first convolution sees beyond the border of the image; deeper ones always see zeros, as in training.
     dtype : torch.dtype
         Precision of the convolutions.
 
     Notes
     -----
-    The normalised picture is padded, not the picture: zero padding means the mean colour there, as in training.  To
-    multiply the normalisation, and the step from grey to RGB, into the first convolution would save 0.5 % of an
+    The normalized image is padded, not the image: zero padding means the mean color there, as in training.  To
+    multiply the normalization, and the step from gray to RGB, into the first convolution would save 0.5 % of an
     iteration; it is not done because the rounding of the features then differs from the literal computation's, and Adam
     turns the sign of a gradient near zero into a whole step: the pixels' largest difference after 20 documented steps
     in float32 fell by a factor of four without it.
@@ -111,7 +111,7 @@ class VGG(torch.nn.Module):
     ) -> None:
         super().__init__()
         if channels not in (1, 3):
-            raise ParameterError(f"channels: {channels} is not possible; the network takes 1 (grey) or 3 (RGB).")
+            raise ParameterError(f"channels: {channels} is not possible; the network takes 1 (gray) or 3 (RGB).")
         self._scale: torch.Tensor | None
         self._shift: torch.Tensor | None
         self.weight_set = load_weights(weights) if isinstance(weights, str) else weights
@@ -140,7 +140,7 @@ class VGG(torch.nn.Module):
 
     @property
     def normalises(self) -> bool:
-        """Whether the picture is normalised on entering."""
+        """Whether the image is normalized on entering."""
         return self._scale is not None
 
     @property
@@ -274,9 +274,9 @@ class VGG(torch.nn.Module):
         return self._leave(g)
 
     def _enter(self, x: torch.Tensor) -> torch.Tensor:
-        """The picture as the weights expect it: three channels, normalised, in the precision of the convolutions.
+        """The image as the weights expect it: three channels, normalized, in the precision of the convolutions.
 
-        In bfloat16 it is the sum of two, side by side as six channels: eight bits would round a pixel by up to half a grey
+        In bfloat16 it is the sum of two, as six channels: eight bits would round a pixel by up to half a gray
         level.  The first convolution, which pads its channels to 16 in any case, takes no longer for it.
         """
         x = x.expand(-1, 3, -1, -1)
@@ -322,7 +322,7 @@ class VGG(torch.nn.Module):
         return z.contiguous(memory_format=feature_format(self.dtype, self.device))
 
     def _prepared(self, size: tuple[int, int]) -> dict[str, Convolution]:
-        """The convolutions, packed at the first call for pictures of the size of then."""
+        """The convolutions, packed at the first call for images of the size of then."""
         if not self._convolutions:
             for layer in self.plan:
                 if layer.kind == "conv":

@@ -1,7 +1,7 @@
 """The few operations on which the time of an iteration goes, each in the fastest form that PyTorch has for the device.
 
 On a CPU, oneDNN's convolutions take weights that are packed once, and add bias and ReLU while the result is still in the
-registers; the reverse pass of a 3 × 3 convolution is the same convolution with weights turned round, and so profits too.
+registers; the reverse pass of a 3 × 3 convolution is the transposed one, a convolution with the kernels rotated by 180°, and so profits too.
 Features lie with the channels last, so that Gram matrices are one product of a matrix that is there already.
 """
 
@@ -45,7 +45,7 @@ class Convolution:
     padding : {0, 1}
         Zeros around the input.
     parts : int
-        The input of :meth:`forward` comes in so many addends, side by side as channels.
+        The input of :meth:`forward` comes in so many addends, one after the other as channels.
     """
 
     def __init__(
@@ -55,10 +55,9 @@ class Convolution:
         self._repeated = weight if parts == 1 else weight.repeat(1, parts, 1, 1)
         self._packed = _packs(weight.dtype, weight.device)
         if self._packed:
-            # The gradient of a correlation is the correlation with the kernel turned by half a turn.
-            turned = weight.flip(2, 3).transpose(0, 1)
+            # The gradient is the transposed convolution: kernels rotated by 180°, channels exchanged.
             self._forwards = _pack(self._repeated, padding, size)
-            self._backwards = _pack(turned, 2 - padding, size)
+            self._backwards = _pack(weight.flip(2, 3).transpose(0, 1), 2 - padding, size)
 
     def forward(self, x: torch.Tensor, relu: bool) -> torch.Tensor:
         """(N, parts · C_in, H, W) to (N, C_out, H', W'), rectified if asked for."""

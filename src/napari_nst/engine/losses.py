@@ -1,6 +1,6 @@
 """Content, style and total-variation losses: their values and their gradients in closed form.
 
-All functions take features of one layer as (N, C, H, W) and treat the N pictures apart: values have shape (N,).
+All functions take features of one layer as (N, C, H, W) and treat the N images apart: values have shape (N,).
 Values and Gram matrices are float32 at least; gradients have the features' precision.
 """
 
@@ -67,7 +67,7 @@ def _gram(weighted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 class GramStatistics:
     """Sums over positions from which Gram matrices are made.
 
-    Sums add, so the same code serves a picture in one piece, tiles, masks, and several styles.
+    Sums add, so the same code serves an image in one piece, tiles, masks, and several styles.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def gram_scale(gram: str, positions: torch.Tensor, reference: torch.Tensor | Non
         sum: 1, as documented (``compute_gram_matrix``).  mean: 1 / positions (Gatys et al., PyTorch release).
         matched: reference / positions, so that a style of another area is comparable.
     positions : torch.Tensor
-        (N,), of the picture in question.
+        (N,), of the image in question.
     reference : torch.Tensor, optional
         (N,), of the target; needed by "matched".
     """
@@ -133,7 +133,7 @@ def style_slope(
     Parameters
     ----------
     statistics : GramStatistics
-        Σ m f fᵀ over all positions of the picture, in one piece or summed over tiles.
+        Σ m f fᵀ over all positions of the image, in one piece or summed over tiles.
     target : torch.Tensor
         Gram matrices S of the style, (1 or N, C, C), scaled already.
     gram : {"sum", "matched", "mean"}
@@ -196,7 +196,7 @@ def style_loss(
     weight: float = 1.0,
     plus: tuple[torch.Tensor, float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Style loss of pictures in one piece: see :func:`style_slope` and :func:`style_gradient`.
+    """Style loss of images in one piece: see :func:`style_slope` and :func:`style_gradient`.
 
     Returns
     -------

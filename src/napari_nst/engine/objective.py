@@ -1,4 +1,4 @@
-"""What is minimised: the losses of one picture against its targets, and their gradient with respect to the pixels."""
+"""What is minimized: the losses of one image against its targets, and their gradient with respect to the pixels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "ma
 
 
 class Evaluation(NamedTuple):
-    """Losses and gradient at one picture.
+    """Losses and gradient at one image.
 
     Attributes
     ----------
     losses : torch.Tensor
         (N, 3): style, content, total; on the device, never read here.
     gradient : torch.Tensor
-        Of the total loss with respect to the pixels, shape of the picture.
+        Of the total loss with respect to the pixels, shape of the image.
     """
 
     losses: torch.Tensor
@@ -59,7 +59,7 @@ def _per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str,
 
 @dataclass(frozen=True)
 class StyleTarget:
-    """What is asked of a picture's style: sums from which the Gram matrices of one or more styles are made.
+    """What an image's style should be: sums from which the Gram matrices of one or more styles are made.
 
     Attributes
     ----------
@@ -73,14 +73,14 @@ class StyleTarget:
     def of(
         cls, network: VGG, style: torch.Tensor, layers: Sequence[str], mask: torch.Tensor | None = None
     ) -> StyleTarget:
-        """Of pictures (N, channels, H, W) in [0, 1], with a mask (1 or N, 1, H, W) or without.
+        """Of images (N, channels, H, W) in [0, 1], with a mask (1 or N, 1, H, W) or without.
 
         Raises
         ------
         ImageError
             When the mask leaves no position of a layer.
         """
-        found, features = {}, network.record(style).features
+        found, features = {}, network.features(style)
         for name in layers:
             f = features[name]
             at = None if mask is None else mask_at(mask, (f.shape[-2], f.shape[-1]))
@@ -91,7 +91,7 @@ class StyleTarget:
 
     @classmethod
     def stacked(cls, targets: Sequence[StyleTarget]) -> StyleTarget:
-        """Several styles, one for each picture of a batch."""
+        """Several styles, one for each image of a batch."""
         if len(targets) == 1:
             return targets[0]
         return cls(
@@ -123,7 +123,7 @@ class StyleCache:
         """The target of this style, made now or before.
 
         Known by the weights, by how the network is fed, by layers, device, precision and number of threads (on all of
-        which the last bit depends), and by the SHA-256 of the picture and of its mask.
+        which the last bit depends), and by the SHA-256 of the image and of its mask.
         """
         key = (
             *(network.weight_set.sha256, network.normalises, network.padding, network.channels, network.dtype),
@@ -157,7 +157,7 @@ def _digest(x: torch.Tensor | None) -> tuple[tuple[int, ...], str] | None:
 
 
 class Objective:
-    """Content, style and total variation of pictures, against targets that are computed once.
+    """Content, style and total variation of images, against targets that are computed once.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class Objective:
         self._dtype = target.dtype
         self._content_weights = _per_layer(p.content_layers, p.content_layer_weights)
         self._style_weights = _per_layer(p.style_layers, p.style_layer_weights)
-        features = network.record(target).features
+        features = network.features(target)
         self._masks: dict[str, torch.Tensor | None] = {
             name: None if target_mask is None else mask_at(target_mask, (f.shape[-2], f.shape[-1]))
             for name, f in features.items()
@@ -206,7 +206,7 @@ class Objective:
             self._grams[name] = statistics.compute(gram_scale(p.gram, statistics.positions, positions))
 
     def keep(self, indices: torch.Tensor) -> None:
-        """Go on with these pictures alone."""
+        """Go on with these images alone."""
         order = feature_format(self.network.dtype, self.network.device)
         self._content = {k: t[indices].contiguous(memory_format=order) for k, t in self._content.items()}
         self._grams = {k: t[indices] if len(t) > 1 else t for k, t in self._grams.items()}

@@ -65,7 +65,7 @@ class WeightSet:
     sha256 : str
         Of the file that they were read from.
     convention : {"caffe", "torchvision"}
-        Which normalisation of the input they were trained with.
+        Which normalization of the input they were trained with.
     convolutions : dict
         Layer name to (weight (out, in, 3, 3), bias (out,)), float32, input channels in the order R, G, B.
     """
@@ -88,7 +88,7 @@ def load_weights(source: str = "embedded") -> WeightSet:
     ----------
     source : str
         "embedded", "torchvision", or the path of a ``.pth``/``.pt``/``.safetensors`` file with torchvision's names
-        (``features.0.weight``).  A file is taken to expect torchvision's normalisation unless the path is preceded by
+        (``features.0.weight``).  A file is taken to expect torchvision's normalization unless the path is preceded by
         ``caffe:``.
 
     Returns
@@ -224,7 +224,7 @@ def _from_state(state: dict[str, Any], origin: str) -> dict[str, tuple[torch.Ten
             )
         weight = state[found[0]]
         if not (isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor)):
-            raise WeightsError(f"{origin}: the weights of {layer.name} are no tensors; this is not VGG-19.")
+            raise WeightsError(f"{origin}: the weights of {layer.name} must be tensors; this is not VGG-19.")
         convolutions[layer.name] = (weight, bias)
     return _checked(convolutions, origin)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOSS_STYLES", "comparison", "draw_losses", "learning_curves"]
 
-#: Losses in drawing order: attribute of Losses, colour and label, as documented (red total, green content, blue style).
+#: Losses in drawing order: attribute of Losses, color and label, as documented (red total, green content, blue style).
 LOSS_STYLES: tuple[tuple[str, str, str], ...] = (
     ("total", "r", "total"),
     ("original", "g", "content"),
@@ -35,13 +35,13 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     drawn = False
-    for name, colour, label in LOSS_STYLES:
+    for name, color, label in LOSS_STYLES:
         values = np.asarray(losses[name], dtype=float)
         values = np.where(values > 0, values, np.nan)
         steps = np.arange(1, len(values) + 1)
         marker = "o" if np.isfinite(values).sum() == 1 else None
         # The total is wider and lies below: more often than not one of its parts runs along it.
-        axes.plot(steps, values, colour, label=label, marker=marker, linewidth=4.0 if name == "total" else 1.5)
+        axes.plot(steps, values, color, label=label, marker=marker, linewidth=4.0 if name == "total" else 1.5)
         drawn |= bool(np.isfinite(values).any())
     if drawn:
         axes.set_yscale("log")
@@ -71,9 +71,9 @@ def comparison(
     Parameters
     ----------
     target, style : ndarray
-        (y, x) grey, any real dtype.
+        (y, x) gray, any real dtype.
     results : mapping
-        Title to picture, each of the target's shape.
+        Title to image, each of the target's shape.
     """
     from matplotlib.figure import Figure
 
@@ -81,20 +81,18 @@ def comparison(
     figure = Figure(figsize=(7.2, 3.4 * rows), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False)
     low, high = float(target.min()), float(target.max())
-    for axes, picture, title in ((grid[0, 0], target, "target"), (grid[0, 1], style, "style")):
-        axes.imshow(picture, cmap="gray")
+    for axes, image, title in ((grid[0, 0], target, "target"), (grid[0, 1], style, "style")):
+        axes.imshow(image, cmap="gray")
         axes.set_title(title)
-    differences = {name: picture.astype(float) - target.astype(float) for name, picture in results.items()}
+    differences = {name: image.astype(float) - target.astype(float) for name, image in results.items()}
     # One scale for all, so that a weak edit looks weak beside a strong one.
     limit = max((float(np.abs(d).max()) for d in differences.values()), default=0.0) or 1.0
-    for row, (name, picture) in enumerate(results.items(), start=1):
-        grid[row, 0].imshow(
-            picture, cmap="gray", vmin=min(low, float(picture.min())), vmax=max(high, float(picture.max()))
-        )
+    for row, (name, image) in enumerate(results.items(), start=1):
+        grid[row, 0].imshow(image, cmap="gray", vmin=min(low, float(image.min())), vmax=max(high, float(image.max())))
         grid[row, 0].set_title(name)
         shown = grid[row, 1].imshow(differences[name], cmap="RdBu_r", vmin=-limit, vmax=limit)
         grid[row, 1].set_title(f"{name} - target")
-        figure.colorbar(shown, ax=grid[row, 1], label="grey levels", shrink=0.85)
+        figure.colorbar(shown, ax=grid[row, 1], label="gray levels", shrink=0.85)
     for axes in grid.ravel():
         axes.set_xticks([])
         axes.set_yticks([])
