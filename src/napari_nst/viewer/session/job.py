@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
 
-__all__ = ["SessionRequest", "ShownPlan", "automatic_output", "session_work"]
-
 #: Least seconds between two reports of progress: there may be more than a screen can show.
 _INTERVAL = 0.1
 

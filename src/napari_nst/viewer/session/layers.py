@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-__all__ = ["SESSION_KEY", "PatchLayers"]
-
 #: Under this key the metadata of a layer say which patch it shows.
 SESSION_KEY = "napari_nst_session"
 _IMAGES = ("target", "style", "result")
@@ -48,12 +46,7 @@ class _Part(NamedTuple):
 
 
 class PatchLayers:
-    """Seven layers that show one patch after the other; those of the user stay as they are.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    """
+    """Seven layers that show one patch after the other; those of the user stay as they are."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer: Any = plain(viewer)
@@ -75,27 +68,10 @@ class PatchLayers:
         return result is not None and bool(result.visible)
 
     def show(self, plan: SessionPlan, patch: str, output: Path | None, short: Callable[[str], str]) -> str:
-        """Show a patch.
+        """Show a patch, by its full name, and what the output folder holds of it; return in words what is seen.
 
-        Parameters
-        ----------
-        plan : SessionPlan
-        patch : str
-            Its full name.
-        output : Path or None
-            Where its result is looked for.
-        short : callable
-            From full name to a short one, for the names of the layers.
-
-        Returns
-        -------
-        str
-            What is seen, in words.
-
-        Raises
-        ------
-        FileError
-            An image has changed or vanished since the plan was made.
+        Layers are named by what `short` makes of full names. Raises FileError where an image has changed or vanished since
+        the plan was made.
         """
         planned = plan[patch]
         original, image = plan.crop(planned.patch), plan.image_of(planned.patch)

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
-from napari_nst.settings.specs import ParameterSpec, parse_value_range
+from napari_nst.settings.specs import ParameterSpec, Settings, parse_value_range, setting
 from napari_nst.viewer.common.fields import (
     OpenChoice,
     ParameterFields,
@@ -46,8 +46,6 @@ from napari_nst.viewer.common.panel import (
     text_label,
 )
 
-__all__ = ["FRONT", "SessionPanel", "SettingFields", "scheduler_field", "workers_field"]
-
 EMPTY = (
     "No patches yet.\n\nChoose a folder of images of one retina, or drop it here, and press Plan: the images are cut into "
     "patches, the quality of each patch is assessed, and every poor one gets a good one as its style. Nothing is "
@@ -67,40 +65,21 @@ _ANY = 16_777_215  # Qt's own largest: no limit
 # Fields --------------------------------------------------------------------------------------------------------------
 
 
-_WORKERS = ParameterSpec(
-    "workers",
-    "Workers",
-    "Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; 1: none "
-    "beside napari itself.",
-    unit="",
-    kind="auto_float",
-    default="auto",
-    minimum=1,
-    _type=Annotated[int, Field(ge=1)] | Literal["auto"],
-)
+class _Processes(Settings):
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = setting("auto", "Workers")
+    """Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; 1:
+    none beside napari itself."""
+
+    scheduler: str = setting("", "Scheduler")
+    """Address of a running Dask scheduler, such as tcp://host:8786, instead of local processes. All its machines must see
+    the output folder under the same path."""
 
 
-def workers_field() -> OpenChoice:
-    """Return the field for the number of processes, or auto."""
-    return _open_choice(_WORKERS, ("auto", "1", "2", "4", "8"), _WORKERS.from_text)
-
-
-_SCHEDULER = ParameterSpec(
-    "scheduler",
-    "Scheduler",
-    "Address of a running Dask scheduler, such as tcp://host:8786, instead of local processes. All its machines must see the "
-    "output folder under the same path.",
-    unit="",
-    kind="text",
-    default="",
-)
-
-
-def scheduler_field() -> BaseValueWidget:
-    """Return the field for the address of a Dask scheduler."""
-    field = field_for(_SCHEDULER)
-    field.native.setPlaceholderText("none")
-    return field
+def process_fields() -> tuple[OpenChoice, BaseValueWidget]:
+    """Return the fields for the number of processes, or auto, and for the address of a Dask scheduler."""
+    spec, scheduler = _Processes.spec("workers"), field_for(_Processes.spec("scheduler"))
+    scheduler.native.setPlaceholderText("none")
+    return _open_choice(spec, ("auto", "1", "2", "4", "8"), spec.from_text), scheduler
 
 
 class SettingFields(ParameterFields):
@@ -179,14 +158,9 @@ class _Fields(Scrolled):
 
 
 class SessionPanel(QWidget):
-    """Everything that is seen.
+    """Everything that is seen: the fields of folders, those in `front` in two columns, `further` ones, and the table.
 
-    Parameters
-    ----------
-    folders, front, further : lists of BaseValueWidget
-        Fields of the folders, of which a dropped one is written into the first; those that are seen at once, in two columns;
-        and those below "Further settings".
-    table : QWidget
+    A dropped folder is written into the first field.
     """
 
     def __init__(

@@ -21,8 +21,6 @@ from napari_nst.session.figures import histogram_bins
 from napari_nst.session.plan import SessionPlan
 from napari_nst.viewer.transfer.plot import rgb
 
-__all__ = ["ScorePlot"]
-
 #: Screen pixels within which the line is taken hold of.
 _REACH = 10
 _AXIS = {
@@ -34,13 +32,7 @@ _AXIS = {
 
 
 class ScorePlot(FigureCanvasQTAgg):
-    """Bars of poor and of good patches, and the line between them.
-
-    Parameters
-    ----------
-    theme : napari.utils.theme.Theme
-        Its colors are used.
-    """
+    """Bars of poor and of good patches, and the line between them, in the colors of a theme of napari."""
 
     #: The line was dragged to this score.
     threshold_chosen = Signal(float)

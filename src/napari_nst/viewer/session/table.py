@@ -35,8 +35,6 @@ from qtpy.QtWidgets import (
 from napari_nst.io.images import image_stem
 from napari_nst.palette import ATTENTION
 
-__all__ = ["COLUMNS", "STYLE", "THUMBNAIL", "PatchModel", "PatchTable", "short_names"]
-
 #: Largest side of a thumbnail, pixels.
 THUMBNAIL = 38
 #: Values that call for attention.
@@ -69,7 +67,9 @@ COLUMNS = (
     ),
     Column("status", "Status", "What has become of the patch, or what will.", width=11),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
-    Column("verdict", "Verdict", "trusted, look, or distrust; rest the mouse on a cell for the reasons.", after=True),
+    Column(
+        "verdict", "Verdict", "trusted, look, or distrust; rest the mouse on a cell for the reasons.", None, 10, True
+    ),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
     Column("unsupported", "Unsupported", "New cones where the original shows nothing like a cone.", ".0f", 11, True),
     Column("lost", "Lost", "Cones found in the original only.", ".0f", 5, True),
@@ -331,14 +331,7 @@ class _StyleDelegate(QStyledItemDelegate):
 
 
 class PatchTable(QTableView):
-    """The table: rows to click, and a cell in which a style is chosen from a list.
-
-    Parameters
-    ----------
-    model : PatchModel
-    find_styles : callable
-        Gives the styles that a patch can have, as pairs of text and full name.
-    """
+    """The table: rows to click, and a cell in which a style is chosen from a list."""
 
     #: The full name of a patch that is to be seen.
     wanted = Signal(str)

@@ -24,13 +24,7 @@ from napari_nst.viewer.common.panel import PanelWidget, say, time_text
 from napari_nst.viewer.common.worker import Outcome
 from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
-from napari_nst.viewer.session.panel import (
-    FRONT,
-    SessionPanel,
-    SettingFields,
-    scheduler_field,
-    workers_field,
-)
+from napari_nst.viewer.session.panel import FRONT, SessionPanel, SettingFields, process_fields
 from napari_nst.viewer.session.table import PatchModel, PatchTable
 
 if TYPE_CHECKING:
@@ -40,8 +34,6 @@ if TYPE_CHECKING:
     from napari_nst.session.run import SessionProgress, SessionResult
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
-
-__all__ = ["EnhanceSessionWidget"]
 
 #: Milliseconds of rest after the last change of a setting: a number is typed digit by digit.
 _REST = 400
@@ -108,7 +100,7 @@ class EnhanceSessionWidget(PanelWidget):
             tooltip="Where the results go; empty: a new folder beside the images.",
         )
         self.settings = SettingFields()
-        self.workers, self.scheduler = workers_field(), scheduler_field()
+        self.workers, self.scheduler = process_fields()
         self.model = PatchModel()
         self.view = PatchTable(self.model, self._style_choices)
         fields = [self.folder, self.output, self.settings, self.workers, self.scheduler]
@@ -132,7 +124,7 @@ class EnhanceSessionWidget(PanelWidget):
         panel = self.panel
         panel.plan.clicked.connect(self._on_plan_clicked)
         panel.run.clicked.connect(self._on_run_clicked)
-        panel.stop.clicked.connect(self._on_stop_clicked)
+        panel.stop.clicked.connect(self.stop)
         panel.assess.clicked.connect(self._on_assess_clicked)
         panel.save_pairs.clicked.connect(self._on_save_clicked)
         panel.load_pairs.clicked.connect(self._on_load_clicked)
@@ -487,9 +479,6 @@ class EnhanceSessionWidget(PanelWidget):
 
     def _on_run_clicked(self) -> None:
         self._attempt(self.run)
-
-    def _on_stop_clicked(self) -> None:
-        self.stop()
 
     def _on_find_clicked(self) -> None:
         self._attempt(self.find_pairs)
