@@ -20,11 +20,12 @@ from napari_nst.cli.demo import add_demo
 from napari_nst.cli.enhance import add_enhance
 from napari_nst.cli.evaluate import add_evaluate
 from napari_nst.cli.info import add_info
-from napari_nst.cli.options import FAILED, INTERRUPTED, NOTE, USAGE, with_options
+from napari_nst.cli.options import FAILED, INTERRUPTED, NOTE, USAGE, flag_of
 from napari_nst.cli.transfer import add_transfer
 from napari_nst.errors import ParameterError, StyleTransferError, StyleTransferWarning
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
+from napari_nst.settings.specs import call_by
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status: int = options.run(options)
             return status
     except StyleTransferError as error:
-        text = with_options(str(error), StyleTransferParameters.names() | SessionSettings.names() | set(vars(options)))
+        names = StyleTransferParameters.names() | SessionSettings.names() | set(vars(options))
+        text = call_by(str(error), {name: flag_of(name) for name in names})
         print(f"napari-nst {options.command}: {text}", file=sys.stderr)
         return USAGE if isinstance(error, ParameterError) else FAILED
     except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import signal
 import sys
 import threading
@@ -37,7 +36,7 @@ def add_parameters(parser: argparse.ArgumentParser, title: str, specs: Iterable[
 
 def add_parameter(group: argparse._ActionsContainer, spec: ParameterSpec) -> None:
     """Add one option; it has no default of its own, so that a preset fills whatever is not typed."""
-    flags = [_flag(name) for name in (spec.name, *spec.aliases)]
+    flags = [flag_of(name) for name in (spec.name, *spec.aliases)]
     unit = f" [{spec.unit}]" if spec.unit else ""
     described = f"{spec.help}{unit} (default: {spec.to_text(spec.default) or 'none'})".replace("%", "%%")
     common: dict[str, Any] = {"dest": spec.name, "default": argparse.SUPPRESS, "help": described}
@@ -49,7 +48,8 @@ def add_parameter(group: argparse._ActionsContainer, spec: ParameterSpec) -> Non
         group.add_argument(*flags, type=typed(spec), metavar=_METAVARS.get(spec.kind, "NAME"), **common)
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """Return the option of a setting."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -68,12 +68,6 @@ def typed(spec: ParameterSpec) -> Callable[[str], Any]:
 def given_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Return the options that were typed, of those named."""
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
-
-
-def with_options(text: str, names: Iterable[str]) -> str:
-    """Return a message in which settings are called by their options: ``--lr`` for `lr`."""
-    known = set(names)
-    return re.sub(r"`(\w+)`", lambda found: _flag(found[1]) if found[1] in known else found[0], text)
 
 
 def read_mask(path: str) -> Any:

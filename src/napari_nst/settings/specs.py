@@ -227,6 +227,11 @@ def _kind_of(annotation: Any) -> str:
     return {bool: "bool", int: "int", float: "float", str: "text"}[annotation]
 
 
+def call_by(text: str, names: Mapping[str, str]) -> str:
+    """Return a message in which fields are called by other names than Python's, such as labels or options."""
+    return re.sub(r"`(\w+)`", lambda found: names.get(found[1], found[0]), text)
+
+
 def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
     """Return a value range: "auto", "percentiles", or a pair of numbers, also as the text "LOW, HIGH".
 

@@ -148,7 +148,7 @@ def test_half_typed_settings_are_said_and_kept_out(widget, do):
     with pytest.raises(ParameterError, match="threshold"):
         widget.run()
     widget.settings.treat.value = "all"
-    do.until(lambda: "threshold" in status(widget))
+    do.until(lambda: '"Threshold" must be auto or a number' in status(widget))
     assert widget.plan is plan
 
 

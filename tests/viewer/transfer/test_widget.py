@@ -82,8 +82,9 @@ def test_typed_text_counts(qtbot, fresh):
     rate.native.clear()
     qtbot.keyClicks(rate.native, "1e")
     assert rate.native.styleSheet()  # seen to be no number yet
-    with pytest.raises(ParameterError, match="lr"):
+    with pytest.raises(ParameterError, match="`lr` must be a number") as caught:
         parameters(fresh)
+    assert fresh.parameters.message(caught.value).startswith('"Learning rate" must be a number')
     qtbot.keyClicks(rate.native, "-2")
     assert not rate.native.styleSheet()
     assert rate.value == 0.01

@@ -16,6 +16,7 @@ from napari_nst.errors import ParameterError
 from napari_nst.palette import INVALID
 from napari_nst.settings.parameters import ParameterSpec, StyleTransferParameters, parse_value_range
 from napari_nst.settings.presets import PRESETS
+from napari_nst.settings.specs import call_by
 from napari_nst.viewer.common.layers import plain
 
 __all__ = [
@@ -250,6 +251,10 @@ class ParameterFields(Container):
             Where a text stands for no value.
         """
         return {field.name: field.value for field in self}
+
+    def message(self, error: Exception) -> str:
+        """Return an error's message, in which fields are called by their labels."""
+        return call_by(str(error), {field.name: f'"{field.label}"' for field in self})
 
     def fill(self, values: dict[str, Any]) -> None:
         """Set fields; the preset and the optimiser first, since they fill others."""

@@ -443,7 +443,7 @@ class EnhanceSessionWidget(PanelWidget):
         try:
             settings, parameters, output = self._entered()
         except StyleTransferError as error:
-            self._say(str(error))
+            self._say(self.settings.message(error))
             return
         again = needs_reading(plan, settings, parameters)
         if again:
@@ -521,8 +521,9 @@ class EnhanceSessionWidget(PanelWidget):
         self._say("")
 
     def _report(self, error: StyleTransferError) -> None:
-        self._say(str(error))
-        show_error(str(error))
+        message = self.settings.message(error)
+        self._say(message)
+        show_error(message)
 
     def _show_state(self) -> None:
         self.panel.show_state(

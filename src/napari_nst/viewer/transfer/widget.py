@@ -279,8 +279,9 @@ class StyleTransferWidget(PanelWidget):
             self.run()
         except StyleTransferError as error:
             self._warnings.clear()
-            self._say(str(error))
-            show_error(str(error))
+            message = self.parameters.message(error)
+            self._say(message)
+            show_error(message)
 
     def _on_stop_clicked(self) -> None:
         self.stop()
@@ -320,7 +321,7 @@ class StyleTransferWidget(PanelWidget):
         try:
             self.use_settings(layer)
         except StyleTransferError as error:
-            show_error(str(error))
+            show_error(self.parameters.message(error))
             return
         self._say(f"Settings of {layer.name}.")
 
