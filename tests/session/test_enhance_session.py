@@ -281,6 +281,21 @@ def test_a_finished_session_is_only_reported(quick, done, same_tables):
     same_tables(again.table, done.table)
 
 
+def test_a_finished_session_of_version_0_1_is_only_reported(quick, made_once, tmp_path):
+    """Its settings had other names, and so another fingerprint."""
+    output = shutil.copytree(made_once, tmp_path / "out")
+    for path in (output / "session.json", *output.glob("*/records/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        del record["schema_version"]
+        record["fingerprint"] = "of another version"
+        if "plan" in record:
+            settings, parameters = record["plan"]["settings"], record["plan"]["parameters"]
+            settings["register"] = settings.pop("find_overlaps")
+            parameters["trust"] = parameters.pop("max_change")
+        path.write_text(json.dumps(record), encoding="utf-8")
+    assert quick().repeated
+
+
 def test_a_stopped_run_goes_on(quick, done, same_tables):
     cancel = threading.Event()
 

@@ -23,6 +23,7 @@ from napari_nst.session.planning import (
     style_candidates,
     with_pairs,
 )
+from napari_nst.session.store import SessionRecord
 from napari_nst.settings.session import split_settings
 
 
@@ -258,7 +259,9 @@ def test_a_damaged_record_names_the_entry(old, path, value, message):
         SessionPlan.from_dict(changed(old["plan"], path, value), Path("images"), OLD)
 
 
-@pytest.mark.parametrize("damage", [{}, {"plan": None}, {"plan": []}, {"plan": {}}], ids=repr)
-def test_a_session_whose_plan_is_damaged_is_not_gone_on_with(plan, tmp_path, damage):
-    with pytest.raises(FileError, match=r"session\.json is not .*Choose another output folder"):
-        continued_plan(damage, tmp_path, plan.folder, plan.settings, plan.parameters, None)
+def test_a_session_whose_plan_is_damaged_is_not_gone_on_with(plan, tmp_path):
+    record = SessionRecord(napari_nst_session="0.1.0", plan={"settings": {}})
+    with pytest.raises(
+        FileError, match=r"session\.json is not the record of a session: .*Choose another output folder"
+    ):
+        continued_plan(record, tmp_path, plan.folder, plan.settings, plan.parameters, None)

@@ -339,22 +339,17 @@ class _Columns:
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
-    """Write a table of pairs that can be edited in a spreadsheet and read again.
+    """Write a table of pairs that can be edited in a spreadsheet and read again; returns the file that was written.
 
     Parameters
     ----------
     path : path-like
-        Wanted name. An existing file stays, and the new one gets a counter.
+        Wanted name. An existing file stays, and the new one gets a counter, unless `publish` is `write_over`.
     frame : pandas.DataFrame
         With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not enhanced. All other
-        columns are for the reader.
+        columns are for the reader. The file is CSV in UTF-8 with a byte order mark, without which Excel takes it for
+        another encoding.
     publish : write_new or write_over
-        Whether an existing file stays, or is the program's own and replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written: CSV in UTF-8 with a byte order mark, without which Excel takes it for another encoding.
 
     Raises
     ------

@@ -133,6 +133,7 @@ class SessionPlan(Record):
     pairs_given: bool
     placing_notes: list[str] = Field(default_factory=list)
     _loaded: dict[str, LoadedImage] = PrivateAttr(default_factory=dict)
+    _recorded: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _names_what_is_there(self) -> Self:
@@ -154,7 +155,7 @@ class SessionPlan(Record):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, which reads its images anew."""
         made = self.model_copy(update=changes)
-        made._loaded = {}
+        made._loaded, made._recorded = {}, ""
         return made
 
     def image_of(self, patch: Patch) -> SessionImage:
@@ -225,7 +226,12 @@ class SessionPlan(Record):
 
     @property
     def fingerprint(self) -> str:
-        """What tells one session from another: settings, pairing and the content of every file that it starts from."""
+        """What tells one session from another: settings, pairing and the content of every file that it starts from.
+
+        A plan from a record keeps that of its record: settings may have other names, or be more, than when it was made.
+        """
+        if self._recorded:
+            return self._recorded
         pairs = {planned.patch.name: planned.style for planned in self.treated} if self.pairs_given else None
         asked = [self.settings.asdict(), self.parameters.asdict(), self.inputs, pairs]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -235,7 +241,7 @@ class SessionPlan(Record):
         return dict(plain(self))
 
     @classmethod
-    def from_dict(cls, record: Any, folder: Path, source: str | os.PathLike[str]) -> SessionPlan:
+    def from_dict(cls, record: Any, folder: Path, source: str | os.PathLike[str], fingerprint: str = "") -> SessionPlan:
         """Return the plan as it was made, from what `to_dict` gave, so that a session that goes on is the same session.
 
         Raises
@@ -244,7 +250,9 @@ class SessionPlan(Record):
             An entry is damaged; the message names it, and `source`, the file that it comes from.
         """
         given = {**record, "folder": folder} if isinstance(record, Mapping) else record
-        return check_record(given, cls, os.fspath(source), FileError)
+        plan = check_record(given, cls, os.fspath(source), FileError)
+        plan._recorded = fingerprint
+        return plan
 
 
 def plan_row(planned: PlannedPatch) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from napari_nst.session.pairing import CorrespondingPatchFinder, read_pairs
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.quality import PatchMeasures, count_markers, measure_patch, read_quality_table, split_scores
 from napari_nst.session.registration import SAME_CONES, find_overlap, place_images
-from napari_nst.session.store import file_digest
+from napari_nst.session.store import STATE, SessionRecord, file_digest
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import SessionSettings
 
@@ -54,10 +54,7 @@ NEEDS_READING = ("size", "overlap", "border", "modality", "template", "orientati
 #: Settings on which the scores depend.
 _SCORING = ("quality", "quality_table", "markers")
 #: Settings on which the scores, the split, or the pairs depend.
-_ASSESSING = (
-    *(*_SCORING, "markers_base", "threshold"),
-    *("treat", "score", "max_distance", "spacing_tolerance"),
-)
+_ASSESSING = (*_SCORING, *("markers_base", "threshold", "treat", "score", "max_distance", "spacing_tolerance"))
 _MARKER_FOLDERS = ("algorithmMarkers", "output_cone_detector/algorithmMarkers")
 _MARKER_FILE, _QUALITY_TABLE = (
     "marker file ",
@@ -68,18 +65,7 @@ _SHOWN = 4  # differences in a message
 
 
 class Candidate(NamedTuple):
-    """A patch that can be the style of another one.
-
-    Attributes
-    ----------
-    name : str
-        Of the patch.
-    good : bool or None
-        None is unknown.
-    score : float
-    distance : float
-        From the target in pixels; NaN where unknown.
-    """
+    """A patch that can be the style of another one, its quality, and its distance from the target, px; NaN where unknown."""
 
     name: str
     good: bool | None
@@ -150,7 +136,7 @@ def plan_session(
         reasons = "; ".join(f"{entry['image']}: {entry['reason']}" for entry in unreadable[:3])
         raise FileError(f"None of the {len(unreadable)} images in {folder} can be used. {reasons}")
     report("assessing and pairing", len(paths), len(paths))
-    _check_unique([patch for patch, _ in found])
+    _check_unique(patch for patch, _ in found)
     plan = SessionPlan(
         folder=folder,
         settings=settings,
@@ -284,42 +270,27 @@ def _find_pairs(plan: SessionPlan, cancelled: Callable[[], bool]) -> None:
 
 
 def _assessed(
-    folder: Path,
-    settings: SessionSettings,
-    found: list[tuple[Patch, PatchMeasures]],
-    images: list[SessionImage],
+    folder: Path, settings: SessionSettings, found: list[tuple[Patch, PatchMeasures]], images: list[SessionImage]
 ) -> dict[str, Any]:
     """The fields of a plan that say how good its patches are."""
-    notes: list[str] = []
-    kind, scores = _scores(folder, settings, found, images, notes)
+    kind = "ring" if settings.quality == "auto" else settings.quality
+    notes, markers = [], _marker_folder(folder, settings)
+    if settings.quality == "table":
+        table = read_quality_table(settings.quality_table, {patch.name: patch.image for patch, _ in found})
+        scores = [table[patch.name] for patch, _ in found]
+    elif markers is not None:
+        kind, shapes = "markers", {image.name: image.shape for image in images}
+        patches = [patch for patch, _ in found]
+        counts, summary = count_markers(markers, patches, base=settings.markers_base, image_shapes=shapes)
+        notes, scores = [summary], counts.tolist()
+    else:
+        scores = [float(getattr(measures, kind)) for _, measures in found]
     split = split_scores(scores, None if isinstance(settings.threshold, str) else settings.threshold)
-    patches = [
+    planned = [
         PlannedPatch(patch=patch, measures=measures, score=score, good=good)
         for (patch, measures), score, good in zip(found, scores, split.good, strict=True)
     ]
-    return {"patches": patches, "split": split, "score_kind": kind, "notes": notes}
-
-
-def _scores(
-    folder: Path,
-    settings: SessionSettings,
-    found: list[tuple[Patch, PatchMeasures]],
-    images: list[SessionImage],
-    notes: list[str],
-) -> tuple[str, list[float]]:
-    """What the quality of the patches is assessed by, and a number for each."""
-    patches = [patch for patch, _ in found]
-    markers = _marker_folder(folder, settings)
-    if settings.quality == "table":
-        table = read_quality_table(settings.quality_table, {patch.name: patch.image for patch in patches})
-        return "table", [table[patch.name] for patch in patches]
-    if markers is not None:
-        shapes = {image.name: image.shape for image in images}
-        counted = count_markers(markers, patches, base=settings.markers_base, image_shapes=shapes)
-        notes.append(counted.summary)
-        return "markers", [float(count) for count in counted.counts]
-    kind = "ring" if settings.quality == "auto" else settings.quality
-    return kind, [float(getattr(measures, kind)) for _, measures in found]
+    return {"patches": planned, "split": split, "score_kind": kind, "notes": notes}
 
 
 def _marker_folder(folder: Path, settings: SessionSettings) -> Path | None:
@@ -373,7 +344,7 @@ def _cut(loaded: LoadedImage, settings: SessionSettings, first_id: int) -> list[
     return cropper.crop(loaded.array, loaded.image.name, first_id=first_id, valid=loaded.valid)
 
 
-def _check_unique(patches: Sequence[Patch]) -> None:
+def _check_unique(patches: Iterable[Patch]) -> None:
     seen: dict[str, Patch] = {}
     for patch in patches:
         other = seen.setdefault(patch.name.casefold(), patch)
@@ -399,22 +370,10 @@ def replan(
     *,
     cancel: Cancel | None = None,
 ) -> SessionPlan:
-    """Make a plan with other settings from the measures of one that is there.
+    """Make a plan with other settings from the measures of one that is there, which is not changed.
 
-    Parameters
-    ----------
-    plan : SessionPlan
-        Is not changed.
-    settings : SessionSettings
-    parameters : StyleTransferParameters, optional
-        Those of the plan by default.
-    cancel : callable or threading.Event, optional
-        Ends the work: KeyboardInterrupt is raised.
-
-    Returns
-    -------
-    SessionPlan
-        With pairs that were looked for, again unless nothing that they depend on differs. Pairs that were given are gone.
+    Its pairs are looked for again, unless nothing that they depend on differs; pairs that were given are gone. `parameters`
+    are those of the plan by default; `cancel` ends the work with a KeyboardInterrupt.
 
     Raises
     ------
@@ -456,7 +415,7 @@ def _inputs(plan: SessionPlan, settings: SessionSettings) -> dict[str, str]:
 
 
 def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
-    """Make a plan in which some patches have another style; it counts as one whose pairs were given.
+    """Return a plan in which some patches have another style; it counts as one whose pairs were given.
 
     Parameters
     ----------
@@ -468,7 +427,7 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
     Raises
     ------
     ParameterError
-        There is no such patch or style, or a patch shall be its own style.
+        There is no such patch or style, or a patch is its own style.
     """
     wanted = _checked_pairs(changes.items(), [planned.patch.name for planned in plan.patches])
     if not wanted:
@@ -504,30 +463,21 @@ def style_candidates(plan: SessionPlan, patch: str) -> list[Candidate]:
 
 
 def continued_plan(
-    state: Mapping[str, Any],
+    record: SessionRecord,
     output: Path,
     folder: Path,
     settings: SessionSettings,
     parameters: StyleTransferParameters,
     pairs: Pairs | None,
 ) -> SessionPlan:
-    """Return the plan of the session in an output folder, if it is the one that is asked for.
-
-    Parameters
-    ----------
-    state : mapping
-        What session.json says.
-    output, folder : Path
-        Where the results and the images lie.
-    settings, parameters, pairs
-        What is asked for now.
+    """Return the plan of the session in the folder `output`, if it is the one that is asked for.
 
     Raises
     ------
     FileError
         It is another session, of which the message says what differs, or its record is damaged.
     """
-    plan = SessionPlan.from_dict(state.get("plan"), folder, output / "session.json")
+    plan = SessionPlan.from_dict(record.plan, folder, output / STATE, record.fingerprint)
     differs = [
         f"{name} was {before!r}, now {now!r}"
         for old, new in ((plan.settings, settings), (plan.parameters, parameters))

@@ -116,10 +116,6 @@ def find_overlap(
     target_mask, style_mask : array of bool, optional
         False for pixels to leave out. Pixels that are not finite never count.
 
-    Returns
-    -------
-    Overlap
-
     Raises
     ------
     ImageError

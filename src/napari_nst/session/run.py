@@ -223,7 +223,7 @@ def enhance_session(
         else:
             if plan is not None and plan.pairs_given:
                 pairs = {planned.patch.name: planned.style for planned in plan.treated}
-            plan = continued_plan({"plan": before.plan}, store.folder, Path(folder), settings_, parameters, pairs)
+            plan = continued_plan(before, store.folder, Path(folder), settings_, parameters, pairs)
         if plan is None:
 
             def assessing(text: str, done: int, total: int) -> None:
