@@ -1,4 +1,4 @@
-"""Hand-marked confocal pictures (Cunefare et al. 2017) where they lie beside the checkout, and ideal lattices."""
+"""Annotated confocal images (Cunefare et al. 2017) where they lie beside the checkout, simulated ones, ideal lattices."""
 
 import csv
 from pathlib import Path
@@ -6,15 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
+from napari_nst.imaging.mosaic import cone_mosaic
 
 CONES = Path(__file__).resolve().parents[2] / "shared" / "data" / "cones"
 
 
 @pytest.fixture(scope="session")
 def marked():
-    """Every fifth of the pictures: .image, .cones (row, column, 0-based), .spacing and .ring of the index."""
+    """Every fifth of the images: .image, .cones (row, column, 0-based), .spacing and .ring of the index."""
     if not (CONES / "index.csv").is_file():
-        pytest.skip(f"the hand-marked cones are not beside this checkout (looked in {CONES})")
+        pytest.skip(f"the annotated cones are not beside this checkout (looked in {CONES})")
     import tifffile
 
     found = []
@@ -31,6 +34,18 @@ def marked():
                     ring=float(row["ring_prominence_db"]),
                 )
             )
+    return found
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """The same of six simulated mosaics whose cones are known, for the same rules on every machine; ring is not known."""
+    found = []
+    for seed in range(6):
+        made = cone_mosaic((150, 150), 8.25, seed=seed, vessel=False)
+        cones = made.cones[np.all((made.cones > -0.5) & (made.cones < 149.5), axis=1)]
+        spacing = float(np.median(cKDTree(cones).query(cones, k=2)[0][:, 1]))
+        found.append(SimpleNamespace(subject=seed % 2, image=made.image, cones=cones, spacing=spacing))
     return found
 
 

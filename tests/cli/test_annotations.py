@@ -71,6 +71,13 @@ def test_the_cones_of_a_mosaic_are_found_where_they_are(evaluate, mosaic):
         assert 0.75 < published["chance_dice"] < 0.95
 
 
+def test_the_options_have_older_names(evaluate, mosaic):
+    folder, _ = mosaic
+    older = ("--marks", folder / "marks.csv", "--marks-order", "xy", "--marks-base", "1", "--json")
+    newer = ("--annotations", folder / "marks.csv", *HOW, "--json")
+    assert evaluate(folder / "clear.tif", *older) == evaluate(folder / "clear.tif", *newer)
+
+
 def test_the_same_marks_in_any_form_give_the_same_scores(evaluate, mosaic, tmp_path):
     folder, cones = mosaic
     forms = [

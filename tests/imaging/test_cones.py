@@ -202,6 +202,17 @@ def test_only_gray_images_have_cones(image):
         detect_cones(np.ones((9, 9)), mask=np.zeros((9, 8)))
 
 
+def test_simulated_cones_are_found(simulated):
+    for confidence in (0.36, 0):
+        scores = []
+        for one in simulated:
+            found = inner(detect_cones(one.image, confidence=confidence).points, one.image.shape, 6.5)
+            true = inner(one.cones, one.image.shape, 6.5)
+            scores.append(match_cones(found, true, tolerance_px=0.35 * one.spacing).dice)
+        assert np.mean(scores) > 0.975
+        assert min(scores) > 0.96
+
+
 def test_annotated_cones_are_found_as_well_as_published_detectors_do(marked):
     # Of a LoG without threshold .987 is known on such images, of the published network .985.
     dice, every, subjects = [], [], [item.subject for item in marked]

@@ -45,6 +45,12 @@ def test_the_prominence_is_the_height_of_a_peak_over_a_power_law():
     assert 1 / ring.spacing == pytest.approx(0.12, rel=0.04)
 
 
+def test_the_ring_of_simulated_images_follows_the_spacing(simulated):
+    ratio = np.array([ring_prominence(one.image).spacing / one.spacing for one in simulated])
+    assert ratio.mean() == pytest.approx(0.94, abs=0.02)
+    assert ratio.std() < 0.036
+
+
 def test_the_published_relation_holds_on_annotated_images(marked):
     rings = [ring_prominence(item.image) for item in marked]
     ratio = np.array([r.spacing / item.spacing for r, item in zip(rings, marked, strict=True)])

@@ -58,6 +58,16 @@ def test_random_points_get_the_scores_of_the_script(script, seed):
 
 
 @pytest.mark.slow
+def test_simulated_cones_score_far_above_the_chance_level(simulated):
+    rows = [agreement(detect_cones(one.image).points, one.cones, one.image.shape, border=7) for one in simulated]
+    strict, published = ([row[k] for row in rows] for k in range(2))
+    assert np.mean([row.dice for row in strict]) == pytest.approx(0.99, abs=0.01)
+    assert all(one.dice >= other.dice for one, other in zip(published, strict, strict=True))
+    assert 0.3 < np.mean([row.chance_dice for row in strict]) < 0.45
+    assert 0.87 < np.mean([row.chance_dice for row in published]) < 0.94
+    assert all(row.median_distance_px < 0.5 for row in strict)
+
+
 def test_hand_marked_pictures_get_the_scores_and_the_chance_row_that_are_known(script, marked):
     scores = []
     for item in marked[::2]:

@@ -89,6 +89,10 @@ def test_it_falls_with_noise_and_rises_with_blur(rng):
     assert blurred == sorted(blurred)
 
 
+def test_simulated_images_have_values_of_the_same_size(simulated):
+    assert 38 < np.mean([aiq(one.image) for one in simulated]) < 48
+
+
 def test_real_pictures_have_known_values(marked):
     # Another implementation gave 47.6 dB on 60 such pictures with an offset of 2.65 dB to the published program.
     values = [aiq(item.image) for item in marked]

@@ -216,10 +216,27 @@ def test_the_figure_shows_what_was_found(drawn):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), pytest.param((9, 30), marks=pytest.mark.slow), (40, 20)])
-def test_figures_of_small_masked_and_flat_pictures_do_not_fail(rng, shape):
+def test_figures_of_small_masked_and_flat_images_show_what_there_is(rng, shape):
     noise = rng.normal(size=shape)
-    for pair in ((noise, noise + 1), (np.zeros(shape), noise), (noise, np.where(noise > 0, np.nan, noise))):
-        assess(*pair).figure().savefig(io.BytesIO(), dpi=20)
+    holed = np.where(noise > 0, np.nan, noise)
+    for target, result in ((noise, noise + 1), (np.zeros(shape), noise), (noise, holed)):
+        assessment = assess(target, result)
+        figure = assessment.figure()
+        target_axes, result_axes, cone_axes, change_axes, _, spectra = figure.axes[:6]
+        assert target_axes.get_title() == f"Target: {len(assessment.before.cones)} cones found"
+        for axes in (target_axes, result_axes, change_axes):
+            shown = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+            assert shown.shape == shape
+            assert np.array_equal(np.isfinite(shown), np.isfinite(target) & np.isfinite(result))
+        counts = [int(one.get_label().split()[0]) for one in cone_axes.collections]
+        cones = assessment.cones
+        assert counts[:2] == [len(cones.kept), len(cones.lost)]
+        assert sum(counts[2:]) == len(cones.new)
+        assert bool(spectra.lines) == (min(shape) >= 16)
+        assert (not spectra.lines) == any("too small" in text.get_text() for text in spectra.texts)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=20)
+        assert drawn.getvalue().startswith(b"\x89PNG")
 
 
 def test_the_most_serious_reason_leads():

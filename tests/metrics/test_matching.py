@@ -100,6 +100,12 @@ def test_the_spacing_of_fewer_than_two_is_not_known():
     assert math.isnan(nearest_neighbour_spacing([[3, 4]]))
 
 
+def test_the_spacing_of_simulated_cones_is_below_that_of_their_lattice(simulated):
+    for one in simulated:
+        assert nearest_neighbour_spacing(one.cones) == pytest.approx(one.spacing)
+        assert 0.85 * 8.25 < one.spacing < 8.25
+
+
 def test_the_spacing_of_hand_marked_cones_is_that_of_the_index(marked):
     for item in marked:
         assert nearest_neighbour_spacing(item.cones) == pytest.approx(item.spacing, abs=1e-3)

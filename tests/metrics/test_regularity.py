@@ -145,6 +145,12 @@ def test_input_is_checked():
         voronoi_regularity([[1, 2]], (9, 9), mask=np.ones((9, 8)))
 
 
+def test_simulated_cones_are_far_from_random_and_from_a_lattice(simulated):
+    found = [voronoi_regularity(one.cones, one.image.shape) for one in simulated]
+    assert 6 < min(v.regularity for v in found) < max(v.regularity for v in found) < 15
+    assert 0.75 < np.median([v.six_sided for v in found]) < 0.95
+
+
 def test_hand_marked_cones_are_far_from_random_and_from_a_lattice(marked):
     found = [voronoi_regularity(item.cones, item.image.shape) for item in marked]
     assert 7 < np.median([v.regularity for v in found]) < 11

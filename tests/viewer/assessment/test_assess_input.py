@@ -5,7 +5,7 @@ import pytest
 
 from napari_nst.errors import ImageError
 from napari_nst.imaging.masks import pack_mask
-from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_job, known_scale, trio_of, trio_selected
+from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_request, known_scale, trio_of, trio_selected
 from napari_nst.viewer.common.compare import remember
 from napari_nst.viewer.common.region import BORDER, NO_MASK
 
@@ -81,7 +81,7 @@ def test_the_pictures_of_a_session_belong_together(model, rng):
         assert trio_of(model, layer) == Trio(target, result, style)
     assert trio_of(model, others[0]) is None  # its patch has no result
     # They lie beside each other: what is marked belongs on the result.
-    job = assess_job(model, Trio(target, result, style), None)
+    job = assess_request(model, Trio(target, result, style), None)
     np.testing.assert_array_equal(job.plane.world["translate"], (0, 60))
 
 
@@ -107,7 +107,7 @@ def test_a_region_is_cut_out_of_the_target(model, rng, random):
     metadata["napari_nst"]["region"]["style"] = {"kind": "rectangle", "start": [1, 2], "stop": [31, 42], "axes": [0, 1]}
     result = add_result(model, target, data, metadata, style)
     result.translate = (900, 900)  # the record counts, wherever the layer was moved to
-    job = assess_job(model, trio_of(model, result), 0.4)
+    job = assess_request(model, trio_of(model, result), 0.4)
     np.testing.assert_array_equal(job.target_cut.take(job.target), target.data[10:40, 20:60])
     np.testing.assert_array_equal(job.result_cut.take(job.result), data)
     np.testing.assert_array_equal(job.style_cut.take(job.style), style.data[1:31, 2:42])
@@ -119,7 +119,7 @@ def test_the_recorded_plane_of_a_stack(model, rng, random):
     target = model.add_image(rng.random((5, 30, 40)), **random(3))
     data = rng.random((1, 30, 40))
     result = add_result(model, target, data, record([3, 0, 0], [4, 30, 40], "current plane", [1, 2]))
-    job = assess_job(model, trio_of(model, result), None)
+    job = assess_request(model, trio_of(model, result), None)
     np.testing.assert_array_equal(job.target_cut.take(job.target), target.data[3])
     np.testing.assert_array_equal(job.result_cut.take(job.result), data[0])
     assert (job.plane.hidden, job.plane.axes) == ((0,), (1, 2))
@@ -132,12 +132,12 @@ def test_of_all_planes_the_one_that_is_shown(model, rng):
     metadata = record([0, 0, 0], [5, 30, 40], "all planes", [1, 2])
     result = add_result(model, target, data, metadata, scale=(2, 1, 1))
     model.dims.set_point(0, 6)
-    job = assess_job(model, trio_of(model, result), None)
+    job = assess_request(model, trio_of(model, result), None)
     np.testing.assert_array_equal(job.target_cut.take(job.target), target.data[3])
     np.testing.assert_array_equal(job.result_cut.take(job.result), data[3])
     # The same for two stacks without a record.
     other = model.add_image(data[::-1].copy(), scale=(2, 1, 1))
-    job = assess_job(model, Trio(target, other), None)
+    job = assess_request(model, Trio(target, other), None)
     np.testing.assert_array_equal(job.target_cut.take(job.target), target.data[3])
     np.testing.assert_array_equal(job.result_cut.take(job.result), data[1])
 
@@ -145,7 +145,7 @@ def test_of_all_planes_the_one_that_is_shown(model, rng):
 def test_a_record_of_another_target_does_not_count(model, rng):
     target, other = model.add_image(rng.random((60, 70))), model.add_image(rng.random((30, 40)))
     result = add_result(model, target, rng.random((30, 40)), record([10, 20], [40, 60], axes=[0, 1]))
-    job = assess_job(model, Trio(other, result), None)
+    job = assess_request(model, Trio(other, result), None)
     np.testing.assert_array_equal(job.target_cut.take(job.target), other.data)
 
 
@@ -156,9 +156,9 @@ def test_a_record_of_another_target_does_not_count(model, rng):
 def test_what_cannot_be_compared_is_told(model, rng, shape, rgb, message):
     one, two = model.add_image(rng.random((20, 20)), name="one"), model.add_image(rng.random(shape), rgb=rgb)
     with pytest.raises(ImageError, match=message):
-        assess_job(model, Trio(one, two), None)
+        assess_request(model, Trio(one, two), None)
     with pytest.raises(ImageError, match=r"same layer, 'one'"):
-        assess_job(model, Trio(one, one), None)
+        assess_request(model, Trio(one, one), None)
 
 
 def test_masks(model, rng):
@@ -167,19 +167,19 @@ def test_masks(model, rng):
     mask[3:9, 4:15] = True
     metadata = record([5, 6], [25, 26], axes=[0, 1], arguments={"mask": pack_mask(mask), "style_mask": None})
     trio = Trio(target, add_result(model, target, rng.random((20, 20)), metadata))
-    np.testing.assert_array_equal(assess_job(model, trio, None).mask, mask)
-    assert assess_job(model, trio, None, NO_MASK).mask is None
-    assert assess_job(model, trio, None, BORDER).mask == "border"
+    np.testing.assert_array_equal(assess_request(model, trio, None).mask, mask)
+    assert assess_request(model, trio, None, NO_MASK).mask is None
+    assert assess_request(model, trio, None, BORDER).mask == "border"
     painted = np.zeros((30, 40), int)
     painted[10:20, 10:30] = 2
     labels = model.add_labels(painted)
-    np.testing.assert_array_equal(assess_job(model, trio, None, labels).mask, painted[5:25, 6:26] > 0)
+    np.testing.assert_array_equal(assess_request(model, trio, None, labels).mask, painted[5:25, 6:26] > 0)
     # Without a record, or with one for a picture of another size, all pixels count.
     metadata["napari_nst"]["arguments"]["mask"] = pack_mask(mask[:10])
-    assert assess_job(model, trio, None).mask is None
-    assert assess_job(model, Trio(target, model.add_image(rng.random((30, 40)))), None, AS_RUN).mask is None
+    assert assess_request(model, trio, None).mask is None
+    assert assess_request(model, Trio(target, model.add_image(rng.random((30, 40)))), None, AS_RUN).mask is None
     metadata["napari_nst"]["arguments"]["mask"] = "border"
-    assert assess_job(model, trio, None).mask == "border"
+    assert assess_request(model, trio, None).mask == "border"
 
 
 @pytest.mark.parametrize(

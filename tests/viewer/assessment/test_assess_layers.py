@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nst.metrics.changes import ConeChanges
-from napari_nst.viewer.assessment.input import Trio, assess_job
+from napari_nst.viewer.assessment.input import Trio, assess_request
 from napari_nst.viewer.assessment.layers import ROLES, assessment_layers, is_ours, look_at, show_assessment
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
@@ -65,7 +65,7 @@ def test_everything_lies_on_the_target(model, rng, random, shape, hidden, start)
     target, result = pictures(model, rng, shape, units=("um",) * len(shape), **world)
     if hidden:
         model.dims.point = target.data_to_world((2, 0, 0))
-    job = assess_job(model, Trio(target, result), None)
+    job = assess_request(model, Trio(target, result), None)
     assert job.target_cut.start == start
     assessment = found((40, 50), rng)
     layers = show_assessment(model, assessment, job.plane, "result")
@@ -88,7 +88,7 @@ def test_everything_lies_on_the_target(model, rng, random, shape, hidden, start)
 
 
 def test_what_they_look_like(model, rng):
-    job = assess_job(model, Trio(*pictures(model, rng, (40, 50))), None)
+    job = assess_request(model, Trio(*pictures(model, rng, (40, 50))), None)
     assessment = found((40, 50), rng)
     assessment.cones.suspicion[3, 4] = np.nan
     layers = show_assessment(model, assessment, job.plane, "result")
@@ -111,7 +111,7 @@ def test_what_they_look_like(model, rng):
 
 
 def test_nothing_found(model, rng):
-    job = assess_job(model, Trio(*pictures(model, rng, (40, 50))), None)
+    job = assess_request(model, Trio(*pictures(model, rng, (40, 50))), None)
     assessment = found((40, 50), rng, new=0)
     assessment.cones.kept = assessment.cones.lost = np.empty((0, 2))
     assessment.cones.change = np.zeros((40, 50))
@@ -123,7 +123,7 @@ def test_again_in_the_place_of_the_old_ones(model, rng):
     target, result = pictures(model, rng, (40, 50))
     model.layers.selection.active = target
     before = [state(layer) for layer in (target, result)]
-    job = assess_job(model, Trio(target, result), None)
+    job = assess_request(model, Trio(target, result), None)
     old = show_assessment(model, found((40, 50), rng), job.plane, "result")
     assert set(model.layers.selection) == {target}
     assert model.layers.selection.active is target
@@ -146,7 +146,7 @@ def test_again_in_the_place_of_the_old_ones(model, rng):
 def test_the_camera_goes_to_a_place(model, rng):
     target, result = pictures(model, rng, (5, 40, 50), scale=(3, 2, 2), translate=(7, 100, 200))
     model.dims.set_point(0, 13)
-    job = assess_job(model, Trio(target, result), None)
+    job = assess_request(model, Trio(target, result), None)
     layers = show_assessment(model, found((40, 50), rng), job.plane, "result")
     model.dims.set_point(0, 7)
     zooms = []

@@ -15,7 +15,7 @@ from napari_nst.metrics.assessment import written
 from napari_nst.metrics.verdict import SIGNS
 from napari_nst.palette import LEVELS
 from napari_nst.viewer import commands
-from napari_nst.viewer.assessment import worker as assess_worker
+from napari_nst.viewer.assessment import widget as module
 from napari_nst.viewer.assessment.layers import ROLES
 from napari_nst.viewer.common.compare import remember
 from napari_nst.viewer.common.layers import plain
@@ -171,10 +171,10 @@ def test_any_two_pictures_and_what_is_wrong_with_them(viewer, planted, assess, n
 
 
 def test_an_error_of_the_thread_is_told(viewer, planted, assess, notified, monkeypatch):
-    def fail(job):
+    def fail(request, control):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(assess_worker, "_assess", fail)
+    monkeypatch.setattr(module, "measure", fail)
     for name in ("before", "after"):
         viewer.add_image(planted[0], name=name)
     _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Assessment")
@@ -197,8 +197,8 @@ def test_an_error_of_the_thread_is_told(viewer, planted, assess, notified, monke
 
 def test_closing_the_dock_ends_it_without_layers(viewer, planted, monkeypatch):
     go = Event()
-    measure = assess_worker._assess
-    monkeypatch.setattr(assess_worker, "_assess", lambda job: go.wait(60) and measure(job))
+    measure = module.measure
+    monkeypatch.setattr(module, "measure", lambda request, control: go.wait(60) and measure(request, control))
     for name in ("before", "after"):
         viewer.add_image(planted[0], name=name)
     dock, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Assessment")

@@ -10,7 +10,7 @@ from napari_nst.imaging.cones import detect_cones
 from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.images import write_image
 from napari_nst.session.effects import compare_cones
-from napari_nst.viewer.assessment.input import Trio, assess_job, trio_of
+from napari_nst.viewer.assessment.input import Trio, assess_request, trio_of
 from napari_nst.viewer.common.layers import plain
 from napari_nst.viewer.session.layers import PatchLayers
 
@@ -118,7 +118,7 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     target, style, result = (show.layers()[role] for role in ROLES[:3])
     trio = trio_of(viewer, result)
     assert trio == Trio(target, result, style)
-    job = assess_job(viewer, trio, None)
+    job = assess_request(viewer, trio, None)
     np.testing.assert_array_equal(job.result_cut.take(job.result), result.data)
     np.testing.assert_array_equal(job.target_cut.take(job.target), plan.crop(planned.patch).array)
     assert job.mask is None  # all of the patch counts
@@ -129,7 +129,7 @@ def test_what_is_shown_can_be_assessed(viewer, show, session, monkeypatch):
     valid[:50] = True
     monkeypatch.setattr(type(plan), "crop", lambda *_: cut._replace(valid=valid))
     show.show(plan, planned.patch.name, output, short.get)
-    np.testing.assert_array_equal(assess_job(viewer, trio, None).mask, valid)
+    np.testing.assert_array_equal(assess_request(viewer, trio, None).mask, valid)
     show.show(plan, planned.patch.name, None, short.get)
     assert not show.has_result
     assert trio_of(viewer, result) is None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import unpack_mask
 from napari_nst.transfer.record import KEY
@@ -22,13 +24,26 @@ from napari_nst.viewer.common.region import (
     mask_from_labels,
     micrometers,
 )
+from napari_nst.viewer.common.worker import Control
 from napari_nst.viewer.session.layers import SESSION_KEY as SESSION
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-__all__ = ["AS_RUN", "AssessJob", "LayerPlane", "Trio", "assess_job", "known_scale", "trio_of", "trio_selected"]
+    from napari_nst.metrics.assessment import Assessment
+
+__all__ = [
+    "AS_RUN",
+    "AssessRequest",
+    "LayerPlane",
+    "Trio",
+    "assess_request",
+    "known_scale",
+    "measure",
+    "trio_of",
+    "trio_selected",
+]
 
 #: The choice of a mask that repeats what the run did.
 AS_RUN = "as in the run"
@@ -71,7 +86,7 @@ class LayerPlane:
 
 
 @dataclass(frozen=True)
-class AssessJob:
+class AssessRequest:
     """All that an assessment needs, taken from the layers before it starts.
 
     Attributes
@@ -163,7 +178,7 @@ def known_scale(layer: Image, viewer: Viewer) -> tuple[float | None, str]:
     return (rows * columns) ** 0.5, ""
 
 
-def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labels = AS_RUN) -> AssessJob:
+def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labels = AS_RUN) -> AssessRequest:
     """Take from the layers what an assessment needs.
 
     Parameters
@@ -206,7 +221,7 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
     wanted = record.get("parameters", {}).get("value_range")
     # On the target; but the pictures of a session lie beside each other, and there the result is what is looked at.
     base, cut = (result, result_cut) if session is not None else (target, target_cut)
-    return AssessJob(
+    return AssessRequest(
         target=finest(target),
         result=finest(result),
         style=None if style is None else finest(style),
@@ -223,6 +238,23 @@ def assess_job(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labe
             base.ndim,
             {**{key: getattr(base, key) for key in TRANSFORMS}, "translate": moved(base, cut.start)},
         ),
+    )
+
+
+def measure(request: AssessRequest, control: Control) -> Assessment:
+    """Assess, off the GUI thread; a function for `Job`."""
+    from napari_nst.metrics.assessment import assess
+
+    target, result = request.target_cut.take(request.target), request.result_cut.take(request.result)
+    style = None if request.style_cut is None else np.asarray(request.style_cut.take(request.style))
+    return assess(
+        np.asarray(target),
+        np.asarray(result),
+        style,
+        request.scale,
+        mask=request.mask,
+        style_mask=request.style_mask if style is not None else None,
+        value_range=request.value_range,
     )
 
 

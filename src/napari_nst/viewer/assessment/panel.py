@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
-    QFormLayout,
     QFrame,
     QGridLayout,
     QLabel,
@@ -22,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_nst.metrics.assessment import TableRow
 from napari_nst.metrics.verdict import SIGNS, Level
 from napari_nst.palette import GRAY, LEVELS
-from napari_nst.viewer.common.panel import Scrolled, breakable, button, row, text_label
+from napari_nst.viewer.common.panel import Form, Scrolled, button, row, say, set_tab_order, text_label
 
 __all__ = ["AssessPanel"]
 
@@ -63,7 +61,6 @@ class AssessPanel(Scrolled):
 
     def __init__(self, fields: Sequence[BaseValueWidget]) -> None:
         super().__init__()
-        self.labels: dict[str, QLabel] = {}
         self.heading = text_label("The verdict in one word: unchanged, trusted, look, or distrust.")
         self.verdict = text_label("The verdict, and what it is based on. It is no diagnosis.")
         self.reasons = text_label("What else speaks for this verdict.")
@@ -90,7 +87,9 @@ class AssessPanel(Scrolled):
         rows.setSpacing(6)
         rows.addWidget(self._verdict_box())
         rows.addWidget(self._places_box())
-        rows.addLayout(self._form(fields))
+        form = Form(fields)
+        self.labels = form.labels
+        rows.addLayout(form)
         rows.addLayout(row(self.assess, self.save, self.copy))
         rows.addWidget(self.status)
         rows.addLayout(self._tables)
@@ -101,9 +100,7 @@ class AssessPanel(Scrolled):
         self.places.itemDoubleClicked.connect(self._on_activated)
         self.go.clicked.connect(self._on_go)
         self.places.currentRowChanged.connect(self._on_row)
-        chain = [self.places, self.go, *(field.native for field in fields), self.assess, self.save, self.copy]
-        for before, after in itertools.pairwise(chain):
-            QWidget.setTabOrder(before, after)
+        set_tab_order([self.places, self.go, *fields, self.assess, self.save, self.copy])
         self.show_nothing()
 
     def _verdict_box(self) -> QFrame:
@@ -127,38 +124,24 @@ class AssessPanel(Scrolled):
         column.addWidget(self.go, alignment=Qt.AlignmentFlag.AlignLeft)
         return self._places_part
 
-    def _form(self, fields: Sequence[BaseValueWidget]) -> QFormLayout:
-        form = QFormLayout()
-        form.setHorizontalSpacing(8)
-        form.setVerticalSpacing(4)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for field in fields:
-            label = QLabel(field.label)
-            label.setToolTip(field.tooltip)
-            label.setBuddy(field.native)
-            self.labels[field.name] = label
-            form.addRow(label, field.native)
-        return form
-
     # What is shown -----------------------------------------------------------------------------------------------
 
     def show_nothing(self) -> None:
         """Before the first assessment."""
         self._color(GRAY)
-        self.say(self.verdict, EMPTY)
+        say(self.verdict, EMPTY)
         for label in (self.heading, self._pair, self.reasons, self.limits):
-            self.say(label, "")
+            say(label, "")
         self.show_places([])
 
     def show_verdict(self, level: Level, pair: str, text: str, reasons: Sequence[str], limits: Sequence[str]) -> None:
         """The verdict: in a color, and in words that say it without."""
         self._color(LEVELS[level][1])
-        self.say(self.heading, f"{SIGNS[level]}  {level.capitalize()}")
-        self.say(self._pair, pair)
-        self.say(self.verdict, text)
-        self.say(self.reasons, "\n".join(f"• {reason}" for reason in reasons))
-        self.say(self.limits, " ".join(limits))
+        say(self.heading, f"{SIGNS[level]}  {level.capitalize()}")
+        say(self._pair, pair)
+        say(self.verdict, text)
+        say(self.reasons, "\n".join(f"• {reason}" for reason in reasons))
+        say(self.limits, " ".join(limits))
 
     def show_places(self, texts: list[str]) -> None:
         """The places to look at."""
@@ -195,12 +178,6 @@ class AssessPanel(Scrolled):
         self.assess.setText("Assessing…" if running else "Assess")
         self.save.setEnabled(assessed)
         self.copy.setEnabled(assessed)
-
-    @staticmethod
-    def say(label: QLabel, text: str) -> None:
-        """Show a text, or nothing at all."""
-        label.setText(breakable(text))
-        label.setVisible(bool(text))
 
     def _color(self, color: str) -> None:
         # Only the edge has the color: text on a colored ground would not be read in every theme.

@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, LineEdit
+from magicgui.widgets import LineEdit
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
@@ -15,20 +15,21 @@ from qtpy.QtWidgets import QFileDialog
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.io.filenames import joined_stem
 from napari_nst.palette import INVALID
-from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_job, known_scale, trio_of
+from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_request, known_scale, measure, trio_of
 from napari_nst.viewer.assessment.layers import assessment_layers, is_ours, look_at, show_assessment
 from napari_nst.viewer.assessment.panel import AssessPanel
-from napari_nst.viewer.assessment.worker import AssessRun, Outcome
 from napari_nst.viewer.common.fields import LayerChoice, shrinkable
+from napari_nst.viewer.common.job import Job
 from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_of, source_path
-from napari_nst.viewer.common.panel import copy_text
+from napari_nst.viewer.common.panel import PanelWidget, copy_text, say
 from napari_nst.viewer.common.region import BORDER, NO_MASK
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assessment.input import AssessJob, LayerPlane
+    from napari_nst.viewer.assessment.input import AssessRequest, LayerPlane
+    from napari_nst.viewer.common.worker import Outcome
 
 __all__ = ["AssessmentWidget", "ScaleField"]
 
@@ -64,15 +65,13 @@ class ScaleField(LineEdit):
         try:
             value = self.get_value()
         except ParameterError:
-            self.native.setStyleSheet(
-                f"QLineEdit {{ color: {INVALID}; }}"
-            )  # half typed, or wrong: seen, not interrupted
+            self.native.setStyleSheet(f"QLineEdit {{ color: {INVALID}; }}")  # seen, while it may be half typed
             return
         self.native.setStyleSheet("")
         self.changed.emit(value)
 
 
-class AssessmentWidget(Container):
+class AssessmentWidget(PanelWidget):
     """Say what an enhancement did to the cones, and where to look.
 
     Parameters
@@ -105,7 +104,8 @@ class AssessmentWidget(Container):
     # napari recognises the annotation, also as text, and passes its viewer.
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._run: AssessRun | None = None
+        self._job: Job | None = None
+        self._warnings: list[str] = []
         self._assessment: Assessment | None = None
         self._plane: LayerPlane | None = None
         self._name = "result"
@@ -144,19 +144,16 @@ class AssessmentWidget(Container):
         fields = [self.target, self.result, self.style, self.scale, self.mask]
         for field in fields:
             shrinkable(field)
-        super().__init__(widgets=fields, labels=False, name="assessment")
-        self.margins = (0, 0, 0, 0)
-        self.panel = AssessPanel(fields)
-        self.native.layout().addWidget(self.panel)
+        panel = AssessPanel(fields)
+        super().__init__(viewer, fields, panel, "assessment")
+        self.panel = panel
         self.min_width = 310
-        self.panel.assess.clicked.connect(self._on_assess_clicked)
+        self.panel.assess.clicked.connect(lambda: self._attempt(self.assess))
         self.panel.save.clicked.connect(self._on_save_clicked)
         self.panel.copy.clicked.connect(self._on_copy_clicked)
-        self.panel.wanted.connect(self._on_wanted)
+        self.panel.wanted.connect(lambda number: self._attempt(lambda: self.show_place(number)))
         self.result.changed.connect(self._on_result)
         self.target.changed.connect(self._on_target)
-        self.native_parent_changed.connect(self._on_parent_changed)
-        self.native.destroyed.connect(self._on_destroyed)
         self.reset_choices()
         self._choose_first()
         self._on_target(self.target.value)
@@ -222,7 +219,7 @@ class AssessmentWidget(Container):
     @property
     def is_running(self) -> bool:
         """Whether an assessment is under way."""
-        return self._run is not None
+        return self._job is not None
 
     def assess(self) -> None:
         """Start an assessment of what is chosen; ``assessed`` or ``errored`` tells its end.
@@ -232,41 +229,44 @@ class AssessmentWidget(Container):
         StyleTransferError
             When one is under way, or what is chosen cannot be assessed; nothing is started then.
         """
-        if self._run is not None:
+        if self._job is not None:
             raise StyleTransferError("An assessment is under way in this widget: wait for its end.")
         target, result, style = self.target.value, self.result.value, self.style.value
         if target is None or result is None:
             raise ImageError("There is nothing to assess: open an image and what was made of it first.")
         trio = Trio(target, result, None if style is None or style == NO_STYLE else style)
-        job = assess_job(self._viewer, trio, self.scale.get_value(), self.mask.value or AS_RUN)
+        request = assess_request(self._viewer, trio, self.scale.get_value(), self.mask.value or AS_RUN)
         self._sources = {role: source_of(layer) for role, layer in vars(trio).items() if layer is not None}
         self._beside = default_folder(source_path(target))
-        self._run = run = AssessRun(job)
-        run.ended.connect(self._on_ended)
-        AssessPanel.say(self.panel.status, "")
-        run.start()
+        self._job = job = Job(measure, request)
+        self._warnings = []
+        job.warned.connect(self._warnings.append)
+        job.ended.connect(self._on_ended)
+        say(self.panel.status, "")
+        job.start()
         self._show_state()
 
-    def _on_ended(self, outcome: Outcome, warnings: list[str]) -> None:
-        run, self._run = self._run, None
-        if run is None or self._gone:
+    def _on_ended(self, outcome: Outcome) -> None:
+        job, self._job = self._job, None
+        if job is None or self._gone:
             return
-        if outcome.assessment is None:
-            message = str(outcome.error)
-            AssessPanel.say(self.panel.status, message)
-            show_error(message)
-            self._show_state()
-            self.errored.emit(outcome.error)
-            return
-        # Not the job: it holds the pixels of layers that may be deleted.
-        self._assessment, self._plane, self._name = outcome.assessment, run.job.plane, run.job.names["result"]
-        self._folder = self._beside
-        self._about = {role: {**about, **_part(run.job, role)} for role, about in self._sources.items()}
-        show_assessment(self._viewer, outcome.assessment, self._plane, self._name)
-        self._show(outcome.assessment, run.job.names)
-        AssessPanel.say(self.panel.status, "\n".join(f"Warning: {message}" for message in warnings))
+        request, assessment = job.request, outcome.value
+        if outcome.error is not None:
+            say(self.panel.status, str(outcome.error))
+            show_error(str(outcome.error))
+        elif assessment is not None:
+            # Not the request: it holds the pixels of layers that may be deleted.
+            self._assessment, self._plane, self._name = assessment, request.plane, request.names["result"]
+            self._folder = self._beside
+            self._about = {role: {**about, **_part(request, role)} for role, about in self._sources.items()}
+            show_assessment(self._viewer, assessment, self._plane, self._name)
+            self._show(assessment, request.names)
+            say(self.panel.status, "\n".join(f"Warning: {message}" for message in self._warnings))
         self._show_state()
-        self.assessed.emit(outcome.assessment)
+        if outcome.error is not None:
+            self.errored.emit(outcome.error)
+        elif assessment is not None:
+            self.assessed.emit(assessment)
 
     def _show(self, assessment: Assessment, names: dict[str, str]) -> None:
         verdict = assessment.verdict
@@ -332,11 +332,8 @@ class AssessmentWidget(Container):
         try:
             action()
         except StyleTransferError as error:
-            AssessPanel.say(self.panel.status, str(error))
+            say(self.panel.status, str(error))
             show_error(str(error))
-
-    def _on_assess_clicked(self) -> None:
-        self._attempt(self.assess)
 
     def _on_copy_clicked(self) -> None:
         if self._assessment is not None:
@@ -353,41 +350,25 @@ class AssessmentWidget(Container):
             options=QFileDialog.Option.DontConfirmOverwrite,  # a counter is added instead
         )
         if path:
-            self._attempt(lambda: self._tell_saved(self.save(path)))
+            self._attempt(lambda: self._report_saved(self.save(path)))
 
-    def _tell_saved(self, files: list[Path]) -> None:
-        AssessPanel.say(self.panel.status, "Saved: " + ", ".join(f.name for f in files) + f" in {files[0].parent}")
-
-    def _on_wanted(self, number: int) -> None:
-        self._attempt(lambda: self.show_place(number))
+    def _report_saved(self, files: list[Path]) -> None:
+        say(self.panel.status, "Saved: " + ", ".join(f.name for f in files) + f" in {files[0].parent}")
 
     def _show_state(self) -> None:
         ready = self.target.value is not None and self.result.value is not None
-        self.panel.show_state(ready, self._run is not None, self._assessment is not None)
+        self.panel.show_state(ready, self._job is not None, self._assessment is not None)
 
-    # The end -----------------------------------------------------------------------------------------------------
+    def closed(self) -> None:
+        """Nobody waits for layers any more."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.abandon()
 
-    _gone = False
-    _docked = False
-
-    def _on_parent_changed(self, parent: Any) -> None:
-        """A dock that is closed leaves the widget without parent: nobody waits for layers any more."""
-        if parent is not None:
-            self._docked = True
-        elif self._docked:
-            self._abandon()
-
-    def _on_destroyed(self) -> None:
-        self._gone = True
-        self._abandon()
-
-    def _abandon(self) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            run.abandon()
+    destroyed = closed
 
 
-def _part(job: AssessJob, role: str) -> dict[str, Any]:
+def _part(request: AssessRequest, role: str) -> dict[str, Any]:
     """Which part of a layer was assessed, for the record."""
-    cut = {"target": job.target_cut, "result": job.result_cut, "style": job.style_cut}[role]
+    cut = {"target": request.target_cut, "result": request.result_cut, "style": request.style_cut}[role]
     return {} if cut is None else {"part": cut.describe()}
