@@ -1,19 +1,19 @@
-"""Which methods and presets invent cones: four audits, on hand-marked pictures or on a simulated place.
+"""Which methods and presets invent cones: four audits, on annotated images or on a simulated place.
 
     python benchmarks/audits.py [--method raw histogram spectrum] [--places 6] [--condition clean] [--json FILE]
 
 A method is raw (nothing is done), histogram, spectrum, spectrum+nst, or a preset of the style transfer; "all" is all of
-them. The first three take two seconds a place. A style transfer takes 10 to 30 s a picture on a CPU, and each place asks for
+them. The first three take two seconds a place. A style transfer takes 10 to 30 s an image on a CPU, and each place asks for
 about a dozen: take few (--places 2), fewer seeds (--seeds 1) and factors (--factors 0.5 1 2).
 
 phantom   what is drawn where cones were erased, relative to real ones: 0 nothing, 1 as strong; in brackets what was there
-          before. Below 0.15 is good. Then the detections there, of the cones that were erased. Always on good pictures.
-swap      the least Dice at 0.35 spacings of detections with three styles: two other places of the same eye, one of another
-          eye. 1 is best; then the share of cones that only one style has. In the last row what a blind lattice reaches.
-repeats   Dice at 0.35 spacings of two pictures of one place, enhanced apart; in brackets before. Not below is good.
-density   slope of the result's density over the style's, both logarithmic: 0 does not follow, 1 follows. Then the spread.
+          before. Below 0.15 is good. Then the detections there, of the cones that were erased. Always on good images.
+style agreement   the least Dice at 0.35 spacings of detections with three styles: two other places of the same eye, one of
+          another eye. 1 is best; then the share of cones that only one style has. The last row has the chance level.
+repeatability   Dice at 0.35 spacings of two images of one place, enhanced apart; in brackets before. Not below is good.
+density bias   slope of the result's density over the style's, both logarithmic: 0 does not follow, 1 follows. Then the spread.
 
-Told are means over the places, and below them the least and the largest. DATA/cones holds hand-marked pictures (index.csv with
+Printed are means over the places, and below them the least and the largest. DATA/cones holds annotated images (index.csv with
 stem, subject, quadrant; images/STEM.tif; manual/STEM.csv, x,y from 1): the confocal ones of Cunefare et al. (2017) can be
 arranged so. A condition other than clean (as mix:2, noise:3) degrades targets, not styles, as the script cones.py beside
 the data does. Without data, or with --simulated, one simulated place is measured.
@@ -48,10 +48,10 @@ DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 COLUMNS = (
     ("phantom", "phantom", "phantom_before"),
     ("drawn", "phantom_detected", None),
-    ("swap", "swap", None),
-    ("own", "swap_only", None),
-    ("repeats", "repeats", "repeats_before"),
-    ("density", "density_slope", None),
+    ("style agreement", "style_agreement", None),
+    ("own", "style_agreement_only", None),
+    ("repeatability", "repeatability", "repeatability_before"),
+    ("density bias", "density_slope", None),
     ("spread", "density_spread", None),
 )
 
@@ -60,8 +60,8 @@ Enhance = Callable[[Array, Array], Array]
 
 
 @dataclass
-class Place:
-    """A target with its marks, a repeat of it, and styles: two other places of the same eye, then another eye."""
+class Site:
+    """A target with its annotations, a repeat of it, and styles: two other places of the same eye, then another eye."""
 
     name: str
     target: Array
@@ -70,7 +70,7 @@ class Place:
     cones: Array
 
 
-def marked_places(folder: Path, count: int) -> list[Place]:
+def annotated_sites(folder: Path, count: int) -> list[Site]:
     """The first repeats of each place; all eyes come once before any comes twice."""
     with (folder / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -94,7 +94,7 @@ def marked_places(folder: Path, count: int) -> list[Place]:
             folder / "manual" / f"{repeats[0]['stem']}.csv", delimiter=",", skiprows=1, ndmin=2
         )[:, ::-1] - 1  # fmt: skip
         places.append(
-            Place(
+            Site(
                 f"{subject} {quadrant}",
                 image(repeats[0]),
                 image(repeats[1]),
@@ -107,8 +107,8 @@ def marked_places(folder: Path, count: int) -> list[Place]:
     return places
 
 
-def simulated_place(size: int = 185) -> Place:
-    """Two noisy pictures of one simulated place, moved by (5, -3), and three others, the last one less dense."""
+def simulated_site(size: int = 185) -> Site:
+    """Two noisy images of one simulated place, moved by (5, -3), and three others, the last one less dense."""
     made = cone_mosaic((size + 8, size + 8), 8.0, seed=0, vessel=False, photons=math.inf, read_noise=0)
     rng = np.random.default_rng(0)
     first, second = (
@@ -120,11 +120,11 @@ def simulated_place(size: int = 185) -> Place:
         cone_mosaic((size, size), spacing, seed=seed, vessel=False).image
         for seed, spacing in ((1, 8.0), (2, 8.0), (3, 9.0))
     ]
-    return Place("simulated", first[:size, 3 : 3 + size], second[5 : 5 + size, :size], styles, cones[inside])
+    return Site("simulated", first[:size, 3 : 3 + size], second[5 : 5 + size, :size], styles, cones[inside])
 
 
 def degrader(condition: str, evaluation: Path) -> Callable[[Array, int], Array]:
-    """Picture and seed to the degraded picture."""
+    """Image and seed to the degraded image."""
     if condition == "clean":
         return lambda image, seed: image
     if not evaluation.is_file():
@@ -142,7 +142,7 @@ def degrader(condition: str, evaluation: Path) -> Callable[[Array, int], Array]:
 
 
 def enhancer(method: str, options: argparse.Namespace) -> Enhance:
-    """The method as the audits call it; a pair of pictures that was asked for before is remembered."""
+    """The method as the audits call it; a pair of images that was asked for before is remembered."""
     known: dict[tuple[bytes, bytes], Array] = {}
     parameters: dict[str, Any] = {"device": options.device}
     if options.threads is not None:
@@ -160,35 +160,35 @@ def enhancer(method: str, options: argparse.Namespace) -> Enhance:
     return (lambda target, style: target) if method == "raw" else enhance
 
 
-def audit(enhance: Enhance, place: Place, degrade: Callable[[Array, int], Array], options: argparse.Namespace) -> Any:
+def audit(enhance: Enhance, place: Site, degrade: Callable[[Array, int], Array], options: argparse.Namespace) -> Any:
     """Figures of one method at one place: for the table, and all that the audits say."""
     target, repeat = degrade(place.target, 1), degrade(place.repeat, 2)
     phantom = phantom_test(enhance, place.target, place.styles[0], cones=place.cones, seeds=range(options.seeds))
-    swap = style_agreement(enhance, target, place.styles)
+    styles = style_agreement(enhance, target, place.styles)
     repeats = repeatability(enhance, target, repeat, place.styles[0])
     density = density_bias(enhance, target, place.styles[0], factors=options.factors)
     return {
         "phantom": phantom.ratio,
         "phantom_before": phantom.ratio_before,
         "phantom_detected": sum(phantom.detected) / sum(phantom.erased),
-        "swap": swap.dice,
-        "swap_chance": swap.chance_dice,
-        "swap_only": sum(len(points) for points in swap.only) / max(1, sum(swap.detected)),
-        "repeats": repeats.enhanced.dice,
-        "repeats_before": repeats.raw.dice,
-        "repeats_chance": repeats.enhanced.chance_dice,
+        "style_agreement": styles.dice,
+        "style_agreement_chance": styles.chance_dice,
+        "style_agreement_only": sum(len(points) for points in styles.only) / max(1, sum(styles.detected)),
+        "repeatability": repeats.enhanced.dice,
+        "repeatability_before": repeats.raw.dice,
+        "repeatability_chance": repeats.enhanced.chance_dice,
         "density_slope": density.slope,
         "density_spread": density.spread,
         "audits": {
             "phantom": phantom.to_dict(),
-            "swap": swap.to_dict(),
-            "repeats": repeats.to_dict(),
-            "density": density.to_dict(),
+            "style_agreement": styles.to_dict(),
+            "repeatability": repeats.to_dict(),
+            "density_bias": density.to_dict(),
         },
     }
 
 
-def told(rows: list[dict[str, Any]]) -> list[str]:
+def lines_of(rows: list[dict[str, Any]]) -> list[str]:
     """Two lines: the means, and the least and the largest."""
     means, ranges = [], []
     for _, key, beside in COLUMNS:
@@ -222,8 +222,8 @@ def main() -> None:
     folder = options.data / "cones"
     simulated = options.simulated or not (folder / "index.csv").is_file()
     if simulated and not options.simulated:
-        print(f"There are no hand-marked pictures in {folder} (--data): a simulated place is measured.")
-    places = [simulated_place()] if simulated else marked_places(folder, options.places)
+        print(f"There are no annotated images in {folder} (--data): a simulated place is measured.")
+    places = [simulated_site()] if simulated else annotated_sites(folder, options.places)
     methods = METHODS if "all" in options.method else tuple(dict.fromkeys(options.method))
 
     print(f"{len(places)} places ({', '.join(place.name for place in places)}), condition {options.condition}\n")
@@ -234,11 +234,11 @@ def main() -> None:
         # One enhancer for each place: what it remembers is not asked for again at the next.
         rows = [audit(enhancer(method, options), place, degrade, options) for place in places]
         seconds = time.perf_counter() - began
-        means, ranges = told(rows)
+        means, ranges = lines_of(rows)
         print(f"{method:13}{means}\n{'':13}{ranges}   {seconds:.0f} s", flush=True)
         written += [{"method": method, "place": p.name, **row} for p, row in zip(places, rows, strict=True)]
-    chance = [np.nanmean([row[key] for row in written]) for key in ("swap_chance", "repeats_chance")]
-    print(f"{'blind lattice':13}{'':32}{chance[0]:15.3f} {'':15} {chance[1]:15.3f}")
+    chance = [np.nanmean([row[key] for row in written]) for key in ("style_agreement_chance", "repeatability_chance")]
+    print(f"{'chance level':13}{'':32}{chance[0]:15.3f} {'':15} {chance[1]:15.3f}")
     if options.json:
         settings = {
             "version": napari_nst.__version__,

@@ -3,9 +3,9 @@
     python benchmarks/cone_detector.py PICTURES [--vessel PICTURE ROW ROW COLUMN COLUMN] [--confidence C ...]
 
 PICTURES is a folder with index.csv (stem, subject, spacing_px, ring_prominence_db), images/STEM.tif and manual/STEM.csv
-(x,y, 1-based, with a header), as the hand-marked confocal pictures of Cunefare et al. (2017) can be arranged. Printed
-are, per confidence, Dice at 0.35 spacings (mean, worst picture, each subject), true positive and false discovery rate;
-with --vessel the detections in and outside of the shadow within a window of another picture: where its brightness,
+(x,y, 1-based, with a header), as the annotated confocal images of Cunefare et al. (2017) can be arranged. Printed
+are, per confidence, Dice at 0.35 spacings (mean, worst image, each subject), true positive and false discovery rate;
+with --vessel the detections in and outside of the shadow within a window of another image: where its brightness,
 averaged over 8 pixels, is below two thirds of the window's median.
 """
 
@@ -47,16 +47,16 @@ def confident(cones: Cones, least: float) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("--vessel", nargs=5, metavar=("PICTURE", "TOP", "BOTTOM", "LEFT", "RIGHT"))
     parser.add_argument("--confidence", type=float, nargs="+", default=[0, 0.25, 0.3, 0.33, 0.36, 0.4, 0.45, 0.5])
     args = parser.parse_args()
 
-    with (args.pictures / "index.csv").open(newline="") as file:
+    with (args.images / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    images = [np.asarray(ImageFile.read(args.pictures / "images" / f"{r['stem']}.tif").data) for r in rows]
+    images = [np.asarray(ImageFile.read(args.images / "images" / f"{r['stem']}.tif").data) for r in rows]
     marks = [
-        np.loadtxt(args.pictures / "manual" / f"{r['stem']}.csv", delimiter=",", skiprows=1)[:, ::-1] - 1 for r in rows
+        np.loadtxt(args.images / "manual" / f"{r['stem']}.csv", delimiter=",", skiprows=1)[:, ::-1] - 1 for r in rows
     ]
     spacing = np.array([float(r["spacing_px"]) for r in rows])
     subjects = np.array([r["subject"] for r in rows])
@@ -66,9 +66,9 @@ def main() -> None:
     height, known = (
         np.array(v, float) for v in ([r.prominence for r in rings], [r["ring_prominence_db"] for r in rows])
     )
-    print(f"{len(rows)} pictures of {len(set(subjects))} subjects")
+    print(f"{len(rows)} images of {len(set(subjects))} subjects")
     print(
-        f"ring spacing / nearest neighbours  {np.nanmean(ratio):.3f} ± {np.nanstd(ratio):.3f}, none in {np.isnan(ratio).sum()}"
+        f"ring spacing / nearest neighbors  {np.nanmean(ratio):.3f} ± {np.nanstd(ratio):.3f}, none in {np.isnan(ratio).sum()}"
     )
     print(
         f"prominence against the index       Spearman {stats.spearmanr(height, known)[0]:.3f}, "
@@ -81,12 +81,12 @@ def main() -> None:
     shadow = vessel = None
     if args.vessel:
         top, bottom, left, right = map(int, args.vessel[1:])
-        picture = np.asarray(ImageFile.read(Path(args.vessel[0])).data)
-        light = ndimage.gaussian_filter(picture.astype(float), 8)
-        window = np.zeros(picture.shape, bool)
+        image = np.asarray(ImageFile.read(Path(args.vessel[0])).data)
+        light = ndimage.gaussian_filter(image.astype(float), 8)
+        window = np.zeros(image.shape, bool)
         window[top:bottom, left:right] = True
         shadow = window & (light < 2 / 3 * np.median(light[window]))
-        vessel = detect_cones(picture, confidence=0)
+        vessel = detect_cones(image, confidence=0)
 
     print(
         "confidence  dice   worst  TPR    FDR    by subject" + " " * 30 + ("vessel  elsewhere" if args.vessel else "")
@@ -106,7 +106,7 @@ def main() -> None:
             dark = int(shadow[tuple(at.T)].sum())
             line += f"    {dark:4d}  {len(at) - dark:6d}"
         print(line)
-    print(f"\n{milliseconds:.0f} ms a picture")
+    print(f"\n{milliseconds:.0f} ms an image")
 
 
 if __name__ == "__main__":

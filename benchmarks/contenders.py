@@ -35,7 +35,7 @@ class MissingError(Exception):
     """A rival that cannot take part; says why."""
 
 
-def pictures(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def images(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Target and style as three equal channels in [0, 1], float32."""
     pair = mosaic_pair((size, size))
     target, style = (
@@ -46,8 +46,8 @@ def pictures(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def literal(size: int) -> Step:
-    """The document, line by line: three pictures through the network in every step, weights not frozen."""
-    target, style = pictures(size)
+    """The document, line by line: three images through the network in every step, weights not frozen."""
+    target, style = images(size)
     nst = oracle.NST(oracle.VGG(oracle.caffe_state(), "caffe").eval(), style, target)
 
     def step() -> None:
@@ -58,7 +58,7 @@ def literal(size: int) -> Step:
 
 def frozen_autograd(size: int) -> Step:
     """What a good rival does: frozen weights, targets computed once, losses by autograd."""
-    target, style = pictures(size)
+    target, style = images(size)
     model = oracle.VGG(oracle.caffe_state(), "caffe").eval().requires_grad_(False)
     generated = target.clone().requires_grad_()
     optimizer = torch.optim.Adam([generated], lr=0.001)
@@ -127,7 +127,7 @@ def stylemod(size: int) -> Step:
     style_weights = {"0": 1.0, "5": 0.8, "10": 0.5, "19": 0.3, "28": 0.1}
     model = base.CNNBaseModel(Features, content_layer="21", style_weights=style_weights)
     model.eval()
-    target, style = pictures(size)
+    target, style = images(size)
     content_features = model.get_features(target, layers=[model.content_layer])
     style_features = model.get_features(style, layers=model.style_layers)
     generated = target.clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Do presets and methods help to find cones, without inventing any?  On hand-marked pictures, beside every rival.
+"""Do presets and methods help to find cones, without inventing any?  On annotated images, beside every rival.
 
     python benchmarks/marks.py table [--method raw spectrum microscopy ...] [--condition mix:2 ...] [--json FILE]
     python benchmarks/marks.py search [--json FILE]
@@ -9,9 +9,9 @@
 on the others. A candidate is best if it breaks the fewest limits, and gains most over the spectrum filter.
 
 Scores of a file given with --json are kept and not computed again, so a run can be cut and continued: neither the settings
-of a candidate nor the pictures are looked at, only names.
+of a candidate nor the images are looked at, only names.
 
-Pictures, marks and degradations come from the evaluation script (--evaluation, by default that of the shared folder beside
+Images, marks and degradations come from the evaluation script (--evaluation, by default that of the shared folder beside
 the project), which prints what its columns mean with --help. dice35 and invented are given for its two detectors, log and
 robust; a third column is the project's own `detect_cones`. Intervals are of 95 %, by bootstrap over subjects.
 """
@@ -81,7 +81,7 @@ def load(path: Path) -> ModuleType:
 
 
 class Scores:
-    """A row per method, condition, picture and detector; kept in a file, if there is one."""
+    """A row per method, condition, image and detector; kept in a file, if there is one."""
 
     def __init__(self, cones: ModuleType, images: int, threads: int, file: Path | None) -> None:
         self.cones, self.items, self.threads, self.file = cones, cones.load_items(images), threads, file
@@ -111,7 +111,7 @@ class Scores:
         return table
 
     def enhancer(self, method: str, condition: str, settings: dict[str, Any] | None) -> Enhance:
-        """The baselines by the script; of a style transfer all pictures are made at once, and looked up then."""
+        """The baselines by the script; of a style transfer all images are made at once, and looked up then."""
         if settings is None and method in BASELINES:
             baseline: Enhance = self.cones.BASELINES[method]
             return baseline
@@ -129,7 +129,7 @@ class Scores:
 
 
 def report(scores: Scores, method: str, condition: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A row of the table: means, and paired differences to the spectrum filter and to the untouched picture."""
+    """A row of the table: means, and paired differences to the spectrum filter and to the untouched image."""
     cones, mine = scores.cones, scores.of(method, condition, settings)
     rivals = {name: scores.of(name, condition) for name in ("raw", "spectrum")}
     row: dict[str, Any] = {"method": method, "condition": condition}
@@ -268,7 +268,7 @@ def lattice(scores: Scores) -> str:
             for k, i in enumerate(scores.items)
         ]
         parts.append(f"{name} {np.mean(values):.4f}")
-    return "a blind lattice, which sees no picture: " + ", ".join(parts)
+    return "chance level (random lattice): " + ", ".join(parts)
 
 
 def main() -> None:
@@ -282,14 +282,14 @@ def main() -> None:
         "--evaluation", type=Path, default=EVALUATION, metavar="FILE", help="the evaluation script cones.py"
     )
     parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the scores of single pictures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the scores of single images here")
     args = parser.parse_args()
     unknown = [m for m in args.method if m not in (*BASELINES, "wiener", *StyleTransferParameters.PRESETS)]
     if unknown:
         parser.error(f"--method: there is no {unknown[0]!r}")
     scores = Scores(load(args.evaluation), args.images, args.threads, args.json)
     print(
-        f"{len(scores.items)} pictures of {len({i['subject'] for i in scores.items})} subjects; {lattice(scores)}",
+        f"{len(scores.items)} images of {len({i['subject'] for i in scores.items})} subjects; {lattice(scores)}",
         flush=True,
     )
     if args.what == "search":
