@@ -51,6 +51,10 @@ _TEXT, _LABEL, _VALUE = 100, 34, 9
 #: What is written where nothing can be said.
 _UNKNOWN = "–"
 _FLAGS = ("unsupported", "shaded", "far")
+_AGREEMENT = (
+    "Dice coefficient of the detections of target and result; in brackets the chance level, that of a random lattice of as "
+    "many points: only what is above it counts."
+)
 
 
 class TableRow(NamedTuple):
@@ -156,52 +160,17 @@ class Assessment:
             ("Cones kept", f"{len(cones.kept)}", "Detections of the result that are cones of the target."),
             ("Cones lost", f"{len(cones.lost)}", "Cones of the target that are not found in the result."),
             ("New detections", f"{len(cones.new)}", "Detections of the result that are no cones of the target."),
-            (
-                "… unsupported",
-                f"{len(cones.unsupported)}",
-                "New detections that are unsupported by the target: no gain and no filter of it explains them.",
-            ),
-            (
-                "… in shadows",
-                f"{len(cones.shaded)}",
-                "New detections where the target is so dark and poor in contrast that none of its cones can be recognized.",
-            ),
-            (
-                "… far from any cone",
-                f"{len(cones.far)}",
-                "New detections that lie farther than one spacing from every cone of the target.",
-            ),
-            *(
-                (
-                    f"Agreement within {one.tolerance:g} spacings",
-                    f"{written(one.dice)} (chance {written(one.chance_dice)})",
-                    "Dice coefficient of the detections of target and result; in brackets the chance level (random lattice).",
-                )
-                for one in self.agreement
-            ),
+            ("… unsupported", f"{len(cones.unsupported)}", "New detections that are unsupported by the target: no gain and no filter of it explains them."),
+            ("… in shadows", f"{len(cones.shaded)}", "New detections where the target is so dark and poor in contrast that none of its cones can be recognized."),
+            ("… far from any cone", f"{len(cones.far)}", "New detections that lie farther than one spacing from every cone of the target."),
+            *((f"Agreement within {one.tolerance:g} spacings", f"{written(one.dice)} (chance {written(one.chance_dice)})", _AGREEMENT) for one in self.agreement),
             ("Structure kept", written(c.structure), "Correlation of target and result in the band of the cones: 1 is all."),
-            (
-                f"SSIM (range {written(c.ssim_range)})",
-                written(c.ssim),
-                "Structural similarity (Wang 2004) of target and result, with this range of values.",
-            ),
-            (
-                "Moved, px",
-                f"{written(c.displacement)} (most {written(c.largest_displacement)})",
-                "How far the structure was moved: the median and the largest over tiles of the image that have enough structure.",
-            ),
+            (f"SSIM (range {written(c.ssim_range)})", written(c.ssim), "Structural similarity (Wang 2004) of target and result, with this range of values."),
+            ("Moved, px", f"{written(c.displacement)} (most {written(c.largest_displacement)})", "How far the structure was moved: the median and the largest over tiles of the image that have enough structure."),
             ("Order of gray levels", written(c.monotonicity), "Spearman's rank correlation of the pixels: 1 if no order was changed."),
-            (
-                "Change of the spectrum, dB",
-                _decibels(c.spectrum_change),
-                "Root mean square of the change of the radial power spectrum.",
-            ),
+            ("Change of the spectrum, dB", _decibels(c.spectrum_change), "Root mean square of the change of the radial power spectrum."),
             ("… in the band of the cones", _decibels(c.band_change, "+"), "Mean change of the spectrum in the band of the cones."),
-            (
-                "Change, gray levels",
-                f"{written(c.mean_change)} (most {written(c.largest_change)})",
-                "Mean and largest absolute change of a pixel.",
-            ),
+            ("Change, gray levels", f"{written(c.mean_change)} (most {written(c.largest_change)})", "Mean and largest absolute change of a pixel."),
         ]  # fmt: skip
         return [TableRow(label, (value,), meaning) for label, value, meaning in rows]
 

@@ -26,7 +26,7 @@ _BAND = (0.02875, 0.35)
 _LEFT_OUT = (9.0, 3.0)
 #: Fewest rows of cones across the used part of the image, for the signal-to-noise ratio.
 _ROWS = 4
-#: Least signal, relative to the noise: less cannot be told from none.
+#: Least signal, relative to the noise: less is none.
 _LEAST = 0.01
 #: Standard deviation of rounding to whole numbers, in their units.
 _ROUNDING = 1 / math.sqrt(12)

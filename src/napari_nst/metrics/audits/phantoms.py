@@ -28,7 +28,7 @@ _RAMP = 2.5 / DEFAULT_SPACING
 _WINDOW, _SMOOTH = 9 / DEFAULT_SPACING, 4 / DEFAULT_SPACING
 #: Centres of discs lie this many radii apart.
 _APART = 2.5
-#: A disc that holds fewer cones erases nothing that could be told from what was there before.
+#: A disc that holds fewer cones erases too little to be measured.
 _LEAST = 3
 _TRIES = 2000
 #: In spacings; the first two are 1.4 and 3 pixels at the spacing for which the test was made, 8.25.
@@ -163,7 +163,7 @@ def erase_cones(
 
         background = G(4) * (20th percentile in a window of 9 × 9)
         noise      = 1.4826 median |F - median F|,  F = image - G(0.8 pixels at any spacing) * image
-        m          = clip((radius - distance from the centre) / 2.5 + 1/2, 0, 1)
+        m          = clip((radius - distance from the center) / 2.5 + 1/2, 0, 1)
         result     = (1 - m) image + m (background + noise of a normal distribution)
 
     Centres lie 2.5 radii apart at least, and a radius and 10 pixels from the edges. A disc holds three cones at least.
@@ -259,8 +259,8 @@ def phantom_ratio(
     With R the negative Laplacian of Gaussian of `result` less its mean (sigma 0.17 spacings), and lengths in pixels at a
     spacing of 8.25::
 
-        drawn = positive local maxima (5 × 5) of R nearer to a centre than radius - 4
-        real  = highest R (3 × 3) at each cone farther from every centre than radius + 3
+        drawn = positive local maxima (5 × 5) of R nearer to a center than radius - 4
+        real  = highest R (3 × 3) at each cone farther from every center than radius + 3
         ratio = median(drawn) / median(real),  0 without maxima
 
     A median: one phantom among weak ripples changes it little, which is why `phantom_test` counts detections, too.

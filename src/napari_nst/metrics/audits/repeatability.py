@@ -57,7 +57,7 @@ class Repeatability(Report):
 
     @property
     def same_place(self) -> bool:
-        """Whether both show one place as far as can be told: correlation of 0.3 and overlap of 0.25, or more."""
+        """Whether both show one place as far as can be said: correlation of 0.3 and overlap of 0.25, or more."""
         return self.correlation >= _CORRELATED and self.overlap >= _OVERLAP
 
     def __str__(self) -> str:

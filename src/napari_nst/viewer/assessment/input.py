@@ -219,7 +219,7 @@ def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | 
     session = _session(result)
     arguments = record.get("arguments", {}) if session is None else {"mask": session.get("mask")}
     wanted = record.get("parameters", {}).get("value_range")
-    # On the target; but the pictures of a session lie beside each other, and there the result is what is looked at.
+    # On the target; but the images of a session lie beside each other, and there the result is what is looked at.
     base, cut = (result, result_cut) if session is not None else (target, target_cut)
     return AssessRequest(
         target=finest(target),

@@ -63,7 +63,7 @@ class AssessPanel(Scrolled):
         super().__init__()
         self.heading = text_label("The verdict in one word: unchanged, trusted, look, or distrust.")
         self.verdict = text_label("The verdict, and what it is based on. It is no diagnosis.")
-        self.reasons = text_label("What else speaks for this verdict.")
+        self.reasons = text_label("Further reasons of this verdict.")
         self.limits = text_label("What cannot be said, and why.")
         self.places = _Places()
         self.places.setToolTip("Places where the result shows what the target does not. Double-click one to go there.")
