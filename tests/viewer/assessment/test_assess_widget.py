@@ -75,6 +75,7 @@ def test_from_the_button_to_the_verdict(viewer, pictures, open_widget, assess, q
         plain(layer) for layer in (target, result, style)
     )
     assert widget.scale.get_value() == pytest.approx(0.5)
+    assert all(widget.panel.isAncestorOf(field.native) for field in widget)
     assessment = assess(widget)
     assert assessment is not None, widget.panel.status.text()
     panel = widget.panel

@@ -144,9 +144,9 @@ class AssessmentWidget(PanelWidget):
         fields = [self.target, self.result, self.style, self.scale, self.mask]
         for field in fields:
             shrinkable(field)
-        panel = AssessPanel(fields)
-        super().__init__(viewer, fields, panel, "assessment")
-        self.panel = panel
+        super().__init__(viewer, fields, "assessment")
+        self.panel = AssessPanel(fields)
+        self.show_panel(self.panel)
         self.min_width = 310
         self.panel.assess.clicked.connect(lambda: self._attempt(self.assess))
         self.panel.save.clicked.connect(self._on_save_clicked)
