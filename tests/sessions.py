@@ -63,6 +63,43 @@ def finished_folder(_made_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished(finished_folder):
+    """The folder of a quick session, for tests that copy it."""
+    return finished_folder()
+
+
+@pytest.fixture
+def done(quick, finished, tmp_path):
+    """A finished session in ``out``: a copy of its folder, taken up again, which repeats nothing."""
+    shutil.copytree(finished, tmp_path / "out")
+    session = quick()
+    assert session.repeated
+    return session
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(finished_folder, with_figures):
+    """The folder of a session with figures."""
+    return finished_folder(**with_figures)
+
+
+@pytest.fixture(scope="session")
+def with_figures():
+    """The settings of `drawn`: two patches are enhanced, for each figure takes as long as the rest of its patch."""
+    pairs = {f"CROP_{patch}_{name(1)}": f"CROP_1_x0y0_{name(0)}" for patch in ("7_x0y0", "11_x114y0")}
+    return {"figures": True, "pairs": pairs}
+
+
+@pytest.fixture
+def drawn(quick, drawn_folder, with_figures, tmp_path):
+    """A finished session with figures: a copy of its folder, taken up again."""
+    shutil.copytree(drawn_folder, tmp_path / "out")
+    session = quick(**with_figures)
+    assert session.repeated
+    return session
+
+
+@pytest.fixture(scope="session")
 def same_tables():
     """Asserts that two tables of a session agree in everything but times."""
 

@@ -1,4 +1,4 @@
-"""Sessions over several processes: equal pictures, and nothing lost when workers, the client or the scheduler die."""
+"""Sessions over several processes: equal images, and nothing lost when workers, the client or the scheduler die."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def _nobody_stays():
     assert not psutil.wait_procs(workers_of(os.getpid()), timeout=20)[1]
 
 
-def pictures(result):
+def images(result):
     return {
         path.relative_to(result.folder): file_digest(path)
         for path in sorted(result.folder.rglob("*.*"))
@@ -55,7 +55,7 @@ def workers_of(pid):
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_two_workers_make_the_same_pictures_even_when_one_is_killed(folder, tmp_path, alone, same_tables):
+def test_two_workers_make_the_same_images_even_when_one_is_killed(folder, tmp_path, alone, same_tables):
     killed = []
 
     def kill(now):
@@ -67,7 +67,7 @@ def test_two_workers_make_the_same_pictures_even_when_one_is_killed(folder, tmp_
     assert len(killed) == 1
     assert result.ok
     same_tables(result.table, alone.table)
-    assert pictures(result) == pictures(alone)
+    assert images(result) == images(alone)
 
 
 @pytest.mark.slow
@@ -92,8 +92,8 @@ def test_a_client_that_dies_goes_on_with_the_same_command(folder, tmp_path, draw
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.kill()
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == (130 if how == "SIGINT" else -9), said
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == (130 if how == "SIGINT" else -9), output
     assert not psutil.wait_procs(workers, timeout=30)[1]
     finished = {path: path.stat().st_mtime_ns for path in records.glob("*.json")}
     again = subprocess.run([*command[:-1], "--workers=1"], capture_output=True, text=True, check=False)
@@ -103,7 +103,7 @@ def test_a_client_that_dies_goes_on_with_the_same_command(folder, tmp_path, draw
     result = enhance_session(folder, tmp_path / "out", **DRAWN)
     assert result.repeated
     same_tables(result.table, drawn.table)
-    assert pictures(result) == pictures(drawn)
+    assert images(result) == images(drawn)
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "out" / "session.csv").drop(columns="seconds"),
         pd.read_csv(drawn.paths["table"]).drop(columns="seconds"),
@@ -120,7 +120,7 @@ def test_a_running_scheduler_by_its_address(folder, tmp_path, alone, same_tables
         result = enhance_session(folder, tmp_path / "out", **SLOW, scheduler=local.scheduler_address)
         assert result.ok
         same_tables(result.table, alone.table)
-        assert pictures(result) == pictures(alone)
+        assert images(result) == images(alone)
 
 
 def test_stopping_a_cluster_keeps_what_is_finished(folder, tmp_path):
@@ -149,7 +149,7 @@ def test_a_scheduler_that_does_not_answer(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_nst.session.run.connect", lambda address: connect(address, timeout=1.0))
     with pytest.raises(SessionError, match=r"tcp://127\.0\.0\.1:9 does not answer within 1 s.*dask scheduler"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="tcp://127.0.0.1:9")
-    assert not (tmp_path / "out").exists()  # nothing was judged first
+    assert not (tmp_path / "out").exists()  # nothing was assessed first
     with pytest.raises(ParameterError, match="must be an address"):
         enhance_session(folder, tmp_path / "out", **QUICK, scheduler="magic://somewhere")
     assert enhance_session(folder, tmp_path / "out", **QUICK).ok

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -168,30 +167,6 @@ def test_patches_in_which_nothing_can_be_measured(pixel_size):
         assert caption(PatchRow(status=PatchStatus.ENHANCED, **row), before)
 
 
-@pytest.fixture(scope="module")
-def with_figures(_made_folder):
-    """Two patches are enhanced, for each figure takes as long as the rest of its patch."""
-    good, poor = sorted(path.name for path in _made_folder.iterdir())
-    return {
-        "figures": True,
-        "pairs": {f"CROP_{patch}_{poor}": f"CROP_1_x0y0_{good}" for patch in ("7_x0y0", "11_x114y0")},
-    }
-
-
-@pytest.fixture(scope="module")
-def drawn_folder(finished_folder, with_figures):
-    return finished_folder(**with_figures)
-
-
-@pytest.fixture
-def drawn(quick, drawn_folder, with_figures, tmp_path):
-    """A finished session with figures: a copy of its folder, taken up again."""
-    shutil.copytree(drawn_folder, tmp_path / "out")
-    done = quick(**with_figures)
-    assert done.repeated
-    return done
-
-
 def test_what_a_session_writes(drawn):
     done = drawn
     table = pd.read_csv(done.paths["table"])
@@ -235,8 +210,7 @@ def forget(done):
     table.to_csv(done.paths["table"], index=False)
 
 
-def test_a_finished_session_of_an_earlier_version_opens(quick):
-    done = quick()
+def test_a_finished_session_of_an_earlier_version_opens(quick, done):
     forget(done)
     again = quick()
     assert again.repeated

@@ -14,23 +14,10 @@ from napari_nst import cone_mosaic
 from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.images import write_image
+from napari_nst.session.planning import read_given_pairs
 from napari_nst.session.report import COLUMNS
 from napari_nst.session.store import file_digest
 from sessions import name
-
-
-@pytest.fixture(scope="module")
-def made_once(finished_folder):
-    return finished_folder()
-
-
-@pytest.fixture
-def done(quick, made_once, tmp_path):
-    """A finished session in ``out``: a copy of its folder, taken up again, which repeats nothing."""
-    shutil.copytree(made_once, tmp_path / "out")
-    session = quick()
-    assert session.repeated
-    return session
 
 
 def files_of(folder):
@@ -95,7 +82,7 @@ def test_stitched_images_lie_on_the_originals(done, mosaics):
     assert np.array_equal(changed[:50, :50], patch[:50, :50])
 
 
-def test_the_enhanced_picture_is_nearer_to_the_undegraded_one(done, mosaics):
+def test_the_enhanced_image_is_nearer_to_the_undegraded_one(done, mosaics):
     truth = cone_mosaic((150, 210), 8.0, seed=1, vessel=False).image.ravel().astype(float)
     after = tifffile.imread(done.paths["results"] / "stitched" / name(1)).ravel().astype(float)
     before = mosaics[1].image.ravel().astype(float)
@@ -136,12 +123,11 @@ def test_without_a_scale_there_is_no_lut(quick, folder):
     assert done.table["density_before"].isna().all()
 
 
-def test_figures(quick):
-    done = quick(figures=True, pairs={"CROP_7_x0y0_" + name(1): "CROP_1_x0y0_" + name(0)})
-    drawn = sorted(path.name for path in (done.paths["results"] / "nst").glob("*.png"))
-    assert len(drawn) == 2
-    assert "preprocessing_comparison.png" in drawn
-    assert (done.paths["results"] / "quality.png").stat().st_size > 10_000
+def test_figures(drawn):
+    figures = sorted(path.name for path in (drawn.paths["results"] / "nst").glob("*.png"))
+    assert len(figures) == 3
+    assert "preprocessing_comparison.png" in figures
+    assert (drawn.paths["results"] / "quality.png").stat().st_size > 10_000
 
 
 def test_style_transfer_leaves_losses_and_curves(quick, one_thread):
@@ -213,7 +199,7 @@ def test_patches_that_are_cut_already_keep_their_numbers(quick, done, tmp_path):
     assert not again.paths["stitched"]
 
 
-def test_no_enhancement_only_cuts_judges_and_pairs(quick):
+def test_no_enhancement_only_cuts_assesses_and_pairs(quick):
     done = quick(method="none")
     assert set(done.table["status"]) == {"kept"}
     assert done.table["style"].astype(bool).sum() == 6
@@ -221,11 +207,11 @@ def test_no_enhancement_only_cuts_judges_and_pairs(quick):
         assert file_digest(done.paths["results"] / row.patch) == file_digest(done.paths["raw"] / row.patch)
 
 
-def test_what_was_said_about_patches_is_told_once(quick):
+def test_warnings_of_patches_are_reported_once(quick):
     done = quick(method="none", correction="var_both_border_global")
-    said = [note for note in done.notes if note.startswith("12 of 12 patches: var_both_border_global")]
-    assert len(said) == 1
-    assert "variance" in said[0]
+    warned = [note for note in done.notes if note.startswith("12 of 12 patches: var_both_border_global")]
+    assert len(warned) == 1
+    assert "variance" in warned[0]
 
 
 def test_a_range_correction_over_the_whole_session(quick, mosaics):
@@ -246,17 +232,18 @@ def test_a_range_correction_over_the_whole_session(quick, mosaics):
 
 def test_pairs_can_be_edited_and_fed_back(quick, done):
     frame = pd.read_csv(done.paths["pairs"])
-    treated = frame["style"].notna()
-    chosen = frame.index[treated][0]
-    frame.loc[treated & (frame.index != chosen), "style"] = ""
+    paired = frame["style"].notna()
+    chosen = frame.index[paired][0]
+    frame.loc[paired & (frame.index != chosen), "style"] = ""
     frame.loc[chosen, "style"] = frame["patch"][3]
     edited = done.folder.parent / "edited.csv"
     frame.to_csv(edited, index=False, sep=";")
-    for given in (edited, frame, {frame["patch"][chosen]: frame["patch"][3]}):
-        shutil.rmtree(done.folder.parent / "out2", ignore_errors=True)
-        again = quick("out2", pairs=given)
-        assert list(again.table["patch"][again.table["status"] == "enhanced"]) == [frame["patch"][chosen]]
-        assert again.table.set_index("patch").loc[frame["patch"][chosen], "style"] == frame["patch"][3]
+    expected = {frame["patch"][chosen]: frame["patch"][3]}
+    for given in (edited, frame, expected):
+        assert read_given_pairs(given, list(frame["patch"])) == expected
+    again = quick("out2", pairs=edited)
+    assert list(again.table["patch"][again.table["status"] == "enhanced"]) == [frame["patch"][chosen]]
+    assert again.table.set_index("patch").loc[frame["patch"][chosen], "style"] == frame["patch"][3]
 
 
 def test_pairs_of_what_is_not_there(quick, folder, tmp_path):
@@ -371,7 +358,7 @@ def test_half_written_files_are_not_taken_for_finished(quick, done, same_tables)
     cancel = threading.Event()
     stopped = quick("out2", cancel=cancel, callback=lambda now: cancel.set() if now.done == 8 else None)
     patch = stopped.table[stopped.table["status"] == "open"]["patch"].iloc[0]
-    (stopped.paths["results"] / patch).write_bytes(b"II*\0 half a picture")
+    (stopped.paths["results"] / patch).write_bytes(b"II*\0 half an image")
     (stopped.paths["results"] / "records" / f"{patch}.json").write_text('{"patch": "CROP_', encoding="utf-8")
     (stopped.folder / "session.csv").write_text("patch,ima", encoding="utf-8")
     same_tables(quick("out2").table, done.table)
@@ -403,7 +390,7 @@ def test_a_patch_that_fails_keeps_its_original_and_is_tried_again(quick, done, s
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"method": "histogram"}, "method was 'spectrum', now 'histogram'"),
         ({"threshold": 3.0}, "threshold was 'auto', now 3.0"),
@@ -411,9 +398,9 @@ def test_a_patch_that_fails_keeps_its_original_and_is_tried_again(quick, done, s
         ({"pairs": {}}, "pairs were found, now they are given"),
     ],
 )
-def test_other_settings_need_another_folder(quick, done, more, told):
+def test_other_settings_need_another_folder(quick, done, more, message):
     before = files_of(done.folder)
-    with pytest.raises(FileError, match=f"{told}.*another output folder"):
+    with pytest.raises(FileError, match=f"{message}.*another output folder"):
         quick(**more)
     assert files_of(done.folder) == before
 
@@ -433,12 +420,12 @@ def test_other_images_need_another_folder(quick, done, folder):
         quick()
 
 
-def test_two_runs_at_once(quick, done, tmp_path):
+def test_two_runs_at_once(quick, done):
     from napari_nst.session.store import SessionStore
 
-    with SessionStore(tmp_path / "out2", "spectrum").locked(), pytest.raises(FileError, match="Another run is working"):
-        quick("out2")
-    assert quick("out2").ok
+    with SessionStore(done.folder, "spectrum").locked(), pytest.raises(FileError, match="Another run is working in"):
+        quick()
+    assert quick().ok
 
 
 # Bad input
@@ -486,7 +473,7 @@ def test_folders_that_hold_nothing(quick, tmp_path):
     empty.mkdir()
     with pytest.raises(FileError, match=r"holds no image.*empty"):
         quick(folder=empty)
-    (empty / "notes.txt").write_text("no picture", encoding="utf-8")
+    (empty / "notes.txt").write_text("no image", encoding="utf-8")
     with pytest.raises(FileError, match="its 1 files are of other kinds"):
         quick(folder=empty)
     (empty / "broken.tif").write_bytes(b"II*\0\x08\0\0\0")
@@ -500,13 +487,13 @@ def test_folders_that_hold_nothing(quick, tmp_path):
 def test_images_that_cannot_be_used_are_named_and_cost_no_other(quick, folder):
     whole = (folder / name(0)).read_bytes()
     (folder / "truncated.tif").write_bytes(whole[: len(whole) // 2])
-    write_image(folder / "colour.png", np.random.default_rng(0).integers(0, 255, (100, 100, 3), dtype=np.uint8))
+    write_image(folder / "color.png", np.random.default_rng(0).integers(0, 255, (100, 100, 3), dtype=np.uint8))
     write_image(folder / "stack.tif", np.zeros((4, 100, 100), np.uint8))
     write_image(folder / "black.tif", np.zeros((100, 100), np.uint8))
     done = quick()
     assert {entry["image"] for entry in done.plan.unreadable} == {
         "truncated.tif",
-        "colour.png",
+        "color.png",
         "stack.tif",
         "black.tif",
     }
@@ -546,7 +533,7 @@ def test_markers(quick, folder, mosaics):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"quality": "aiq"}, "AIQ"),
         ({"quality": "table"}, "quality_table"),
@@ -558,7 +545,7 @@ def test_markers(quick, folder, mosaics):
         ({"no_such": 1}, "no_such"),
     ],
 )
-def test_wrong_settings(quick, tmp_path, more, told):
-    with pytest.raises(ParameterError, match=told):
+def test_wrong_settings(quick, tmp_path, more, message):
+    with pytest.raises(ParameterError, match=message):
         quick(**more)
     assert not (tmp_path / "out").exists()

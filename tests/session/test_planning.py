@@ -1,6 +1,5 @@
 """A plan that is changed equals one that is made anew with the other settings; records of plans, damaged ones included."""
 
-import copy
 import json
 import math
 import re
@@ -25,6 +24,7 @@ from napari_nst.session.planning import (
 )
 from napari_nst.session.store import SessionRecord
 from napari_nst.settings.session import split_settings
+from records import DAMAGE, changed, places
 
 
 @pytest.fixture(scope="module")
@@ -171,28 +171,6 @@ def test_records_of_version_0_1_are_read(old):
         image["um_per_px"] = image.pop("pixel_size")  # its name in version 0.1
     unchanged = set(old["plan"]) - {"settings", "parameters"}
     assert {key: written[key] for key in unchanged} == {key: old["plan"][key] for key in unchanged}
-
-
-def places(value, path=()):
-    """Every place in a record."""
-    yield path
-    for key, entry in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
-        yield from places(entry, (*path, key))
-
-
-def changed(record, path, value):
-    """A copy of a record with another value in one place, or without it where `value` is `...`."""
-    if not path:
-        return value
-    made, (key, *rest) = copy.copy(record), path
-    if value is ... and not rest:
-        del made[key]
-    else:
-        made[key] = changed(record[key], rest, value) if rest else value
-    return made
-
-
-DAMAGE = [..., None, True, -1, 10**30, 1.5, math.nan, math.inf, "", "x", "../x", "a\0b", [], [None], {}, {"x": 1}]
 
 
 def problem(record):

@@ -162,8 +162,7 @@ class SessionStore:
         if not os.path.lexists(path):
             return None
         found = read_record(path, SessionRecord)
-        for name in found.files:
-            confine(self.folder, name)
+        self._confine_all(path, found)
         return found
 
     def write_state(self, record: SessionRecord) -> None:
@@ -241,8 +240,7 @@ class SessionStore:
         record = read_record(path, PatchRecord)
         if record.patch != patch:
             raise FileError(f"{path} is the record of {record.patch!r}, not of {patch!r}. {PatchRecord.remedy}")
-        for name in record.files:
-            confine(self.folder, name)
+        self._confine_all(path, record)
         return record
 
     def finished(self, patch: str, fingerprint: str) -> PatchRecord | None:
@@ -252,6 +250,13 @@ class SessionStore:
             if record is not None and record.fingerprint == fingerprint and self.unchanged(record.files):
                 return record
         return None
+
+    def _confine_all(self, path: Path, record: PatchRecord | SessionRecord) -> None:
+        try:
+            for name in record.files:
+                confine(self.folder, name)
+        except FileError as error:
+            raise FileError(f"{path} is not {record.described}: {error} {record.remedy}") from error
 
     def write_record(self, record: PatchRecord, files: Iterable[Path]) -> PatchRecord:
         """Write the record of a patch with the hashes of its files; return what was written."""
