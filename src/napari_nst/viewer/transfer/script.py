@@ -50,7 +50,7 @@ def python_script(metadata: Mapping[str, Any]) -> str:
     Raises
     ------
     ParameterError
-        `metadata` is no record of napari-nst.
+        `metadata` is not a record of napari-nst.
     """
     arguments, comments = _arguments(metadata)
     parts = [_input(role, metadata) for role in ROLES]
