@@ -127,7 +127,7 @@ class ScorePlot(FigureCanvasQTAgg):
             self.line = axes.axvline(self.threshold, color=text, linestyle="--", linewidth=1.4, label=label)
         axes.legend(
             fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, labelcolor=[text],
-            borderaxespad=0.1, handlelength=1.4, columnspacing=1.0,
+            borderaxespad=0.1, handlelength=1.2, handletextpad=0.4, columnspacing=0.7,
         )  # fmt: skip
 
     # Dragging ----------------------------------------------------------------------------------------------------

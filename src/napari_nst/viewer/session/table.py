@@ -150,10 +150,14 @@ class PatchModel(QAbstractTableModel):
         """Return the row of a patch, before sorting."""
         return self._number.get(patch)
 
-    def status(self, patch: str) -> str | None:
-        """Return what has become of a patch; None where there is none of this name."""
+    def show_running(self, patch: str) -> None:
+        """Show that a patch is enhanced now; none any more if there is no name."""
         number = self._number.get(patch)
-        return None if number is None else str(self.rows[number]["status"])
+        if number is not None and self.rows[number]["status"] == "open":
+            self.update_row(patch, {"status": "running"})
+        for row in self.rows if not patch else ():
+            if row["status"] == "running":
+                self.update_row(row["patch"], {"status": "open"})
 
     def short(self, patch: str) -> str:
         """Return a short name: number and image."""

@@ -349,8 +349,8 @@ class EnhanceSessionWidget(PanelWidget):
         self.panel.show_progress(*_progress(event))
         if event.row is not None:
             self._show_row(event.row)
-        elif event.stage == "enhancing" and self.model.status(event.text) == "open":
-            self.model.update_row(event.text, {"status": "running"})
+        elif event.stage == "enhancing":
+            self.model.show_running(event.text)
 
     def _take_plan(self, shown: ShownPlan) -> None:
         # A copy has a store of images of its own: that of the plan at work belongs to the worker.
@@ -395,9 +395,7 @@ class EnhanceSessionWidget(PanelWidget):
         if job is None or self._gone:
             return
         self._lock(False)
-        for row in self.model.rows:
-            if row["status"] == "running":
-                self.model.update_row(row["patch"], {"status": "open"})
+        self.model.show_running("")
         request: SessionRequest = job.request
         if outcome.error is not None:
             self._report(outcome.error)
