@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_nst.errors import FileError, ImageError, ParameterError
 from napari_nst.imaging.masks import black_border
+from napari_nst.imaging.mosaic import cone_mosaic
 from napari_nst.io.records import Record, check_record, plain, to_json
 from napari_nst.session.cropping import Patch, PatchCropper, patch_name, stitch
 
@@ -192,7 +193,7 @@ def test_patches_are_contiguous_copies_of_the_same_type(dtype, tail):
 
 
 def test_black_borders_are_left_out_and_dark_pixels_are():
-    """Documented: every 0 became the mean of its neighbours, so a black border shrank by one pixel and stayed."""
+    """Documented: every 0 became the mean of its neighbors, so a black border shrank by one pixel and stayed."""
     image = random_image((300, 400)) | 1
     image[:40] = 0
     image[:, 390:] = 0
@@ -313,14 +314,14 @@ def test_the_result_lies_between_the_patches_that_cover_a_pixel(cropper, shape, 
     assert (out <= high + 1e-12).all()
 
 
-def profile(length, cropper, treated):
-    """How much of a change of 1 in the `treated` patches of a row arrives, per column."""
+def profile(length, cropper, changed):
+    """How much of a change of 1 in the `changed` patches of a row arrives, per column."""
     image = np.zeros((cropper.size, length))
     patches = cropper.plan(image.shape, "a.tif")
-    return stitch(image, [(patches[i], np.ones(patches[i].shape)) for i in treated])[cropper.size // 2]
+    return stitch(image, [(patches[i], np.ones(patches[i].shape)) for i in changed])[cropper.size // 2]
 
 
-def test_neighbours_fade_by_a_raised_cosine_over_their_overlap():
+def test_neighbors_fade_by_a_raised_cosine_over_their_overlap():
     cropper = PatchCropper(64, 16)
     assert cropper.positions(112) == [0, 48]
     expected = np.ones(112)
@@ -332,11 +333,11 @@ def test_neighbours_fade_by_a_raised_cosine_over_their_overlap():
 
 
 @pytest.mark.parametrize("length", [720, 370, 357, 186, 198, 528])
-def test_an_untreated_neighbour_leaves_no_seam(length):
+def test_an_unchanged_neighbor_leaves_no_seam(length):
     cropper = PatchCropper()
     count = len(cropper.positions(length))
-    for treated in range(count):
-        steps = np.abs(np.diff(profile(length, cropper, [treated])))
+    for changed in range(count):
+        steps = np.abs(np.diff(profile(length, cropper, [changed])))
         # A raised cosine over n pixels is nowhere steeper than pi / (2 n); the least overlap is 14.
         assert steps.max() <= math.pi / (2 * cropper.overlap)
 
@@ -528,12 +529,16 @@ def test_a_damaged_record_is_reported(change, message):
         check_record({"patch": patch}, Patches, "p.json", FileError)
 
 
-# Real images
+# Images of a retina
 
 
-@pytest.mark.parametrize("part", ["confocal_OS_0069", "206-20140730131309"])
-def test_real_images_come_back(aoslo, part):
-    image = np.asarray(aoslo(part).data)
+@pytest.mark.parametrize("part", ["synthetic", "confocal_OS_0069", "206-20140730131309"])
+def test_images_of_a_retina_come_back(request, part):
+    if part == "synthetic":
+        image = cone_mosaic((500, 613), 8.0, seed=3).image
+        image[:37], image[:, 590:] = 0, 0
+    else:
+        image = np.asarray(request.getfixturevalue("aoslo")(part).data)
     valid = black_border(image)
     found = PatchCropper().crop(image, "a.tif", valid=valid)
     assert all(p.array.shape == (185, 185) and p.array.dtype == image.dtype for p in found)

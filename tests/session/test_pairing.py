@@ -189,7 +189,7 @@ def test_a_known_distance_comes_before_an_unknown_one():
 
 
 def test_every_pair_of_patches_of_two_images_has_its_own_distance():
-    """The documented system gave all patches of a neighbour one distance, and added degrees to pixels (bug d)."""
+    """The documented system gave all patches of a neighbor one distance, and added degrees to pixels (bug d)."""
     here = facts("t", x=500, y=100, image_shape=(600, 800), place=(1000.0, 50.0))
     found = set()
     for x, y in itertools.product((0, 200), (0, 300)):

@@ -102,7 +102,7 @@ def test_pairs_by_hand(plan):
     assert changed.fingerprint != plan.fingerprint
     untouched = [name for name in names if name not in (target, other)]
     assert all(changed[name] is plan[name] for name in untouched)
-    # The same as giving the whole pairing from the start, but for the reasons of what nobody touched.
+    # The same as giving the whole pairing from the start, but for the reasons of what did not change.
     whole = plan_session(
         plan.folder, plan.settings, plan.parameters, pairs={p.patch.name: p.style for p in changed.treated}
     )

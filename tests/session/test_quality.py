@@ -228,10 +228,10 @@ def test_the_border_does_not_count():
     mosaic = cone_mosaic((185, 185), spacing=8, seed=4, vessel=False)
     valid = np.ones((185, 185), bool)
     valid[:60] = False
-    spoilt = np.where(valid, mosaic.image, np.nan)
-    found = measure_patch(spoilt, valid)
+    replaced = np.where(valid, mosaic.image, np.nan)
+    found = measure_patch(replaced, valid)
     assert found == measure_patch(np.where(valid, mosaic.image, 255.0), valid)
-    assert found == measure_patch(spoilt)
+    assert found == measure_patch(replaced)
     assert found.valid_fraction == pytest.approx(125 / 185)
     inside = np.count_nonzero(mosaic.cones[:, 0] >= 60)
     assert found.cones == pytest.approx(inside, rel=0.15)

@@ -104,8 +104,8 @@ def test_pixels_outside_of_the_masks_do_not_matter(rng):
     used = np.ones((100, 100), bool)
     used[:, :15] = False
     clean = find_overlap(a, b, used, used)
-    spoilt = [np.where(used, image, value) for image, value in ((a, np.nan), (b, 1e9))]
-    found = find_overlap(*spoilt, used, used)
+    replaced = [np.where(used, image, value) for image, value in ((a, np.nan), (b, 1e9))]
+    found = find_overlap(*replaced, used, used)
     assert found.score == pytest.approx(clean.score)
     assert found.shift == clean.shift == (20, 30)
 
@@ -146,6 +146,19 @@ def test_nothing_to_compare_gives_zero(image):
 def test_what_cannot_be_compared(arguments, error, message):
     with pytest.raises(error, match=message):
         find_overlap(*arguments)
+
+
+def test_overlapping_patches_are_noticed():
+    first, second = (retina()[y : y + 400, x : x + 400].astype(float) for y, x in ((0, 0), (100, 200)))
+    noise = np.random.default_rng(0).normal(0, 12, (2, 185, 185))
+    a, b = first[150:335, 210:395] + noise[0], second[40:225, 30:215] + noise[1]
+    found = find_overlap(a, b)
+    assert found.score > 0.6
+    assert found.shift == (40 + 100 - 150, 30 + 200 - 210)
+    assert find_overlap(a, second[215:400, 215:400]).score < SAME_CONES
+    assert find_overlap(a, retina(seed=1)[:185, :185]).score < SAME_CONES
+    # Another gain and shading of the same place, pixel on pixel.
+    assert find_overlap(a, 0.3 * a * np.linspace(0.5, 1, 185) + 40).score > SAME_CONES
 
 
 def test_overlapping_real_images_are_noticed(aoslo):

@@ -368,7 +368,7 @@ def _otsu(finite: NDArray[np.float64]) -> float:
     lower = float(threshold_otsu(hist=(counts.astype(np.float64), scaled)))  # type: ignore[no-untyped-call]  # scikit-image has no types
     below = int(np.searchsorted(scaled, lower, side="right")) - 1
     middle = float(levels[below] + (levels[below + 1] - levels[below]) / 2)
-    # Between neighbouring floats there is no middle; the lower one divides them, since good is above.
+    # Between neighboring floats there is no middle; the lower one divides them, since good is above.
     return middle if levels[below] <= middle < levels[below + 1] else float(levels[below])
 
 

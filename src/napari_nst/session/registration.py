@@ -369,7 +369,7 @@ def _fit(transforms: _Transforms, first: str, second: str) -> _Fit:
 
 
 def _summit(line: Floats, k: int) -> float:
-    """Where the parabola through a maximum and its neighbours is highest, from the maximum."""
+    """Where the parabola through a maximum and its neighbors is highest, from the maximum."""
     before, here, after = float(line[k - 1]), float(line[k]), float(line[(k + 1) % line.size])
     bend = before - 2 * here + after
     return max(-0.5, min(0.5, 0.5 * (before - after) / bend)) if bend < 0 else 0.0
