@@ -33,39 +33,27 @@ Sides = tuple[Count, Count, Count, Count]
 
 
 class Patch(Part):
-    """Where a patch lies in its image.
-
-    Attributes
-    ----------
-    name : str
-        File name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``.
-    image : str
-        File name of the image, without folders.
-    crop_id : int
-        Number of the patch, unique in a session.
-    x, y : int
-        Column and row, in the image, of the first pixel that the patch shows of it; never negative, since
-        padding is not counted.
-    shape : (int, int)
-        Height and width of the patch's array in pixels, padding included.
-    padding : (int, int, int, int)
-        Pixels added by reflection at the top, the bottom, the left and the right.
-    overlaps : (int, int, int, int)
-        Pixels shared with the neighbor above, below, to the left and to the right; 0 where there is none.
-    fades : (int, int, int, int)
-        So many pixels in the middle of each overlap, over which stitching goes over to that neighbor; those
-        beyond belong to one of the two alone.
-    """
+    """Where a patch lies in its image."""
 
     name: FileName
+    """File name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``."""
     image: FileName
+    """File name of the image, without folders."""
     crop_id: Count
+    """Number of the patch, unique in a session."""
     x: Count
     y: Count
+    """Column and row, in the image, of the first pixel that the patch shows of it; never negative, since padding is not
+    counted."""
     shape: tuple[Length, Length]
+    """Height and width of the patch's array in pixels, padding included."""
     padding: Sides
+    """Pixels added by reflection at the top, the bottom, the left and the right."""
     overlaps: Sides
+    """Pixels shared with the neighbor above, below, to the left and to the right; 0 where there is none."""
     fades: Sides
+    """So many pixels in the middle of each overlap, over which stitching goes over to that neighbor; those beyond
+    belong to one of the two alone."""
 
     @model_validator(mode="after")
     def _shows_its_image(self) -> Self:
@@ -106,21 +94,15 @@ def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:
 
 
 class PatchImage(NamedTuple):
-    """A patch that was cut out.
-
-    Attributes
-    ----------
-    patch : Patch
-        Where it lies.
-    array : array, (size, size) or (size, size, channels)
-        Its pixels, a contiguous copy in the image's dtype.
-    valid : array of bool, (size, size)
-        False for padding, and for what the caller declared to be no tissue, such as a black border.
-    """
+    """A patch that was cut out."""
 
     patch: Patch
+    """Where it lies."""
     array: NDArray[Any]
+    """Of shape (size, size) or (size, size, channels): its pixels, a contiguous copy in the image's dtype."""
     valid: NDArray[np.bool_]
+    """Of shape (size, size): False for padding, and for what the caller declared to be no tissue, such as a black
+    border."""
 
 
 @dataclass(frozen=True)

@@ -30,50 +30,34 @@ UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
 
 
 class SessionImage(Part):
-    """What is known of an image of the session, without its pixels.
-
-    Attributes
-    ----------
-    name : str
-        File name; unique in the session, its stem too.
-    sha256 : str
-        Of the file.
-    shape : (int, int)
-        Height and width in pixels.
-    dtype : str
-        Of the pixels.
-    value_range : (float, float)
-        The gray levels that count as black and white, of the whole image, so that all its patches agree.
-    valid : float
-        Share of pixels inside the black border.
-    pixel_size : float or None
-        Of a pixel on the retina, µm; ``um_per_px`` in files of version 0.1.
-    place : (float, float) or None
-        Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
-        it is unknown.
-    retina : tuple of str or None
-        What tells one retina from another (subject and eye); None where the name says nothing.
-    modality : str or None
-        From the name.
-    cropped : bool
-        Whether the file is a patch already (``CROP_...``) and is not cut again.
-    frame : str or None
-        Within which its place was found by overlaps with other images; None for a place by the degrees of its name. Only
-        places in one frame can be compared.
-    """
+    """What is known of an image of the session, without its pixels."""
 
     name: FileName
+    """File name; unique in the session, its stem too."""
     sha256: str
+    """Of the file."""
     shape: tuple[Length, Length]
+    """Height and width in pixels."""
     dtype: str
+    """Of the pixels."""
     value_range: tuple[FiniteFloat, FiniteFloat]
+    """The gray levels that count as black and white, of the whole image, so that all its patches agree."""
     valid: FiniteFloat
+    """Share of pixels inside the black border."""
     pixel_size: PositiveFloat | None = Field(validation_alias=AliasChoices("pixel_size", "um_per_px"))
+    """Of a pixel on the retina, µm; ``um_per_px`` in files of version 0.1."""
     place: tuple[FiniteFloat, FiniteFloat] | None
+    """Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
+    it is unknown."""
     retina: tuple[str, ...] | None
+    """What tells one retina from another (subject and eye); None where the name says nothing."""
     modality: str | None
+    """From the name."""
     cropped: bool
+    """Whether the file is a patch already (``CROP_...``) and is not cut again."""
     frame: str | None = None
+    """Within which its place was found by overlaps with other images; None for a place by the degrees of its name. Only
+    places in one frame can be compared."""
 
     @property
     def stem(self) -> str:
@@ -82,23 +66,15 @@ class SessionImage(Part):
 
 
 class LoadedImage(NamedTuple):
-    """An image with its pixels.
-
-    Attributes
-    ----------
-    image : SessionImage
-    array : array, (H, W)
-        Gray, in the dtype of the file.
-    valid : array of bool, (H, W)
-        False in the black border of registration.
-    info : FileInfo or None
-        Resolution and pixel size, for files made from it.
-    """
+    """An image with its pixels."""
 
     image: SessionImage
     array: NDArray[Any]
+    """Of shape (H, W): gray, in the dtype of the file."""
     valid: NDArray[np.bool_]
+    """Of shape (H, W): False in the black border of registration."""
     info: FileInfo | None
+    """Resolution and pixel size, for files made from it."""
 
 
 def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tuple[list[Path], list[dict[str, str]]]:

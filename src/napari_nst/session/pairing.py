@@ -33,57 +33,39 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PatchFacts:
-    """What is known of a patch when its style is chosen.
-
-    Attributes
-    ----------
-    patch : str
-        Its file name, unique in the session.
-    image : str
-        File name of the image it was cut from.
-    x, y : int
-        Column and row, in the image, of its first pixel.
-    height, width : int
-        Of what it shows of the image, in pixels.
-    image_shape : (int, int) or None
-        Height and width of the image.
-    retina : hashable or None
-        What tells one retina from another, such as (subject, eye); None is unknown.
-    modality : str or None
-        How the image was taken; None is unknown.
-    place : (float, float) or None
-        Center of the image on the retina, x and y in pixels; None is unknown.
-    score : float
-        Quality, higher is better; NaN is unknown.
-    good : bool or None
-        Whether the score is above the threshold; None is unknown.
-    spacing : float
-        Cone spacing in pixels; NaN is unknown.
-    cones : float
-        Number of cones, for the documented score; NaN is unknown.
-    valid_fraction : float
-        Share of its pixels that show tissue, not a border or padding.
-    frame : hashable or None
-        Within which `place` was found by the cones that images share; None is a place by other means. Only places in one
-        frame are compared.
-    """
+    """What is known of a patch when its style is chosen."""
 
     patch: str
+    """Its file name, unique in the session."""
     image: str
+    """File name of the image it was cut from."""
     x: int
     y: int
+    """Column and row, in the image, of its first pixel."""
     height: int
     width: int
+    """Of what it shows of the image, in pixels."""
     image_shape: tuple[int, int] | None = None
+    """Height and width of the image."""
     retina: Hashable | None = None
+    """What tells one retina from another, such as (subject, eye); None is unknown."""
     modality: str | None = None
+    """How the image was taken; None is unknown."""
     place: tuple[float, float] | None = None
+    """Center of the image on the retina, x and y in pixels; None is unknown."""
     score: float = math.nan
+    """Quality, higher is better; NaN is unknown."""
     good: bool | None = None
+    """Whether the score is above the threshold; None is unknown."""
     spacing: float = math.nan
+    """Cone spacing in pixels; NaN is unknown."""
     cones: float = math.nan
+    """Number of cones, for the documented score; NaN is unknown."""
     valid_fraction: float = 1.0
+    """Share of its pixels that show tissue, not a border or padding."""
     frame: Hashable | None = None
+    """Within which `place` was found by the cones that images share; None is a place by other means. Only places in one
+    frame are compared."""
 
 
 class CorrespondingPatchFinder:

@@ -31,37 +31,24 @@ _KEPT_IN_MEMORY = 4  # images
 
 
 class PlannedPatch(Part):
-    """A patch, what was measured in it, and what is to become of it.
-
-    Attributes
-    ----------
-    patch : Patch
-    measures : PatchMeasures
-    score : float
-        Its quality; NaN where unknown.
-    good : bool or None
-        Whether the score is above the threshold; None where unknown.
-    treat : bool
-        Whether it is enhanced.
-    style : str
-        Name of the patch whose texture it gets; "" for none.
-    distance : float
-        From the style, pixels on the retina; NaN where unknown.
-    pair_score : float
-        What the pairing was chosen by; NaN where there is none.
-    reason : str
-        Why, in words.
-    """
+    """A patch, what was measured in it, and what is to become of it."""
 
     patch: Patch
     measures: Annotated[PatchMeasures, PlainSerializer(PatchMeasures._asdict)]
     score: Number
+    """Its quality; NaN where unknown."""
     good: bool | None
+    """Whether the score is above the threshold; None where unknown."""
     treat: bool = False
+    """Whether it is enhanced."""
     style: str = ""
+    """Name of the patch whose texture it gets; "" for none."""
     distance: Number = math.nan
+    """From the style, pixels on the retina; NaN where unknown."""
     pair_score: Number = math.nan
+    """What the pairing was chosen by; NaN where there is none."""
     reason: str = ""
+    """Why, in words."""
 
     @property
     def quality(self) -> Quality:

@@ -71,51 +71,33 @@ class Quality(enum.StrEnum):
 
 
 class PatchMeasures(NamedTuple):
-    """What was measured in a patch; NaN where it cannot be.
-
-    Attributes
-    ----------
-    ring : float
-        Height of Yellott's ring over the spectrum around it, dB.
-    spacing : float
-        Cone spacing that follows from the ring, pixels.
-    cones : float
-        Number of cones that the own detector finds.
-    aiq : float
-        Spectral signal-to-noise ratio (Brennan 2024), dB.
-    valid_fraction : float
-        Share of pixels that show tissue, not a border or padding; 0 to 1.
-    """
+    """What was measured in a patch; NaN where it cannot be."""
 
     ring: Number
+    """Height of Yellott's ring over the spectrum around it, dB."""
     spacing: Number
+    """Cone spacing that follows from the ring, pixels."""
     cones: Number
+    """Number of cones that the own detector finds."""
     aiq: Number
+    """Spectral signal-to-noise ratio (Brennan 2024), dB."""
     valid_fraction: Number
+    """Share of pixels that show tissue, not a border or padding; 0 to 1."""
 
 
 class Split(Part):
-    """Which scores are good.
-
-    Attributes
-    ----------
-    threshold : float or None
-        Good is above it; None when no threshold was found.
-    reason : str
-        Why this threshold, or why none.
-    separability : float
-        Otsu's eta: between-class over total variance of the scores, 0 to 1; NaN when they do not vary.
-    p_value : float or None
-        Share of equally large samples of a uniform distribution that look as separate; None when not tested.
-    good : tuple of (bool or None)
-        One for each score; None is unknown. Not written to files, where each patch has its own.
-    """
+    """Which scores are good."""
 
     threshold: FiniteFloat | None
+    """Good is above it; None when no threshold was found."""
     reason: str
+    """Why this threshold, or why none."""
     separability: Number
+    """Otsu's eta: between-class over total variance of the scores, 0 to 1; NaN when they do not vary."""
     p_value: FiniteFloat | None
+    """Share of equally large samples of a uniform distribution that look as separate; None when not tested."""
     good: tuple[bool | None, ...] = Field((), exclude=True)
+    """One for each score; None is unknown. Not written to files, where each patch has its own."""
 
 
 class MarkerCounts(NamedTuple):

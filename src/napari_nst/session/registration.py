@@ -55,34 +55,22 @@ Mask = NDArray[np.bool_]
 
 
 class Overlap(NamedTuple):
-    """How two patches fit together best.
-
-    Attributes
-    ----------
-    score : float
-        Correlation of their overlap, -1 to 1; 0 where nothing can be compared.
-    shift : (int, int)
-        Rows and columns by which `style` is to be moved to lie on `target`.
-    """
+    """How two patches fit together best."""
 
     score: float
+    """Correlation of their overlap, -1 to 1; 0 where nothing can be compared."""
     shift: tuple[int, int]
+    """Rows and columns by which `style` is to be moved to lie on `target`."""
 
 
 class PlacedImage(NamedTuple):
-    """Where an image lies.
-
-    Attributes
-    ----------
-    frame : str
-        Name of the first image of those that it is connected with by overlaps; only places in one frame compare.
-    x, y : float
-        Center of the image from that of the first one, pixels along columns and rows.
-    """
+    """Where an image lies."""
 
     frame: str
+    """Name of the first image of those that it is connected with by overlaps; only places in one frame compare."""
     x: float
     y: float
+    """Center of the image from that of the first one, pixels along columns and rows."""
 
 
 class _Band(NamedTuple):
