@@ -7,7 +7,7 @@ import torch
 import oracle
 from napari_nst import ImageFile, NSTPipelineManager, StyleTransferParameters, transfer_style
 from napari_nst.engine.objective import Objective, network_for
-from napari_nst.engine.running import Picture, optimize
+from napari_nst.engine.run import Picture, optimize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ from napari_nst import StyleTransferParameters, transfer_style
 from napari_nst.engine import devices, objective, running
 from napari_nst.engine.objective import Objective, network_for
 from napari_nst.engine.optimization import Optimization, as_cancel
-from napari_nst.engine.running import Picture, optimize
+from napari_nst.engine.run import Picture, optimize
 from napari_nst.errors import (
     DivergenceError,
     EngineError,

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.batching import optimize_together
-from napari_nst.engine.running import Picture, optimize
+from napari_nst.engine.memory import optimize_together
+from napari_nst.engine.run import Picture, optimize
 from napari_nst.errors import ParameterError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.running import Outcome
+from napari_nst.engine.run import Outcome
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.planes import Planes
 from napari_nst.transfer.inputs import Preparer, resampling

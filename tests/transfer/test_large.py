@@ -11,8 +11,8 @@ import pytest
 
 from napari_nst import arguments_from, transfer_style
 from napari_nst.engine import running
-from napari_nst.engine.devices import memory_needed, state_memory, tile_memory
-from napari_nst.engine.tiled_running import planned_memory, tile_side
+from napari_nst.engine.memory import memory_needed, state_memory, tile_memory
+from napari_nst.engine.memory import planned_memory, tile_side
 from napari_nst.errors import DivergenceError, ImageError, OutOfMemoryError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 

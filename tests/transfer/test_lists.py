@@ -8,7 +8,7 @@ import torch
 
 from napari_nst import transfer_style
 from napari_nst.engine import batching, objective
-from napari_nst.engine.batching import batch_size
+from napari_nst.engine.memory import batch_size
 from napari_nst.errors import DivergenceError, ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
 

@@ -81,7 +81,7 @@ def test_noise_without_cells_is_told(pictures):
 
 
 def test_filtering_counts_as_memory(pictures, monkeypatch):
-    monkeypatch.setattr("napari_nst.engine.running.free_memory", lambda device: 50 * pictures[0].size)
+    monkeypatch.setattr("napari_nst.engine.run.free_memory", lambda device: 50 * pictures[0].size)
     with pytest.raises(OutOfMemoryError, match="GiB"):
         transfer_style(*pictures, **QUICK)
 

@@ -1,9 +1,9 @@
-"""Devices: which one to take, how many threads, how much memory a picture needs."""
+"""Devices: which one to take, what it can do, how many threads, how much memory is free."""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import gc
 import platform
 from collections.abc import Iterator
 
@@ -11,19 +11,15 @@ import psutil
 
 from napari_nst.engine._torch import torch
 from napari_nst.errors import ParameterError
-from napari_nst.settings.layers import layers_up_to, reach_of
-from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
     "cpu_threads",
     "describe_device",
     "free_memory",
     "has_bfloat16",
-    "memory_needed",
+    "release",
     "resolve_device",
     "resolve_dtypes",
-    "state_memory",
-    "tile_memory",
 ]
 
 
@@ -116,87 +112,8 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def memory_needed(
-    parameters: StyleTransferParameters, target: tuple[int, int], style: tuple[int, int], channels: int = 1
-) -> int:
-    """Estimated peak memory of one run, bytes, less the network's own 50 MB.
-
-    Counted are, per pixel: the features kept for the reverse pass, pooling indices, the content's features, the two
-    largest gradients in flight and the working copies of the convolutions, as measured on CPU.
-
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their layers and precision count.
-    target, style : tuple of int
-        Height and width.
-    channels : int
-        1 or 3.
-    """
-    # "auto" may turn out as bfloat16, which needs half.
-    size = {"float64": 8, "bfloat16": 2}.get(parameters.precision, 4)
-    kept = content = indices = 0.0
-    area = 1.0
-    for layer in layers_up_to(parameters.content_layers + parameters.style_layers):
-        if layer.kind == "pool":
-            area /= 4
-            indices += 8 * layer.out_channels * area
-        if layer.kind != "relu":
-            kept += layer.out_channels * area
-        if layer.name in parameters.content_layers:
-            content += layer.out_channels * area
-    widest = 64.0
-    per_pixel = size * (kept + 3 * widest) + max(size, 4) * (content + widest) + indices + 40 * channels
-    per_style_pixel = size * (kept + widest) + indices
-    return int(max(per_pixel * target[0] * target[1], per_style_pixel * style[0] * style[1]))
-
-
-def state_memory(parameters: StyleTransferParameters, target: tuple[int, int], channels: int = 1) -> int:
-    """Memory that a picture in tiles takes as a whole, bytes; what is read of target and style is not counted.
-
-    Under Adam these are nine pictures in the precision of the pixels: the picture, its last good state, its gradient,
-    two moments, and four in passing, while a step is made; L-BFGS keeps twenty more.
-    """
-    pictures = 9 if parameters.optimizer == "adam" else 31
-    return pictures * (8 if parameters.precision == "float64" else 4) * channels * target[0] * target[1]
-
-
-def tile_memory(
-    parameters: StyleTransferParameters, side: int, size: tuple[int, int], narrow: bool, channels: int = 1
-) -> int:
-    """Estimated peak memory of one tile, bytes.
-
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their layers and precision count.
-    side : int
-        Of the tile without its halo, pixels.
-    size : tuple of int
-        Height and width of the picture: no tile with its halo is larger.
-    narrow : bool
-        Whether the convolutions are bfloat16.
-    channels : int
-        1 or 3.
-    """
-    number = 8 if parameters.precision == "float64" else 2 if narrow else 4
-    names = parameters.content_layers + parameters.style_layers
-    reach = reach_of(names)
-    near, far = (math.prod(min(side + 2 * by, n) for n in size) for by in (reach, 2 * reach))
-    kept = entering = content = 0.0
-    area = 1.0
-    for layer in layers_up_to(names):
-        if layer.kind == "pool":
-            area /= 4
-            kept += (number + 8) * layer.out_channels * area
-        elif layer.kind == "relu" or layer.name in names:
-            kept += number * layer.out_channels * area
-        if layer.name in names:
-            entering += number * layer.out_channels * area
-        if layer.name in parameters.content_layers:
-            content += number * layer.out_channels * area
-    # The widest layers have 64 channels at the full resolution: one is read while the other is written.
-    passing = 2 * 64 * number + 16 * channels
-    forwards = far * passing + near * (kept + content)
-    backwards = near * (kept + entering + max(content, 2 * 64 * number) + 16 * channels)
-    return int(max(forwards, backwards))
+def release(device: torch.device) -> None:
+    """Give memory back that nothing holds any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Callable, Generator, Iterator
-from threading import Event, Lock, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 from napari_nst.engine._torch import torch
@@ -13,14 +15,14 @@ from napari_nst.settings.parameters import StyleTransferParameters
 __all__ = ["devices_of", "spread"]
 
 Work = TypeVar("Work")
-Told = TypeVar("Told")
+Reported = TypeVar("Reported")
 
 #: Events that may wait for whoever follows: a slow follower slows the devices down instead of filling the memory.
 _WAITING = 256
 
 
 def devices_of(parameters: StyleTransferParameters) -> list[str]:
-    """The devices that a list of pictures is spread over: all CUDA devices, unless one is named."""
+    """Return the devices that a list of images is spread over: all CUDA devices, unless one is named."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if parameters.device in ("auto", "cuda") and count > 1:
         return [f"cuda:{number}" for number in range(count)]
@@ -28,9 +30,9 @@ def devices_of(parameters: StyleTransferParameters) -> list[str]:
 
 
 def spread(
-    work: Iterator[Work], devices: list[str], run: Callable[[Work, str], Generator[Told, None, Any]]
-) -> Generator[Told, None, None]:
-    """Run pieces of work on several devices, a thread for each, and yield what they tell.
+    work: Iterator[Work], devices: list[str], run: Callable[[Work, str], Generator[Reported, None, Any]]
+) -> Generator[Reported, None, None]:
+    """Run pieces of work on several devices, a thread for each, and yield what they report.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ def spread(
     devices : list of str
         Names such as "cuda:1".
     run : callable
-        Takes a piece and a device; a generator of what is told on the way.
+        Takes a piece and a device; a generator of what is reported on the way.
 
     Raises
     ------
@@ -50,51 +52,35 @@ def spread(
         for piece in work:
             yield from run(piece, devices[0])
         return
-    told: queue.Queue[tuple[str, Any]] = queue.Queue(_WAITING)
+    events: queue.Queue[Reported] = queue.Queue(_WAITING)
     stop, lock = Event(), Lock()
 
-    def tell(kind: str, what: Any = None) -> None:
+    def put(event: Reported) -> None:
         while not stop.is_set():
-            try:
-                told.put((kind, what), timeout=0.1)
-            except queue.Full:
-                continue
-            return
+            with contextlib.suppress(queue.Full):
+                events.put(event, timeout=0.1)
+                return
 
     def serve(device: str) -> None:
-        try:
-            while not stop.is_set():
-                with lock:
-                    piece = next(work, None)
-                if piece is None:
-                    break
-                steps = run(piece, device)
-                try:
-                    for event in steps:
-                        tell("event", event)
-                        if stop.is_set():
-                            break
-                finally:
-                    steps.close()
-        except BaseException as error:  # noqa: BLE001  # carried to the thread that follows, where it is raised
-            tell("error", error)
-        finally:
-            tell("done")
+        while not stop.is_set():
+            with lock:
+                piece = next(work, None)
+            if piece is None:
+                return
+            with contextlib.closing(run(piece, device)) as steps:
+                for event in steps:
+                    put(event)
+                    if stop.is_set():
+                        return
 
-    threads = [Thread(target=serve, args=(device,), name=f"napari-nst {device}", daemon=True) for device in devices]
-    for thread in threads:
-        thread.start()
-    running = len(threads)
-    try:
-        while running:
-            kind, what = told.get()
-            if kind == "event":
-                yield what
-            elif kind == "error":
-                raise what
-            else:
-                running -= 1
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(len(devices), thread_name_prefix="napari-nst") as pool:
+        running = [pool.submit(serve, device) for device in devices]
+        try:
+            while running or not events.empty():
+                for done in [future for future in running if future.done()]:
+                    running.remove(done)
+                    done.result()
+                with contextlib.suppress(queue.Empty):
+                    yield events.get(timeout=0.05)
+        finally:
+            stop.set()

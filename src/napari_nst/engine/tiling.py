@@ -32,7 +32,6 @@ from napari_nst.settings.layers import LAYERS, pools_before, reach_of
 from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = [
-    "LargePicture",
     "Pixels",
     "Source",
     "Tile",
@@ -66,30 +65,6 @@ Pixels: TypeAlias = torch.Tensor | Source
 def read(pixels: Pixels, part: Part) -> torch.Tensor:
     """The pixels of `part`, (1, channels, h, w), on the CPU."""
     return (part.of(pixels) if isinstance(pixels, torch.Tensor) else pixels.read(part)).cpu()
-
-
-@dataclass(frozen=True)
-class LargePicture:
-    """Target and style of a run in tiles, in [0, 1].
-
-    Attributes
-    ----------
-    target, style : torch.Tensor or Source
-        (1, channels, H, W) and (1, channels, H', W').
-    target_mask, style_mask : torch.Tensor or None
-        (1, 1, H, W) and (1, 1, H', W') of bool, on the CPU.
-    start : torch.Tensor or None
-        (1, channels, H, W) on the CPU: where the pixels start; None leaves that to ``parameters.init``.
-    reach : torch.Tensor or None
-        (1, 1, H, W) on the CPU: how far a pixel may depart from its start; None sets no limit.
-    """
-
-    target: Pixels
-    style: Pixels
-    target_mask: torch.Tensor | None = None
-    style_mask: torch.Tensor | None = None
-    start: torch.Tensor | None = None
-    reach: torch.Tensor | None = None
 
 
 class Tile(NamedTuple):

@@ -10,9 +10,10 @@ import numpy as np
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import Part
+from napari_nst.engine.memory import check_memory
 from napari_nst.engine.optimization import Progress
-from napari_nst.engine.running import Outcome, Picture, check_memory
-from napari_nst.engine.tiling import LargePicture, Pixels, read
+from napari_nst.engine.run import Problem
+from napari_nst.engine.tiling import Pixels, read
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.imaging.masks import black_border, check_mask, fill_from_nearest
@@ -24,6 +25,7 @@ from napari_nst.imaging.trust_region import local_trust
 from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
 from napari_nst.settings.layers import pools_before
 from napari_nst.settings.parameters import StyleTransferParameters
+from napari_nst.transfer.options import TransferOptions
 from napari_nst.transfer.pieces import PlaneSource, unit_of
 
 __all__ = ["Prepared", "Preparer", "resampling"]
@@ -78,41 +80,30 @@ def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
 class Prepared:
     """One plane, ready for the engine, and the way back."""
 
-    picture: Picture | LargePicture
+    problem: Problem
     plane: Array
     value_range: ValueRange
     crop: tuple[slice, slice]
     mask: Array | None
 
-    def render(self, outcome: Outcome) -> Array:
-        """The plane with the outcome's change: shape, dtype and value range of the target's plane."""
-        return self._whole(outcome.image, outcome.start)
-
-    def render_now(self, progress: Progress) -> Array:
-        """The plane as it is at a step."""
-        return self._whole(progress.image, self.picture.target, progress.bounds)
-
-    def bands(self, outcome: Outcome, height: int) -> Iterator[tuple[slice, Array]]:
-        """What :meth:`render` gives, so many rows at a time, with where they belong."""
-        return self._bands(outcome.image, outcome.start, None, height)
-
-    def _whole(self, image: torch.Tensor, start: Pixels, bounds: tuple[float, float] | None = None) -> Array:
+    def render(self, progress: Progress) -> Array:
+        """Return the plane as it is at an iteration: shape, dtype and value range of the target's plane."""
         out = np.empty(self.plane.shape, self.plane.dtype.newbyteorder("="))
-        for rows, band in self._bands(image, start, bounds, _BAND):
+        for rows, band in self.bands(progress.image, _BAND, progress.bounds):
             out[rows] = band
         return out
 
-    def _bands(
-        self, image: torch.Tensor, start: Pixels, bounds: tuple[float, float] | None, height: int
+    def bands(
+        self, image: torch.Tensor, height: int, bounds: tuple[float, float] | None = None
     ) -> Iterator[tuple[slice, Array]]:
-        """Band by band: in double precision, the whole may be too large."""
+        """Yield the plane with the change that `image` is, so many rows at a time: the whole may be too large in float64."""
         top = self.crop[0].start or 0
         for first in range(0, self.plane.shape[0], height):
             rows = slice(first, min(first + height, self.plane.shape[0]))
             part = Part(range(top + rows.start, top + rows.stop), range(int(image.shape[-1]))[self.crop[1]])
             now = part.of(image).cpu().double()
             # As the device saw it.
-            was = read(start, part).to(image.dtype).double()
+            was = read(self.problem.target, part).to(image.dtype).double()
             yield rows, self._apply((now if bounds is None else now.clamp(*bounds)).sub_(was)[0].numpy(), rows)
 
     def _apply(self, change: Array, rows: slice) -> Array:
@@ -136,20 +127,14 @@ class Preparer:
         Channels, value range, fitting to the poolings.
     targets, styles : Planes
         The arrays.
-    mask, style_mask : array, "border" or None
-        Pixels that count.
-    style_value_range : str, tuple or None
-        For the style alone.
+    options : TransferOptions
+        Masks and the style's value range; whether the result goes elsewhere and takes no memory.
     factors : tuple of float
         By which the style is resampled along y and x.
     warn : callable
         Takes a message for the user.
-    initial : "spectrum" or None
-        Where the pixels start: at the target with the style's spectrum, or where the parameter ``init`` says.
     start : "spectrum", "wiener" or None
-        The filter whose result the pixels start from, of the two before; None: no filter.
-    result_elsewhere : bool
-        Whether the result is written to what the caller has, and takes no memory.
+        The filter whose result the pixels start from; None: no filter.
     tiled : bool
         Whether the planes are computed in tiles; found at the start.
     """
@@ -157,31 +142,21 @@ class Preparer:
     parameters: StyleTransferParameters
     targets: Planes
     styles: Planes
-    mask: Any
-    style_mask: Any
-    style_value_range: Any
+    options: TransferOptions
     factors: tuple[float, float]
     warn: Callable[[str], None]
-    initial: Any = None
-    result_elsewhere: bool = False
     used: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find channels, masks and value ranges."""
-        p = self.parameters
+        p, options = self.parameters, self.options
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
-        if self.initial is not None and not (isinstance(self.initial, str) and self.initial == "spectrum"):
-            raise ParameterError(f"initial: {self.initial!r} is not a start; give 'spectrum' or None.")
-        if self.initial is not None and p.init == "noise":
-            raise ParameterError(
-                f"initial={self.initial!r} and init={p.init!r} are two starts for one run; give one of them."
-            )
-        self.start = self.initial or (p.init if p.init in ("spectrum", "wiener") else None)
+        self.start = p.init if p.init in ("spectrum", "wiener") else None
         for planes in (self.targets, self.styles):
             self._check_depth(planes.role, planes.plane_shape)
         height, width = (max(1, round(n * f)) for n, f in zip(self.styles.plane_shape, self.factors, strict=True))
         # Before the value ranges, which read every pixel: of a Dask array, that is to compute it.
-        result = 0 if self.result_elsewhere else self.targets.nbytes
+        result = self.targets.nbytes if options.out is None else 0
         unread = sum(planes.unread for planes in (self.targets, self.styles))
         if self.start is not None or p.style_spacing or p.max_change:
             # Spectra and local contrast are taken of a whole plane in double precision.
@@ -190,14 +165,14 @@ class Preparer:
         self._given_masks = {
             role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
             for role, given, planes in (
-                ("target", self.mask, self.targets),
-                ("style", self.style_mask, self.styles),
+                ("target", options.mask, self.targets),
+                ("style", options.style_mask, self.styles),
             )
         }
-        for name, given in (("mask", self.mask), ("style_mask", self.style_mask)):
+        for name, given in (("mask", options.mask), ("style_mask", options.style_mask)):
             if isinstance(given, str) and given != "border":
                 raise ParameterError(f"{name}: {given!r} is not a mask; pass an array of shape (y, x), or 'border'.")
-        style_request = p.value_range if self.style_value_range is None else self.style_value_range
+        style_request = p.value_range if options.style_value_range is None else options.style_value_range
         self._ranges = {
             "target": self._range_of(self.targets, p.value_range),
             "style": self._range_of(self.styles, style_request),
@@ -232,15 +207,15 @@ class Preparer:
         target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
         style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
         self.used["engine_shape"] = list(target_chw.shape[-2:])
-        picture = Picture(
+        problem = Problem(
             _tensor(target_chw),
             _tensor(style_chw),
-            None if mask is None else _tensor(self._fit(mask.astype(float)[None])[0]),
-            None if style_mask is None else _tensor(self._fit(style_mask.astype(float)[None])[0]),
+            None if mask is None else self._seen(mask),
+            None if style_mask is None else self._seen(style_mask),
             None if start is None else _tensor(self._fit(np.moveaxis(start, -1, 0))[0]),
             None if reach is None else _tensor(self._fit(reach[None])[0]),
         )
-        return Prepared(picture, plane, self._ranges["target"], crop, mask)
+        return Prepared(problem, plane, self._ranges["target"], crop, mask)
 
     def _prepare_large(self, plane: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Prepared:
         """The same without a copy of the whole in double precision, where that can be."""
@@ -262,9 +237,9 @@ class Preparer:
             reach = self._reach(target_unit if start is None else start, style_unit, mask, style_mask)
             del target_unit
             style_pixels = self._narrow(self._fit(np.moveaxis(style_unit, -1, 0))[0])
-            seen = None if style_mask is None else torch.from_numpy(np.array(self._fit(style_mask[None])[0]))[None]
+            seen = None if style_mask is None else self._seen(style_mask)
         self.used["engine_shape"] = list(target.shape[-2:])
-        picture = LargePicture(
+        problem = Problem(
             target,
             style_pixels,
             None if mask is None else target.extended(mask),
@@ -272,7 +247,11 @@ class Preparer:
             None if start is None else self._narrow(self._fit(np.moveaxis(start, -1, 0))[0]),
             None if reach is None else self._narrow(self._fit(reach[None])[0]),
         )
-        return Prepared(picture, plane, self._ranges["target"], target.crop, mask)
+        return Prepared(problem, plane, self._ranges["target"], target.crop, mask)
+
+    def _seen(self, mask: Array) -> torch.Tensor:
+        """(1, 1, H, W) of bool."""
+        return torch.from_numpy(np.array(self._fit(mask[None])[0]))[None]
 
     def _narrow(self, chw: Array) -> torch.Tensor:
         """(1, channels, H, W) in the precision of the pixels."""
@@ -294,7 +273,7 @@ class Preparer:
         return style, mask
 
     def _mask_of(self, role: str, plane: Array) -> Array | None:
-        given = self.mask if role == "target" else self.style_mask
+        given = self.options.mask if role == "target" else self.options.style_mask
         if isinstance(given, str):
             found = black_border(plane)
             return None if found.all() else check_mask(found, found.shape)

@@ -86,5 +86,6 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, dict):
             value = unpack_mask(value)
-        arguments[name] = tuple(value) if isinstance(value, list) else value
+        # Version 0.1 had a second name for the start.
+        arguments["init" if name == "initial" else name] = tuple(value) if isinstance(value, list) else value
     return arguments

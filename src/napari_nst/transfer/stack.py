@@ -1,127 +1,114 @@
-"""One call of transfer_style, or several side by side: what was asked, what is done so far, and the record of both."""
+"""Transfers in progress: the planes of one, or several targets as one batch; what is done so far, and the records."""
 
 from __future__ import annotations
 
 import datetime
 import time
-import warnings
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from napari_nst.engine.batching import Ended, batch_size, optimize_together
+from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.engine.devices import resolve_device
-from napari_nst.engine.optimization import Cancel, as_cancel
-from napari_nst.engine.running import Outcome
+from napari_nst.engine.memory import batch_size
+from napari_nst.engine.optimization import Progress
+from napari_nst.engine.run import Notice, Outcome, run
 from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.engine.tiling import TileProgress
-from napari_nst.errors import DivergenceError, ImageError, StyleTransferWarning
+from napari_nst.errors import DivergenceError, ImageError
 from napari_nst.imaging.masks import check_mask, pack_mask
 from napari_nst.imaging.planes import Planes, band_height
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.inputs import Prepared, Preparer, resampling
+from napari_nst.transfer.options import TransferOptions
 from napari_nst.transfer.record import KEY, versions
-from napari_nst.transfer.result import Losses, StyleTransfer, TransferProgress
+from napari_nst.transfer.result import Losses, Stopped, StyleTransfer, TransferNotice, TransferProgress
 
-__all__ = ["Transfer", "steps_of_all"]
+__all__ = ["Transfer", "results_of", "run_transfers"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+#: What a transfer reports on the way.
+Event: TypeAlias = TransferProgress | TransferNotice
+
 
 class Transfer:
-    """One call of transfer_style, planes and all.
+    """One target with its style, planes and all, in progress.
 
     Parameters
     ----------
     target, style : array
         As :func:`napari_nst.transfer_style` takes them.
-    cancel : Cancel or None
-        Asked before every evaluation.
-    options : dict
-        Its other arguments: mask, style_mask, pixel_size, style_pixel_size, style_value_range, rgb, style_rgb, initial.
-    parameters : dict
-        Fields of StyleTransferParameters.
-    out : array, optional
-        To be written with the result: shape and dtype of the target, takes slices.
+    parameters : StyleTransferParameters
+        All settings.
+    options : TransferOptions
+        Masks, pixel sizes, and where the result is written.
+    number : int
+        Which target of a list.
     """
 
     def __init__(
-        self,
-        target: Any,
-        style: Any,
-        cancel: Cancel | None,
-        options: dict[str, Any],
-        parameters: dict[str, Any],
-        out: Any = None,
+        self, target: Any, style: Any, parameters: StyleTransferParameters, options: TransferOptions, number: int = 0
     ) -> None:
-        self.began, self.started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
-        self.parameters = p = StyleTransferParameters(**parameters)
-        self.cancelled = as_cancel(cancel)
-        self.targets = Planes.of(target, "target", options["rgb"])
-        self.styles = Planes.of(style, "style", options["style_rgb"])
+        self._clock, self._started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
+        self.parameters, self.number = parameters, number
+        self.targets = Planes.of(target, "target", options.rgb)
+        self.styles = Planes.of(style, "style", options.style_rgb)
         if self.styles.stack_shape not in ((), self.targets.stack_shape):
             raise ImageError(
                 f"The style is a stack of shape {self.styles.stack_shape}, the target is "
-                f"{self.targets.stack_shape or 'a single picture'}: choose one plane of the style, or give a stack of the same "
+                f"{self.targets.stack_shape or 'a single image'}: choose one plane of the style, or give a stack of the same "
                 "shape."
             )
-        if out is not None:
-            _check_out(out, self.targets)
-        self.messages: list[str] = []
+        if options.out is not None:
+            _check_out(options.out, self.targets)
+        self._messages: list[str] = []
+        self._reported = 0
         self.preparer = Preparer(
-            p,
+            parameters,
             self.targets,
             self.styles,
-            options["mask"],
-            options["style_mask"],
-            options["style_value_range"],
-            resampling(options["pixel_size"], options["style_pixel_size"], p.match_pixel_size),
+            options,
+            resampling(options.pixel_size, options.style_pixel_size, parameters.match_pixel_size),
             self.warn,
-            options["initial"],
-            out is not None,
         )
-        self.arguments = {
-            "mask": _recorded_mask(options["mask"], self.targets),
-            "style_mask": _recorded_mask(options["style_mask"], self.styles),
-            **{name: _listed(value) for name, value in options.items() if "mask" not in name},
-        }
+        self._options = options
         self.planes = list(self.targets.indices())
-        self.image: Any = np.empty(self.targets.array.shape, dtype=self.targets.array.dtype) if out is None else out
-        self.losses: list[Array] = []
-        self.notes: list[dict[str, Any]] = []
-        self.used: dict[str, Any] = {}
+        array = self.targets.array
+        self.image: Any = np.empty(array.shape, dtype=array.dtype) if options.out is None else options.out
+        self._losses: list[Array] = []
+        self._notes: list[dict[str, Any]] = []
+        self._used: dict[str, Any] = {}
         self.error: DivergenceError | None = None
-        #: Where it runs: as the parameters say, or its share of several.
-        self.device = p.device
+        self.result: StyleTransfer | None = None
+        #: The first plane that has not run yet.
+        self._next = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are planes that have not run yet."""
+        return self._next < len(self.planes)
+
+    def matches(self, other: Transfer) -> bool:
+        """Whether the other, a single image, can run in one batch with this one."""
+        shapes = [(transfer.targets.plane_shape, transfer.preparer.channels) for transfer in (self, other)]
+        return shapes[0] == shapes[1] and len(other.planes) == 1
 
     def warn(self, message: str) -> None:
         """Tell the user once, and the record."""
-        if message not in self.messages:
-            self.messages.append(message)
-            warnings.warn(message, StyleTransferWarning, stacklevel=2)
+        if message not in self._messages:
+            self._messages.append(message)
 
-    def steps(self) -> Generator[TransferProgress, None, StyleTransfer]:
-        """Run all planes: one by one, or as many side by side as the parameters ask for."""
-        done = 0
-        while done < len(self.planes):
-            numbers = range(done, min(done + self._planes_at_once(), len(self.planes)))
-            jobs = [job for number in numbers if (job := self.job(number)) is not None]
-            going_on = yield from run_jobs(jobs, self.cancelled)
-            done = numbers.stop
-            if not going_on or self.error is not None:
-                self.leave(done)
-                break
-        result = self.finish()
-        if self.error is not None:
-            self.error.partial = result
-            raise self.error
-        return result
+    def notices(self) -> Iterator[TransferNotice]:
+        """Give the messages that nobody has heard."""
+        first, self._reported = self._reported, len(self._messages)
+        yield from (TransferNotice(message, self.number) for message in self._messages[first:])
 
-    def at_once(self) -> int:
-        """How many planes like these the device takes side by side."""
+    def batch_size(self) -> int:
+        """How many planes like these the device takes at once."""
         if self.preparer.tiled:
             return 1
         p, factors = self.parameters, self.preparer.factors
@@ -129,13 +116,16 @@ class Transfer:
         device = resolve_device(p.device)
         return batch_size(p, self.targets.plane_shape, (height, width), self.preparer.channels, device)
 
-    def _planes_at_once(self) -> int:
-        # On a CPU little is won, and a viewer shows the planes of a stack one after the other.
-        together = self.parameters.batch or resolve_device(self.parameters.device).type == "cuda"
-        return self.at_once() if together and len(self.planes) > 1 else 1
+    def next_planes(self) -> list[_Plane]:
+        """Prepare the planes that run next; one that cannot be used is left out, and a message tells why."""
+        # On a CPU little is won by a batch, and a viewer shows the planes of a stack one after the other.
+        batched = self.parameters.batch or resolve_device(self.parameters.device).type == "cuda"
+        count = self.batch_size() if batched and len(self.planes) > 1 else 1
+        first, self._next = self._next, min(self._next + count, len(self.planes))
+        planes = [self._prepared(number) for number in range(first, self._next)]
+        return [plane for plane in planes if plane is not None]
 
-    def job(self, number: int) -> Job | None:
-        """A plane as the engine takes it; None for one of several that cannot be used, of which a warning tells."""
+    def _prepared(self, number: int) -> _Plane | None:
         index = self.planes[number]
         plane = self.targets.plane(index)
         try:
@@ -145,204 +135,160 @@ class Transfer:
                 raise
             # One unusable plane, a black one say, must not cost the others.
             self.warn(f"Plane {index} is left as it is. {error}")
-            self._keep_as_it_is(index, plane, "skipped")
+            self._keep(index, plane, "skipped")
             return None
-        return Job(self, number, prepared)
+        return _Plane(self, number, index, prepared)
 
-    def end(self, job: Job, ended: Ended) -> None:
+    def take(self, plane: _Plane, outcome: Outcome) -> None:
         """Take over what has become of a plane."""
-        outcome, index = ended.outcome, self.planes[job.number]
-        for rows, band in job.prepared.bands(outcome, band_height(self.image, self.targets.row_axis)):
-            self.image[(*index, rows)] = band
-        self._note(index, outcome, outcome.stopped)
-        self.error = self.error or ended.error
+        for rows, band in plane.prepared.bands(outcome.image, band_height(self.image, self.targets.row_axis)):
+            self.image[(*plane.index, rows)] = band
+        self._losses.append(outcome.losses.numpy())
+        self._used.update(outcome.used)
+        self._notes.append({"index": list(plane.index), "steps": len(outcome.losses), "stopped": str(outcome.stopped)})
+        self.error = self.error or outcome.error
+        if outcome.error or outcome.stopped == Stopped.CANCELLED:
+            self.leave()
 
-    def leave(self, first: int = 0) -> None:
-        """Leave the planes from `first` on as they are."""
-        for index in self.planes[first:]:
-            self._keep_as_it_is(index, self.targets.plane(index), "not begun")
+    def leave(self) -> None:
+        """Leave the planes that have not run yet as they are."""
+        for index in self.planes[self._next :]:
+            self._keep(index, self.targets.plane(index), "not begun")
+        self._next = len(self.planes)
 
-    def _keep_as_it_is(self, index: tuple[int, ...], plane: Array, why: str) -> None:
+    def _keep(self, index: tuple[int, ...], plane: Array, why: str) -> None:
         self.image[(*index, slice(None))] = plane
-        self._note(index, None, why)
+        self._notes.append({"index": list(index), "steps": 0, "stopped": why})
 
-    def _note(self, index: tuple[int, ...], outcome: Outcome | None, stopped: str) -> None:
-        steps = 0
-        if outcome is not None:
-            steps = len(outcome.losses)
-            self.losses.append(outcome.losses.numpy())
-            self.used.update(outcome.used)
-            if "fallback" in outcome.used:
-                self.messages.append(f"{outcome.used['fallback']} Went on on the CPU.")
-        self.notes.append({"index": list(index), "steps": steps, "stopped": stopped})
-
-    def finish(self) -> StyleTransfer:
-        """The result, and its record.
+    def finish(self) -> None:
+        """Make the result with its record.
 
         Raises
         ------
         ImageError
             When no plane could be used.
         """
-        stops = {note["stopped"] for note in self.notes}
+        stops = {note["stopped"].replace("not begun", "cancelled") for note in self._notes}
         if stops == {"skipped"}:
-            raise ImageError(f"None of the {len(self.planes)} planes could be used. {self.messages[-1]}")
-        order = ("diverged", "cancelled", "not begun", "finished", "converged")
-        stopped = next(word for word in order if word in stops).replace("not begun", "cancelled")
-        self.notes.sort(key=lambda note: tuple(note["index"]))
-        columns = np.concatenate(self.losses) if self.losses else np.empty((0, 3))
-        found = versions()
+            raise ImageError(f"None of the {len(self.planes)} planes could be used. {self._messages[-1]}")
+        stopped = next(why for why in Stopped if why in stops)
+        columns = np.concatenate(self._losses) if self._losses else np.empty((0, 3))
+        options, found = self._options, versions()
         metadata: dict[str, Any] = {
             KEY: found["napari-nst"],
             "parameters": {k: _listed(v) for k, v in self.parameters.asdict().items()},
-            "arguments": self.arguments,
-            "used": {**self.used, **self.preparer.used},
+            "arguments": {
+                "mask": _recorded_mask(options.mask, self.targets),
+                "style_mask": _recorded_mask(options.style_mask, self.styles),
+                "pixel_size": _listed(options.pixel_size),
+                "style_pixel_size": _listed(options.style_pixel_size),
+                "style_value_range": _listed(options.style_value_range),
+                "rgb": options.rgb,
+                "style_rgb": options.style_rgb,
+            },
+            "used": {**self._used, **self.preparer.used},
             "target": _described(self.targets),
             "style": _described(self.styles),
-            "stopped": stopped,
+            "stopped": str(stopped),
             "steps": len(columns),
-            "planes": self.notes,
-            "warnings": self.messages,
-            "started": self.started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - self.began, 3),
+            "planes": sorted(self._notes, key=lambda note: tuple(note["index"])),
+            "warnings": self._messages,
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self._clock, 3),
             "versions": found,
         }
-        return StyleTransfer(self.image, Losses(*(np.ascontiguousarray(c) for c in columns.T)), metadata, stopped)
+        losses = Losses(*(np.ascontiguousarray(column) for column in columns.T))
+        self.result = StyleTransfer(self.image, losses, metadata, stopped)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One plane of one transfer, ready for the engine."""
+class _Plane:
+    """One plane of a transfer, ready for the engine."""
 
     transfer: Transfer
     number: int
+    index: tuple[int, ...]
     prepared: Prepared
-    target: int = 0
 
-
-def run_jobs(jobs: Sequence[Job], cancel: Cancel | None) -> Generator[TransferProgress, None, bool]:
-    """Run planes of one size side by side, and give each transfer its own.
-
-    Returns
-    -------
-    bool
-        False when it was cancelled.
-    """
-    if not jobs:
-        return True
-    head = jobs[0].transfer
-    parameters = head.parameters.replace(device=head.device)
-    steps = optimize_together([job.prepared.picture for job in jobs], parameters, cancel)
-    # Planes of one transfer that are at work together share its count of steps.
-    mates = [[other for other in jobs if other.transfer is job.transfer] for job in jobs]
-    while True:
-        try:
-            now = next(steps)
-        except StopIteration as end:
-            ended: list[Ended] = end.value
-            break
-        job = jobs[now.place]
-        together = mates[now.place]
-        planes = len(job.transfer.planes)
-        yield TransferProgress(
-            # A picture in tiles, which is alone, says 0 before its first step.
-            together[0].number * now.epoch + (now.step - 1) * len(together) + together.index(job) + 1,
+    def progress(self, now: Progress, mates: Sequence[_Plane]) -> TransferProgress:
+        """Report an iteration of this plane; `mates` are the planes of its transfer that run in the same batch."""
+        planes = len(self.transfer.planes)
+        return TransferProgress(
+            # An image in tiles, which is alone, says 0 before its first iteration.
+            mates[0].number * now.epoch + (now.step - 1) * len(mates) + mates.index(self) + 1,
             planes * now.epoch,
-            job.number,
+            self.number,
             planes,
-            job.transfer.planes[job.number],
+            self.index,
             now,
-            partial(job.prepared.render_now, now),
-            job.target,
+            partial(self.prepared.render, now),
+            self.transfer.number,
             *((now.tiles_done, now.tiles) if isinstance(now, TileProgress) else ()),
         )
-    for job, result in zip(jobs, ended, strict=True):
-        job.transfer.end(job, result)
-    return not any(end.outcome.stopped == "cancelled" for end in ended)
 
 
-def steps_of_all(transfers: Sequence[Transfer]) -> Generator[TransferProgress, None, list[StyleTransfer]]:
-    """Run several transfers: single pictures of one size side by side, stacks one after the other.
+def run_transfers(transfers: Sequence[Transfer], cancel: Cancel | None = None) -> Generator[Event, None, None]:
+    """Run transfers: single images of one size as a batch, stacks one after the other; each has its ``result`` then.
 
-    Where several GPUs are there, and none is named, each takes its share.
+    Where several GPUs are there, and none is named, each takes its share of several transfers.
+    """
+    cancelled = as_cancel(cancel)
+
+    def run_group(group: Sequence[Transfer], device: str) -> Generator[Event, None, None]:
+        for transfer in group:
+            if len(transfers) > 1 and cancelled():
+                transfer.leave()
+        while any(transfer.unfinished for transfer in group):
+            planes = [plane for transfer in group for plane in transfer.next_planes()]
+            for transfer in group:
+                yield from transfer.notices()
+            for now in run([plane.prepared.problem for plane in planes], group[0].parameters, cancelled, device):
+                plane = planes[now.place]
+                if isinstance(now, Outcome):
+                    plane.transfer.take(plane, now)
+                elif isinstance(now, Notice):
+                    plane.transfer.warn(now.message)
+                    yield from plane.transfer.notices()
+                else:
+                    yield plane.progress(now, [p for p in planes if p.transfer is plane.transfer])
+        for transfer in group:
+            transfer.finish()
+
+    groups = _groups(transfers)
+    devices = devices_of(transfers[0].parameters) if len(transfers) > 1 else [transfers[0].parameters.device]
+    if len(devices) > 1:
+        yield from spread(groups, devices, run_group)
+    else:
+        for group in groups:
+            yield from run_group(group, devices[0])
+
+
+def results_of(transfers: Sequence[Transfer]) -> list[StyleTransfer]:
+    """Return the results of transfers that have run.
 
     Raises
     ------
     DivergenceError
-        When all others are done; its ``partial`` is the list of all results.
+        Of the first that diverged; its ``partial`` is the list of all results.
     """
-    results: dict[int, StyleTransfer] = {}
-
-    def run(numbers: range, device: str) -> Generator[TransferProgress, None, None]:
-        group = [transfers[number] for number in numbers]
-        for transfer in group:
-            transfer.device = device
-        if group[0].cancelled():
-            for transfer in group:
-                transfer.leave()
-            results.update((number, transfers[number].finish()) for number in numbers)
-        elif len(group[0].planes) > 1:
-            results[numbers[0]] = yield from _numbered(_kept(group[0]), numbers[0])
-        else:
-            jobs = [job for transfer in group if (job := transfer.job(0)) is not None]
-            jobs = [replace(job, target=number) for job, number in zip(jobs, numbers, strict=True)]
-            yield from run_jobs(jobs, group[0].cancelled)
-            results.update((number, transfers[number].finish()) for number in numbers)
-
-    if transfers:
-        yield from spread(_groups(transfers), devices_of(transfers[0].parameters), run)
-    in_order = [results[number] for number in range(len(transfers))]
-    errors = [transfer.error for transfer in transfers if transfer.error is not None]
-    if errors:
-        errors[0].partial = in_order
-        raise errors[0]
-    return in_order
+    results = [transfer.result for transfer in transfers if transfer.result is not None]
+    for transfer in transfers:
+        if transfer.error is not None:
+            transfer.error.partial = results
+            raise transfer.error
+    return results
 
 
-def _groups(transfers: Sequence[Transfer]) -> Iterator[range]:
-    """The numbers of transfers that run side by side."""
+def _groups(transfers: Sequence[Transfer]) -> Iterator[Sequence[Transfer]]:
+    """The transfers in batches: single images of one size together, as many as the device takes; a stack alone."""
     first = 0
     while first < len(transfers):
-        group = _group(transfers, first)
-        yield range(first, first + len(group))
-        first += len(group)
-
-
-def _group(transfers: Sequence[Transfer], first: int) -> Sequence[Transfer]:
-    """The transfers from `first` on that can run side by side."""
-    head = transfers[first]
-    if len(head.planes) > 1:
-        return [head]
-    last, most = first + 1, head.at_once()
-    while last < len(transfers) and last - first < most and _alike(head, transfers[last]):
-        last += 1
-    return transfers[first:last]
-
-
-def _alike(one: Transfer, other: Transfer) -> bool:
-    shapes = (one.targets.plane_shape, one.preparer.channels) == (other.targets.plane_shape, other.preparer.channels)
-    return shapes and len(other.planes) == 1
-
-
-def _kept(transfer: Transfer) -> Generator[TransferProgress, None, StyleTransfer]:
-    """A transfer whose error is raised later, when the others are done."""
-    try:
-        return (yield from transfer.steps())
-    except DivergenceError as error:
-        result: StyleTransfer = error.partial
-        return result
-
-
-def _numbered(
-    steps: Generator[TransferProgress, None, StyleTransfer], target: int
-) -> Generator[TransferProgress, None, StyleTransfer]:
-    while True:
-        try:
-            now = next(steps)
-        except StopIteration as end:
-            result: StyleTransfer = end.value
-            return result
-        yield replace(now, target=target)
+        head, end = transfers[first], first + 1
+        most = head.batch_size() if len(head.planes) == 1 else 1
+        while end < len(transfers) and end - first < most and head.matches(transfers[end]):
+            end += 1
+        yield transfers[first:end]
+        first = end
 
 
 def _check_out(out: Any, targets: Planes) -> None:

@@ -153,7 +153,7 @@ def neural_style_transfer(request: TransferRequest, control: Control) -> Done:
     # First of all: without this guard, torch after OpenGL kills the process on Mesa.
     from napari_nst.engine._torch import torch
     from napari_nst.engine.devices import describe_device, free_memory, resolve_device
-    from napari_nst.engine.tiled_running import planned_memory
+    from napari_nst.engine.memory import planned_memory
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer import api
 
