@@ -7,7 +7,7 @@ import torch
 import oracle
 from napari_nst import ImageFile, NSTPipelineManager, StyleTransferParameters, transfer_style
 from napari_nst.engine.objective import Objective, network_for
-from napari_nst.engine.run import Picture, optimize
+from napari_nst.engine.run import Outcome, Problem, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,13 +36,12 @@ def coloured(picture, dtype=torch.float64):
 
 def engine_run(target, style, steps, **parameters):
     p = StyleTransferParameters(epoch=steps, device="cpu", **parameters)
-    run, pictures = optimize(Picture(target.double(), style.double()), p), []
-    while True:
-        try:
-            progress = next(run)
-        except StopIteration as end:
-            return end.value.losses, pictures, end.value
-        pictures.append(progress.image.double().clone())
+    images = []
+    for now in run([Problem(target.double(), style.double())], p):
+        if isinstance(now, Outcome):
+            return now.losses, images, now
+        images.append(now.image.double().clone())
+    raise AssertionError("no outcome")
 
 
 def relative(got, expected):

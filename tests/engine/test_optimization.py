@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from napari_nst import StyleTransferParameters, transfer_style
-from napari_nst.engine import devices, objective, running
+from napari_nst.engine import devices, memory, objective
+from napari_nst.engine import run as running
 from napari_nst.engine.objective import Objective, network_for
 from napari_nst.engine.optimization import Optimization, as_cancel
-from napari_nst.engine.run import Picture, optimize
+from napari_nst.engine.run import Problem, run
 from napari_nst.errors import (
     DivergenceError,
     EngineError,
@@ -342,15 +343,15 @@ def test_no_error_of_ours_is_a_runtime_error():
 
 def out_of_memory_on(monkeypatch, kind):
     """The first device is one that is full; only its evaluations fail, after some of them went well."""
-    plain = running._run
+    plain = running._Batch.__init__
 
-    def run(picture, p, device, *rest):
+    def start(self, problems, p, device, *rest):
         if device.type == kind:
             raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB.\nmore lines")
-        return (yield from plain(picture, p, device, *rest))
+        plain(self, problems, p, device, *rest)
 
     monkeypatch.setattr(running, "resolve_device", lambda name: torch.device(kind))
-    monkeypatch.setattr(running, "_run", run)
+    monkeypatch.setattr(running._Batch, "__init__", start)
     monkeypatch.setattr(running, "free_memory", lambda device: 2**40)
 
 
@@ -362,7 +363,7 @@ def test_a_full_gpu_hands_over_to_the_cpu_with_a_warning_and_a_record(arrays, mo
     assert np.array_equal(result.image, expected.image)
     assert result.metadata["used"]["device"] == "cpu"
     assert "20.00 GiB" in result.metadata["used"]["fallback"]
-    assert "Went on on the CPU" in result.metadata["warnings"][0]
+    assert "Going on on the CPU" in result.metadata["warnings"][0]
 
 
 def test_a_full_gpu_without_fallback_is_an_error_with_the_amount(arrays, monkeypatch):
@@ -381,7 +382,7 @@ def test_a_cpu_without_memory_has_nothing_to_fall_back_to(arrays, monkeypatch):
 
 
 def test_too_little_memory_is_told_before_anything_is_allocated(arrays, monkeypatch):
-    monkeypatch.setattr(running, "free_memory", lambda device: 2**16)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**16)
     calls = count_evaluations(monkeypatch)
     with pytest.raises(OutOfMemoryError, match=r"24 × 32 pixels.*needs about .* GiB.*0\.0 GiB are free.*at most about"):
         transfer_style(*arrays, **BASE)
@@ -390,7 +391,7 @@ def test_too_little_memory_is_told_before_anything_is_allocated(arrays, monkeypa
 
 def test_more_memory_is_needed_for_larger_pictures_deeper_layers_and_double_precision():
     def needed(size=(256, 256), **given):
-        return devices.memory_needed(settings(**given), size, (256, 256))
+        return memory.memory_needed(settings(**given), size, (256, 256))
 
     assert needed((512, 512)) == pytest.approx(4 * needed(), rel=0.01)
     assert needed(content_layers=("relu5_1",)) > needed()
@@ -493,7 +494,7 @@ def test_the_thread_count_is_given_back(ending, arrays, monkeypatch):
 def test_steps_can_be_left_at_any_time(units):
     before = torch.get_num_threads()
     p = settings(threads=before + 1, epoch=5)
-    steps = optimize(Picture(*(u.double() for u in units)), p)
+    steps = run([Problem(*(u.double() for u in units))], p)
     next(steps)
     steps.close()
     assert torch.get_num_threads() == before

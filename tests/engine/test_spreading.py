@@ -10,7 +10,7 @@ from napari_nst.engine import spreading
 from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.errors import ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
-from napari_nst.transfer import stack as transferring
+from napari_nst.transfer import stack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,7 +96,7 @@ def test_a_list_of_pictures_on_two_devices(pair, monkeypatch):
     targets = [pair.target[4 * k : 4 * k + 24, :32].astype(np.float32) for k in range(5)]
     targets.append(np.stack(targets[:2]))
     plain = transfer_style(targets, pair.style[:24], **given)
-    monkeypatch.setattr(transferring, "devices_of", lambda p: ["cpu", "cpu"])
+    monkeypatch.setattr(stack, "devices_of", lambda p: ["cpu", "cpu"])
     seen = []
     spread_out = transfer_style(targets, pair.style[:24], **given, callback=lambda p: seen.append((p.target, p.step)))
     for one, other in zip(spread_out, plain, strict=True):

@@ -174,13 +174,13 @@ def test_values_beyond_the_range_of_the_image_saturate(method, small):
 # Style transfers
 
 
-@pytest.mark.parametrize(("method", "initial"), [("nst", None), ("spectrum+nst", "spectrum")])
-def test_transfers_are_those_of_transfer_style(method, initial, small, masks):
+@pytest.mark.parametrize(("method", "init"), [("nst", "target"), ("spectrum+nst", "spectrum")])
+def test_transfers_are_those_of_transfer_style(method, init, small, masks):
     target, style = small[0].astype(np.uint16) * 16, small[1]
     seen = []
     options = {"value_range": (0, 4095), "style_value_range": BYTE, "style_mask": masks[1]}
     made = enhance(method, target, style, target_mask=masks[0], **options, callback=seen.append)
-    expected = transfer_style(target, style, **QUICK, **options, mask=masks[0], initial=initial)
+    expected = transfer_style(target, style, **QUICK, **options, mask=masks[0], init=init)
     assert np.array_equal(made.image, expected.image)
     assert np.array_equal(made.losses.total, expected.losses.total)
     assert made.stopped == expected.stopped

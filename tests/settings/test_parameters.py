@@ -1,5 +1,6 @@
 """Settings: presets, checks, texts, and that nothing repeats them."""
 
+import dataclasses
 import inspect
 import math
 import pickle
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import napari_nst
 from napari_nst import StyleTransferParameters, transfer_style
 from napari_nst.errors import ParameterError
 from napari_nst.settings.layers import DOCUMENTED_LAYERS, LAYERS
 from napari_nst.settings.presets import PRESETS
 from napari_nst.settings.session import split_settings
+from napari_nst.transfer.options import TransferOptions
 
 SPECS = {spec.name: spec for spec in StyleTransferParameters.specs()}
 FIELDS = list(SPECS)
@@ -328,4 +329,5 @@ def test_transfer_style_takes_the_fields_and_repeats_none_of_them():
     assert not set(own) & set(FIELDS)
     assert own["parameters"].kind is inspect.Parameter.VAR_KEYWORD
     assert list(own)[:2] == ["target", "style"]
-    assert set(own) == set(inspect.signature(napari_nst.transfer_steps).parameters) | {"callback"}
+    options = {field.name for field in dataclasses.fields(TransferOptions)}
+    assert set(own) == {"target", "style", "callback", "cancel", "parameters"} | options

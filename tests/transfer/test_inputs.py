@@ -7,25 +7,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst import StyleTransferParameters
-from napari_nst.engine.run import Outcome
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.planes import Planes
 from napari_nst.transfer.inputs import Preparer, resampling
+from napari_nst.transfer.options import TransferOptions
 
 
 def preparer(target, style, **given_):
     options = {name: given_.pop(name, None) for name in ("mask", "style_mask", "style_value_range")}
     p = StyleTransferParameters(**{"device": "cpu", **given_})
     warned = []
-    made = Preparer(
-        p, Planes.of(target, "target"), Planes.of(style, "style"), **options, factors=(1.0, 1.0), warn=warned.append
-    )
+    planes = Planes.of(target, "target"), Planes.of(style, "style")
+    made = Preparer(p, *planes, TransferOptions(**options), factors=(1.0, 1.0), warn=warned.append)
     return made, warned
-
-
-def still(prepared):
-    start = prepared.picture.target
-    return Outcome(start, start, np.zeros((0, 3)), "finished")
 
 
 SHAPES = st.sampled_from([(16, 16), (17, 19), (16, 18, 3), (19, 16, 4)])
@@ -44,8 +38,8 @@ def test_there_and_back_is_the_identity(dtype, fit_pools, data, shape):
     )
     prepared = made.prepare(target, target)
     multiple = 16 if fit_pools else 1
-    assert all(n % multiple == 0 for n in prepared.picture.target.shape[-2:])
-    out = prepared.render(still(prepared))
+    assert all(n % multiple == 0 for n in prepared.problem.target.shape[-2:])
+    out = prepared.render(prepared.problem.target)
     assert out.dtype == target.dtype
     assert np.array_equal(out, target)
 
@@ -55,10 +49,10 @@ def test_a_change_lands_on_its_pixel(rng):
     made, _ = preparer(target, target, fit_pools=True)
     prepared = made.prepare(target, target)
     top, left = prepared.crop[0].start, prepared.crop[1].start
-    image = prepared.picture.target.clone()
+    image = prepared.problem.target.clone()
     image[0, 0, top + 3, left + 4] += 10 / 255
     image[0, 0, 0, 0] += 1  # in the padding
-    out = prepared.render(Outcome(image, prepared.picture.target, np.zeros((0, 3)), "finished"))
+    out = prepared.render(image)
     expected = target.copy()
     expected[3, 4] += 10
     assert np.array_equal(out, expected)
@@ -68,18 +62,18 @@ def test_the_engine_gets_zero_to_one(rng):
     target = rng.integers(3000, 4096, (20, 20), dtype=np.uint16)
     style = rng.random((20, 20)) * 7 - 3
     prepared = preparer(target, style)[0].prepare(target, style)
-    for tensor in (prepared.picture.target, prepared.picture.style):
+    for tensor in (prepared.problem.target, prepared.problem.style):
         assert (float(tensor.min()), float(tensor.max())) == (0.0, 1.0)
     expected = (target - float(target.min())) / (float(target.max()) - target.min())
-    np.testing.assert_allclose(prepared.picture.target[0, 0], expected, atol=1e-15)
+    np.testing.assert_allclose(prepared.problem.target[0, 0], expected, atol=1e-15)
 
 
 def test_channels(rng):
     grey, colour = rng.random((20, 20)), rng.random((20, 20, 3))
     cases = [(grey, grey, "auto", 1), (grey, colour, "auto", 1), (colour, grey, "auto", 3), (grey, grey, "rgb", 3)]
     for target, style, channels, expected in cases:
-        picture = preparer(target, style, channels=channels)[0].prepare(target, style).picture
-        assert picture.target.shape[1] == picture.style.shape[1] == expected
+        problem = preparer(target, style, channels=channels)[0].prepare(target, style).problem
+        assert problem.target.shape[1] == problem.style.shape[1] == expected
 
 
 def test_a_warning_comes_where_sums_are_compared_over_other_areas(rng):

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from napari_nst import arguments_from, transfer_style
-from napari_nst.engine import running
-from napari_nst.engine.memory import memory_needed, state_memory, tile_memory
-from napari_nst.engine.memory import planned_memory, tile_side
+from napari_nst.engine import memory, run
+from napari_nst.engine.memory import memory_needed, planned_memory, state_memory, tile_memory, tile_side
 from napari_nst.errors import DivergenceError, ImageError, OutOfMemoryError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
@@ -45,7 +44,7 @@ def as_dtype(picture, dtype):
         ("int16", False, {"channels": "rgb", "value_range": "percentiles"}),
         ("uint8", False, {"mask": "blob", "style_mask": "blob", "init": "noise"}),
         ("float64", False, {"mask": "blob"}),
-        ("uint8", False, {"initial": "spectrum", "pixel_size": 1.0, "style_pixel_size": 1.3, "style_mask": "blob"}),
+        ("uint8", False, {"init": "spectrum", "pixel_size": 1.0, "style_pixel_size": 1.3, "style_mask": "blob"}),
         ("uint8", False, {"optimizer": "lbfgs"}),
     ],
 )
@@ -88,7 +87,8 @@ def test_tiles_are_taken_by_themselves_where_memory_is_short(large, monkeypatch)
     # Enough for the state and tiles of 24 pixels.
     enough = state_memory(p, sizes[0]) + int(tile_memory(p, 24, sizes[0], False) / 0.69)
     assert enough < memory_needed(p, *sizes)
-    monkeypatch.setattr(running, "free_memory", lambda device: enough)
+    for module in (memory, run):
+        monkeypatch.setattr(module, "free_memory", lambda device: enough)
     result = transfer_style(*large, **QUICK, precision="float32")
     assert 8 <= result.metadata["used"]["tile"] < 75
     # Repeated with the tiles that were used, it is equal to the last bit, wherever memory abounds.
@@ -123,10 +123,10 @@ def test_bad_input_is_told(large, monkeypatch):
         ParameterError, match=r"`tile` must be at least the halo of 160 .*, got 100\. Choose at least 160"
     ):
         transfer_style(*large, tile=100)
-    monkeypatch.setattr(running, "free_memory", lambda device: 2**22)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**22)
     with pytest.raises(OutOfMemoryError, match=r"tile: 64 pixels and the halo .* GiB are free\. Choose \d+ or less"):
         transfer_style(*large, **{**QUICK, "tile": 64})
-    monkeypatch.setattr(running, "free_memory", lambda device: 2**18)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**18)
     with pytest.raises(OutOfMemoryError, match=r"75 × 93 pixels.*even in tiles.*at most about \d+ × \d+ pixels"):
         transfer_style(*large, **QUICK)
 

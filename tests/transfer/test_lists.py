@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_nst import transfer_style
-from napari_nst.engine import batching, objective
+from napari_nst.engine import memory, objective
 from napari_nst.engine.memory import batch_size
 from napari_nst.errors import DivergenceError, ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
@@ -123,7 +123,7 @@ def test_borders_of_some_pictures_are_kept_out(pictures):
 
 def test_noise_and_spectrum_as_starts(pictures):
     targets, styles = pictures
-    for given in ({"init": "noise", "seed": 3}, {"initial": "spectrum"}):
+    for given in ({"init": "noise", "seed": 3}, {"init": "spectrum"}):
         together = transfer_style(targets[:2], styles[:2], **EXACT, **given, epoch=2)
         for target, style, result in zip(targets[:2], styles[:2], together, strict=True):
             same(result, transfer_style(target, style, **EXACT, **given, epoch=2))
@@ -238,7 +238,7 @@ def test_how_many_at_once(monkeypatch):
     p = StyleTransferParameters(device="cpu", precision="float32")
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     free = 64 * 2**30
-    monkeypatch.setattr(batching, "free_memory", lambda device: free)
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
     assert batch_size(p, (185, 185), (185, 185), 1, cpu) == 2
     assert batch_size(p, (512, 512), (185, 185), 1, cpu) == 1
     assert batch_size(p, (185, 185), (185, 185), 1, cuda) == 64

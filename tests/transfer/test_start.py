@@ -31,7 +31,7 @@ def unit(image):
 
 def test_the_pixels_start_at_the_targets_structure_with_the_styles_spectrum(images):
     target, style = images
-    result = transfer_style(target, style, **HELD, initial="spectrum")
+    result = transfer_style(target, style, **HELD, init="spectrum")
     expected = match_spectrum(unit(target), unit(style)).clip(0, 1) * np.ptp(target) + target.min()
     np.testing.assert_allclose(result.image, expected, atol=1e-6 * np.ptp(target))
     assert np.abs(expected - target).max() > 0.1 * np.ptp(target)
@@ -39,24 +39,25 @@ def test_the_pixels_start_at_the_targets_structure_with_the_styles_spectrum(imag
 
 def test_the_content_is_that_of_the_target_itself(images):
     target, style = images
-    plain, started = (transfer_style(target, style, **HELD, initial=initial) for initial in (None, "spectrum"))
+    plain, started = (transfer_style(target, style, **HELD, init=init) for init in ("target", "spectrum"))
     assert plain.losses.original[0] == 0
     assert started.losses.original[0] > 0
     assert started.losses.style[0] < plain.losses.style[0]
     # With nothing but content, the pixels come back towards the target.
-    back = transfer_style(target, style, **{**QUICK, "beta": 0.0, "epoch": 15}, initial="spectrum")
+    back = transfer_style(target, style, **{**QUICK, "beta": 0.0, "epoch": 15}, init="spectrum")
     assert back.losses.original[-1] < 0.7 * back.losses.original[0]
     assert np.abs(back.image - target).mean() < np.abs(started.image - target).mean()
 
 
 def test_the_record_repeats_the_run_to_the_last_bit(images):
-    result = transfer_style(*images, **QUICK, initial="spectrum")
+    result = transfer_style(*images, **QUICK, init="spectrum")
     record = json.loads(json.dumps(result.metadata))
-    assert record["arguments"]["initial"] == "spectrum"
     arguments = arguments_from(record)
-    assert arguments["initial"] == "spectrum"
+    assert arguments["init"] == "spectrum"
     assert np.array_equal(transfer_style(*images, **arguments).image, result.image)
-    assert "initial" not in arguments_from(transfer_style(*images, **QUICK).metadata)
+    # As version 0.1 recorded it.
+    record["parameters"]["init"], record["arguments"]["initial"] = "target", "spectrum"
+    assert arguments_from(record) == arguments
 
 
 def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(images):
@@ -65,7 +66,7 @@ def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(imag
     mask[:, :9] = style_mask[20:] = False
     spoilt = np.where(mask, target, np.nan)
     options = {"mask": mask, "style_mask": style_mask, "value_range": (-100, 500), "style_value_range": (0, 51000)}
-    result = transfer_style(spoilt, np.where(style_mask, style, 50999), **HELD, **options, initial="spectrum")
+    result = transfer_style(spoilt, np.where(style_mask, style, 50999), **HELD, **options, init="spectrum")
     expected = (
         match_spectrum((target + 100) / 600, style / 51000, mask=mask, style_mask=style_mask).clip(0, 1) * 600 - 100
     )
@@ -73,11 +74,11 @@ def test_masked_pixels_have_no_influence_on_the_start_and_keep_their_values(imag
     assert np.isnan(result.image[~mask]).all()
 
 
-def test_color_starts_channel_by_channel_and_an_empty_one_stays(images):
+def test_colour_starts_channel_by_channel_and_an_empty_one_stays(images):
     target, style = (np.clip(p, 0, 255).astype(np.uint8) for p in (images[0], images[1] // 200))
     target = np.stack([target, target[::-1], np.zeros_like(target)], axis=-1)
     style = np.stack([style, style[:, ::-1], style], axis=-1)
-    result = transfer_style(target, style, **HELD, initial="spectrum")
+    result = transfer_style(target, style, **HELD, init="spectrum")
     for channel in (0, 1):
         expected = match_spectrum(target[..., channel], style[..., channel]).clip(0, 255)
         np.testing.assert_allclose(result.image[..., channel], expected, atol=0.51)
@@ -86,24 +87,33 @@ def test_color_starts_channel_by_channel_and_an_empty_one_stays(images):
 
 def test_every_plane_of_a_stack_has_its_start(images):
     stack = np.stack([images[0], images[0][::-1] * 1.5])
-    options = {**QUICK, "value_range": (-150, 800), "style_value_range": (0, 51000), "initial": "spectrum"}
+    options = {**QUICK, "value_range": (-150, 800), "style_value_range": (0, 51000), "init": "spectrum"}
     result = transfer_style(stack, images[1], **options)
     for plane, expected in zip(result.image, stack, strict=True):
         assert np.array_equal(plane, transfer_style(expected, images[1], **options).image)
 
 
 def test_a_run_cancelled_at_once_leaves_the_start(images):
-    result = transfer_style(*images, **QUICK, initial="spectrum", cancel=lambda: True)
+    result = transfer_style(*images, **QUICK, init="spectrum", cancel=lambda: True)
     assert result.stopped == "cancelled"
-    np.testing.assert_allclose(result.image, transfer_style(*images, **HELD, initial="spectrum").image, atol=1e-3)
+    np.testing.assert_allclose(result.image, transfer_style(*images, **HELD, init="spectrum").image, atol=1e-3)
 
 
+def test_the_former_name_is_taken_with_a_warning(images):
+    with pytest.warns(DeprecationWarning, match="init='spectrum'"):
+        result = transfer_style(*images, **QUICK, initial="spectrum")
+    assert np.array_equal(result.image, transfer_style(*images, **QUICK, init="spectrum").image)
+    assert result.metadata["parameters"]["init"] == "spectrum"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("initial", ["style", "", 1, True, np.zeros((40, 48))])
 def test_other_starts_are_refused(initial, images):
-    with pytest.raises(ParameterError, match=r"(?s)initial: .* is not a start; give 'spectrum' or None"):
+    with pytest.raises(ParameterError, match="`init` must be one of"):
         transfer_style(*images, **QUICK, initial=initial)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_two_starts_are_one_too_many(images):
     with pytest.raises(ParameterError, match="initial='spectrum' and init='noise'"):
         transfer_style(*images, **QUICK, initial="spectrum", init="noise")

@@ -128,14 +128,18 @@ def run(
         For whatever else PyTorch raises.
     """
     first = resolve_device(device or parameters.device)
-    alone = any(problem.tiled for problem in problems)  # tiles fill the device
-    waiting = [([k], first) for k in range(len(problems))] if alone else [(list(range(len(problems))), first)]
-    while waiting and problems:
-        places, where = waiting.pop(0)
+    everything = list(range(len(problems)))
+    # Tiles fill the device: one image after the other.
+    batches = [[k] for k in everything] if any(problem.tiled for problem in problems) else [everything]
+    waiting = [(places, first, "") for places in batches if places]
+    while waiting:
+        places, where, fallback = waiting.pop(0)
         batch: _Batch | None = None
         try:
             with _engine_errors(where), cpu_threads(parameters.threads) as threads:
                 batch = _Batch([problems[k] for k in places], parameters, where, threads, cancel)
+                if fallback:
+                    batch.used["fallback"] = fallback
                 with contextlib.suppress(DivergenceError):  # each outcome has its own
                     for now in batch.steps():
                         yield replace(now, place=places[now.picture])
@@ -150,10 +154,10 @@ def run(
         release(where)
         if len(places) > 1:
             middle = len(places) // 2
-            waiting[:0] = [(places[:middle], where), (places[middle:], where)]
+            waiting[:0] = [(places[:middle], where, ""), (places[middle:], where, "")]
         else:
             yield Notice(f"{reason} Going on on the CPU, from the start: this is slower.", places[0])
-            waiting.insert(0, (places, torch.device("cpu")))
+            waiting.insert(0, (places, torch.device("cpu"), reason))
 
 
 class _Batch:

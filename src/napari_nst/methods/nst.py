@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from napari_nst.methods.base import Enhanced, Input, Method, Options
 
 
-def transfer(target: Input, style: Input, options: Options, **start: Any) -> Enhanced:
+def transfer(target: Input, style: Input, options: Options) -> Enhanced:
     """Run a style transfer with the parameters of the options; their ``value_range`` gives way to the target's."""
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer.api import transfer_style
@@ -22,7 +21,6 @@ def transfer(target: Input, style: Input, options: Options, **start: Any) -> Enh
         mask=target.mask,
         style_mask=style.mask,
         style_value_range=style.value_range,
-        **start,
         **{**options.parameters, "value_range": target.value_range},
     )
     return Enhanced(result.image, result.losses, result.stopped, result.metadata)
@@ -30,8 +28,8 @@ def transfer(target: Input, style: Input, options: Options, **start: Any) -> Enh
 
 def transfer_from_spectrum(target: Input, style: Input, options: Options) -> Enhanced:
     """Run a style transfer that starts from the matched spectrum; its content is the target's, whatever the preset."""
-    own = replace(options, parameters={**options.parameters, "content_from": "target"})
-    return transfer(target, style, own, initial="spectrum")
+    own = {**options.parameters, "content_from": "target", "init": "spectrum"}
+    return transfer(target, style, replace(options, parameters=own))
 
 
 NST = Method("nst", "Neural style transfer, with any preset.", transfer, transfers=True)

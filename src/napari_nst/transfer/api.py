@@ -174,7 +174,7 @@ def _present(arguments: dict[str, Any]) -> dict[str, Any]:
         DeprecationWarning,
         stacklevel=3,
     )
-    if arguments.get("init", initial) != initial:
+    if isinstance(initial, str) and arguments.get("init", initial) != initial:
         raise ParameterError(
             f"initial={initial!r} and init={arguments['init']!r} are two starts for one run; give init alone."
         )

@@ -11,7 +11,6 @@ import numpy as np
 from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import Part
 from napari_nst.engine.memory import check_memory
-from napari_nst.engine.optimization import Progress
 from napari_nst.engine.run import Problem
 from napari_nst.engine.tiling import Pixels, read
 from napari_nst.errors import ImageError, ParameterError
@@ -86,17 +85,17 @@ class Prepared:
     crop: tuple[slice, slice]
     mask: Array | None
 
-    def render(self, progress: Progress) -> Array:
-        """Return the plane as it is at an iteration: shape, dtype and value range of the target's plane."""
+    def render(self, image: torch.Tensor, bounds: tuple[float, float] | None = None) -> Array:
+        """Return the plane with the change that `image` is: shape, dtype and value range of the target's plane."""
         out = np.empty(self.plane.shape, self.plane.dtype.newbyteorder("="))
-        for rows, band in self.bands(progress.image, _BAND, progress.bounds):
+        for rows, band in self.bands(image, _BAND, bounds):
             out[rows] = band
         return out
 
     def bands(
         self, image: torch.Tensor, height: int, bounds: tuple[float, float] | None = None
     ) -> Iterator[tuple[slice, Array]]:
-        """Yield the plane with the change that `image` is, so many rows at a time: the whole may be too large in float64."""
+        """Yield what :meth:`render` gives, so many rows at a time: in double precision, the whole may be too large."""
         top = self.crop[0].start or 0
         for first in range(0, self.plane.shape[0], height):
             rows = slice(first, min(first + height, self.plane.shape[0]))

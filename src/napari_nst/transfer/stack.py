@@ -6,7 +6,6 @@ import datetime
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -221,7 +220,7 @@ class _Plane:
             planes,
             self.index,
             now,
-            partial(self.prepared.render, now),
+            lambda: self.prepared.render(now.image, now.bounds),
             self.transfer.number,
             *((now.tiles_done, now.tiles) if isinstance(now, TileProgress) else ()),
         )
@@ -255,7 +254,7 @@ def run_transfers(transfers: Sequence[Transfer], cancel: Cancel | None = None) -
             transfer.finish()
 
     groups = _groups(transfers)
-    devices = devices_of(transfers[0].parameters) if len(transfers) > 1 else [transfers[0].parameters.device]
+    devices = devices_of(transfers[0].parameters) if len(transfers) > 1 else [p.parameters.device for p in transfers]
     if len(devices) > 1:
         yield from spread(groups, devices, run_group)
     else:
