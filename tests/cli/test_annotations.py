@@ -19,7 +19,7 @@ SIDE = 120
 
 @pytest.fixture(scope="module")
 def mosaic(tmp_path_factory):
-    """A mosaic whose cones are known, with its picture and its marks on disk: x,y from 1, with a header."""
+    """A mosaic whose cones are known, with its image and its marks on disk: x,y from 1, with a header."""
     made = cone_mosaic((SIDE, SIDE + 10), 8.0, seed=3, vessel=False)
     folder = tmp_path_factory.mktemp("mosaic")
     tifffile.imwrite(folder / "clear.tif", made.image)
@@ -66,7 +66,7 @@ def test_the_cones_of_a_mosaic_are_found_where_they_are(evaluate, mosaic):
         assert marks["scored"] - 3 <= strict["true_positives"] + strict["false_negatives"] <= marks["scored"]
         assert entry["found"] - 3 <= strict["true_positives"] + strict["false_positives"] <= entry["found"]
         assert strict["median_distance_px"] < 0.5
-        # Blind lattices: .31 and .88 on pictures of real cones.
+        # Blind lattices: .31 and .88 on images of real cones.
         assert 0.15 < strict["chance_dice"] < 0.45
         assert 0.75 < published["chance_dice"] < 0.95
 
@@ -218,14 +218,14 @@ def test_detections_outside_of_a_mask_do_not_count(evaluate, mosaic, tmp_path):
     assert strict["true_positives"] + strict["false_negatives"] == marks["scored"]
 
 
-# On hand-marked pictures, against the independent script
+# On annotated images, against the independent script
 
 
 @pytest.fixture(scope="module")
 def script():
     path = SHARED / "evaluation" / "cones.py"
     if not path.is_file() or not (SHARED / "data" / "cones" / "index.csv").is_file():
-        pytest.skip(f"the hand-marked cones and their script are not beside this checkout (looked in {SHARED})")
+        pytest.skip(f"the annotated cones and their script are not beside this checkout (looked in {SHARED})")
     spec = importlib.util.spec_from_file_location("cones_script", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -251,11 +251,11 @@ def test_scores_are_those_of_the_independent_script(script, monkeypatch):
             assert one.true_positive_rate == pytest.approx(expected["tpr"])
             assert one.false_discovery_rate == pytest.approx(expected["fdr"])
         dice.append([one.dice for one in scores.agreements])
-    # .9865 and .9890 on 40 other pictures of the same kind.
+    # .9865 and .9890 on 40 other images of the same kind.
     assert np.mean(dice, axis=0) == pytest.approx([0.9865, 0.989], abs=0.01)
 
 
-def test_a_real_picture_with_its_header(script, evaluate):
+def test_a_real_image_with_its_header(script, evaluate):
     folder, stem = SHARED / "data" / "cones", "JC_0007_TL_0.08_aligned_CenterCropped"
     marks = folder / "manual" / f"{stem}.csv"
     status, out, _ = evaluate(folder / "images" / f"{stem}.tif", "--annotations", marks, *HOW, "--json")

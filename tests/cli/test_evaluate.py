@@ -1,4 +1,4 @@
-"""The command ``napari-nst evaluate`` on pictures whose changes are known."""
+"""The command ``napari-nst evaluate`` on images whose changes are known."""
 
 import json
 import math
@@ -15,7 +15,7 @@ SHAPE = (128, 136)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """A mosaic with a shadow in which nothing is, the same with cones drawn into the shadow, and a gentle change of it."""
     folder = tmp_path_factory.mktemp("pictures")
     made = cone_mosaic(SHAPE, 8.0, seed=5, vessel=False)
@@ -28,8 +28,8 @@ def pictures(tmp_path_factory):
     for row, column in planted:
         drawn += 110 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 1.5**2))
     gentle = 1.1 * (target - 80) + 80
-    for name, picture in (("target", target), ("drawn", drawn), ("gentle", gentle), ("style", made.image)):
-        tifffile.imwrite(folder / f"{name}.tif", np.clip(np.rint(picture), 0, 255).astype(np.uint8))
+    for name, image in (("target", target), ("drawn", drawn), ("gentle", gentle), ("style", made.image)):
+        tifffile.imwrite(folder / f"{name}.tif", np.clip(np.rint(image), 0, 255).astype(np.uint8))
     return folder, np.array(planted, float)
 
 
@@ -64,8 +64,8 @@ def report(evaluate):
     return run
 
 
-def test_drawn_cones_are_reported_with_their_place(evaluate, pictures):
-    folder, _ = pictures
+def test_drawn_cones_are_reported_with_their_place(evaluate, images):
+    folder, _ = images
     status, out, err = evaluate(folder / "target.tif", folder / "drawn.tif")
     assert status == 0, "a bad verdict is no failure"
     assert err == ""
@@ -75,8 +75,8 @@ def test_drawn_cones_are_reported_with_their_place(evaluate, pictures):
     assert "distrust" in out.lower()
 
 
-def test_fail_on_is_for_scripts(evaluate, pictures):
-    folder, _ = pictures
+def test_fail_on_is_for_scripts(evaluate, images):
+    folder, _ = images
     for level in ("look", "distrust"):
         status, _, err = evaluate(folder / "target.tif", folder / "drawn.tif", "--fail-on", level)
         assert status == 1
@@ -86,8 +86,8 @@ def test_fail_on_is_for_scripts(evaluate, pictures):
             assert (status, err) == (0, "")
 
 
-def test_the_record_says_what_was_found(report, pictures):
-    folder, _ = pictures
+def test_the_record_says_what_was_found(report, images):
+    folder, _ = images
     found = report(folder / "target.tif", folder / "drawn.tif")
     assert set(found) == {"pictures", "assessment"}
     assert set(found["pictures"]) == {"target", "result"}
@@ -97,8 +97,8 @@ def test_the_record_says_what_was_found(report, pictures):
     assert same["assessment"]["verdict"]["level"] == "unchanged"
 
 
-def test_densities_need_a_scale(report, pictures, tmp_path):
-    folder, _ = pictures
+def test_densities_need_a_scale(report, images, tmp_path):
+    folder, _ = images
     plain = report(folder / "target.tif", folder / "gentle.tif")["assessment"]["before"]
     assert plain["density"] is None
     given = report(folder / "target.tif", folder / "gentle.tif", "--scale", "0.5")["assessment"]["before"]
@@ -106,23 +106,23 @@ def test_densities_need_a_scale(report, pictures, tmp_path):
     assert given["density"] == pytest.approx(cones / area)
     # From the file: ImageJ's pixels per micrometre.
     said = tmp_path / "said.tif"
-    picture = tifffile.imread(folder / "target.tif")
-    tifffile.imwrite(said, picture, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
+    image = tifffile.imread(folder / "target.tif")
+    tifffile.imwrite(said, image, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
     for pair in ((said, folder / "gentle.tif"), (folder / "gentle.tif", said)):
         read = report(*pair)["assessment"]["before"]
         assert read["density"] == pytest.approx(read["cones"] / area)
-    tifffile.imwrite(said, picture, imagej=True, resolution=(2, 3), metadata={"unit": "um"})
+    tifffile.imwrite(said, image, imagej=True, resolution=(2, 3), metadata={"unit": "um"})
     assert report(said, folder / "gentle.tif")["assessment"]["before"]["density"] is None
 
 
-def test_where_the_scale_is_from_is_said(evaluate, pictures):
-    folder, _ = pictures
+def test_where_the_scale_is_from_is_said(evaluate, images):
+    folder, _ = images
     _, out, _ = evaluate(folder / "target.tif", folder / "gentle.tif", "--scale", "0.42")
     assert "0.42 µm (--pixel-size)" in out
 
 
-def test_a_style_is_measured_beside_the_two(report, pictures):
-    folder, _ = pictures
+def test_a_style_is_measured_beside_the_two(report, images):
+    folder, _ = images
     found = report(folder / "target.tif", folder / "gentle.tif", "--style", folder / "style.tif")
     style = found["assessment"]["style"]
     assert style["cones"] > found["assessment"]["before"]["cones"]
@@ -130,8 +130,8 @@ def test_a_style_is_measured_beside_the_two(report, pictures):
     assert report(folder / "target.tif", folder / "gentle.tif")["assessment"]["style"] is None
 
 
-def test_files_are_written_and_none_is_overwritten(evaluate, pictures, tmp_path):
-    folder, _ = pictures
+def test_files_are_written_and_none_is_overwritten(evaluate, images, tmp_path):
+    folder, _ = images
     out = tmp_path / "out"
     for _ in range(2):
         status, printed, _ = evaluate(folder / "target.tif", folder / "drawn.tif", "-o", out)
@@ -147,8 +147,8 @@ def test_files_are_written_and_none_is_overwritten(evaluate, pictures, tmp_path)
 
 @pytest.mark.usefixtures("plain_figure")
 @pytest.mark.parametrize("base", [0, 1])
-def test_new_cones_are_written_where_they_were_drawn(evaluate, pictures, tmp_path, base):
-    folder, planted = pictures
+def test_new_cones_are_written_where_they_were_drawn(evaluate, images, tmp_path, base):
+    folder, planted = images
     evaluate(folder / "target.tif", folder / "drawn.tif", "-o", tmp_path, "--coordinates-base", base)
     lines = (tmp_path / "drawn_new_coords.csv").read_text().split()
     new = np.array([[float(value) for value in line.split(",")] for line in lines])[:, ::-1] - base
@@ -157,16 +157,16 @@ def test_new_cones_are_written_where_they_were_drawn(evaluate, pictures, tmp_pat
 
 
 @pytest.mark.usefixtures("plain_figure")
-def test_json_alone_is_printed(evaluate, pictures, tmp_path):
-    folder, _ = pictures
+def test_json_alone_is_printed(evaluate, images, tmp_path):
+    folder, _ = images
     status, out, err = evaluate(folder / "target.tif", folder / "drawn.tif", "--json", "-o", tmp_path)
     assert status == 0
     assert json.loads(out) == json.loads((tmp_path / "drawn_assessment.json").read_text())
     assert "drawn_assessment.png" in err
 
 
-def test_with_marks_the_two_are_compared(evaluate, report, pictures, tmp_path):
-    folder, planted = pictures
+def test_with_marks_the_two_are_compared(evaluate, report, images, tmp_path):
+    folder, planted = images
     marks = tmp_path / "marks.csv"
     marks.write_text("".join(f"{x},{y}\n" for y, x in planted), encoding="utf-8")
     how = ("--annotations", marks, "--annotations-order", "xy", "--annotations-base", "0")
@@ -184,8 +184,8 @@ def test_with_marks_the_two_are_compared(evaluate, report, pictures, tmp_path):
     assert "distrust" in out.lower()
 
 
-def test_pictures_of_different_shape(evaluate, pictures, tmp_path):
-    folder, _ = pictures
+def test_images_of_different_shape(evaluate, images, tmp_path):
+    folder, _ = images
     tifffile.imwrite(tmp_path / "small.tif", tifffile.imread(folder / "target.tif")[:100])
     marks = tmp_path / "marks.csv"
     marks.write_text("5,5\n9,9\n", encoding="utf-8")
@@ -196,8 +196,8 @@ def test_pictures_of_different_shape(evaluate, pictures, tmp_path):
         assert "(100, 136)" in err
 
 
-def test_a_plane_of_a_stack(report, evaluate, pictures, tmp_path):
-    folder, _ = pictures
+def test_a_plane_of_a_stack(report, evaluate, images, tmp_path):
+    folder, _ = images
     target, drawn = (tifffile.imread(folder / f"{name}.tif") for name in ("target", "drawn"))
     tifffile.imwrite(
         tmp_path / "t.tif", np.stack([np.zeros_like(target), target, target[::-1]]), photometric="minisblack"
@@ -219,8 +219,8 @@ def test_a_plane_of_a_stack(report, evaluate, pictures, tmp_path):
     assert "a stack of 3 planes" in err
 
 
-def test_colour_is_refused_and_grey_saved_as_colour_is_not(report, evaluate, pictures, tmp_path):
-    folder, _ = pictures
+def test_colour_is_refused_and_grey_saved_as_colour_is_not(report, evaluate, images, tmp_path):
+    folder, _ = images
     target = tifffile.imread(folder / "target.tif")
     tifffile.imwrite(tmp_path / "grey.tif", np.stack([target] * 3, axis=-1), photometric="rgb")
     alone = report(folder / "target.tif", folder / "drawn.tif")
@@ -231,9 +231,9 @@ def test_colour_is_refused_and_grey_saved_as_colour_is_not(report, evaluate, pic
     assert "red.tif is a color image" in err
 
 
-def test_masks(report, pictures, tmp_path):
+def test_masks(report, images, tmp_path):
     """What was drawn does not count where the mask is."""
-    folder, _ = pictures
+    folder, _ = images
     mask = np.zeros(SHAPE, np.uint8)
     mask[:, :36] = 1
     tifffile.imwrite(tmp_path / "mask.tif", mask)
@@ -241,15 +241,15 @@ def test_masks(report, pictures, tmp_path):
     assert masked["verdict"]["level"] in ("unchanged", "trusted")
     bordered = []
     for name in ("target", "drawn"):
-        picture = tifffile.imread(folder / f"{name}.tif")
-        picture[:20] = 0
-        tifffile.imwrite(tmp_path / f"{name}.tif", picture)
+        image = tifffile.imread(folder / f"{name}.tif")
+        image[:20] = 0
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
         bordered.append(tmp_path / f"{name}.tif")
     counted = report(*bordered, "--mask", "border", "--scale", "1")["assessment"]["before"]
     assert counted["density"] == pytest.approx(counted["cones"] / ((SHAPE[0] - 20) * SHAPE[1] * 1e-6))
 
 
-def test_a_picture_without_cones_gets_an_answer(evaluate, tmp_path):
+def test_an_image_without_cones_gets_an_answer(evaluate, tmp_path):
     tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), 7, np.uint16))
     noise = np.random.default_rng(0).normal(1000, 30, (64, 64)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "noise.tif", noise)
@@ -272,8 +272,8 @@ def test_a_picture_without_cones_gets_an_answer(evaluate, tmp_path):
         (("--plane", "0"), "none of the images is a stack"),
     ],
 )
-def test_wrong_usage_is_told(evaluate, pictures, options, told):
-    folder, _ = pictures
+def test_wrong_usage_is_reported(evaluate, images, options, told):
+    folder, _ = images
     status, _, err = evaluate(folder / "target.tif", folder / "gentle.tif", *options)
     assert status == 2
     assert told in err
@@ -282,23 +282,23 @@ def test_wrong_usage_is_told(evaluate, pictures, options, told):
 @pytest.mark.parametrize(
     "options", [("--plane", "-1"), ("--plane", "x"), ("--fail-on", "trusted"), ("--annotations-base", "2")]
 )
-def test_wrong_words_are_told(pictures, options):
+def test_wrong_words_are_reported(images, options):
     with pytest.raises(SystemExit) as exit_:
-        main(["evaluate", str(pictures[0] / "target.tif"), *options])
+        main(["evaluate", str(images[0] / "target.tif"), *options])
     assert exit_.value.code == 2
 
 
-def test_one_picture_alone_is_not_enough(evaluate, pictures):
-    status, _, err = evaluate(pictures[0] / "target.tif")
+def test_one_image_alone_is_not_enough(evaluate, images):
+    status, _, err = evaluate(images[0] / "target.tif")
     assert status == 2
     assert "napari-nst evaluate TARGET RESULT" in err
-    status, _, err = evaluate(pictures[0] / "missing.tif", pictures[0] / "target.tif")
+    status, _, err = evaluate(images[0] / "missing.tif", images[0] / "target.tif")
     assert status == 1
     assert "missing.tif does not exist" in err
 
 
-def test_the_range_of_the_similarity_is_recorded(report, pictures):
-    folder, _ = pictures
+def test_the_range_of_the_similarity_is_recorded(report, images):
+    folder, _ = images
 
     def comparison(*more):
         return report(folder / "target.tif", folder / "drawn.tif", *more)["assessment"]["comparison"]

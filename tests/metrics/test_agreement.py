@@ -1,4 +1,4 @@
-"""Scores against an independent script on hand marks, against published figures, and against counts by hand."""
+"""Scores against an independent script on manual annotations, against published figures, and against counts by hand."""
 
 import importlib.util
 import math
@@ -68,7 +68,7 @@ def test_simulated_cones_score_far_above_the_chance_level(simulated):
     assert all(row.median_distance_px < 0.5 for row in strict)
 
 
-def test_hand_marked_pictures_get_the_scores_and_the_chance_row_that_are_known(script, marked):
+def test_annotated_images_get_the_scores_and_the_chance_row_that_are_known(script, marked):
     scores = []
     for item in marked[::2]:
         shape = item.image.shape
@@ -78,7 +78,7 @@ def test_hand_marked_pictures_get_the_scores_and_the_chance_row_that_are_known(s
         scores.append([*(row.dice for row in rows), *(row.chance_dice for row in marks), rows[0].median_distance_px])
         assert {row.dice for row in marks} == {1.0}
     strict, published, chance_strict, chance_published, apart = np.mean(scores, axis=0)
-    # Known of this detector on other pictures of the kind: .9865 and .989, of blind lattices .312 and .882, and 0.5 px.
+    # Known of this detector on other images of the kind: .9865 and .989, of blind lattices .312 and .882, and 0.5 px.
     assert strict == pytest.approx(0.9865, abs=0.01)
     assert published == pytest.approx(0.989, abs=0.01)
     assert chance_strict == pytest.approx(0.312, abs=0.02)
@@ -109,7 +109,7 @@ def test_a_border_is_counted_from_the_edges_of_the_pixels():
     assert points_inside(points, (40, 50), border=7).tolist() == expected
     mask = np.ones((60, 70), bool)
     mask[:10], mask[50:], mask[:, :10], mask[:, 60:] = False, False, False, False
-    # A masked margin is an edge like that of the picture.
+    # A masked margin is an edge like that of the image.
     assert points_inside(points + 10, (60, 70), border=7, mask=mask).tolist() == expected
     assert points_inside(points, (40, 50)).all()
     assert points_inside([[-0.6, 3], [3, -0.6], [39.6, 3], [3, 49.6]], (40, 50)).sum() == 0
@@ -183,11 +183,11 @@ def test_chance_is_as_dense_as_the_detections_of_the_mask(rng):
     alone = agreement(reference, reference, (150, 150))[1]
     assert masked.dice == alone.dice == 1
     assert masked.chance_dice == pytest.approx(alone.chance_dice, abs=0.05)
-    # Spread over the whole picture as many points would leave half of the cones without a partner.
+    # Spread over the whole image as many points would leave half of the cones without a partner.
     assert masked.chance_dice > 0.75
 
 
-def test_pictures_without_cones_have_answers_that_say_so():
+def test_images_without_cones_have_answers_that_say_so():
     two = [[3.0, 4.0], [9, 9]]
     for row in agreement([], [], (20, 20)):
         assert (row.true_positives, row.false_positives, row.false_negatives) == (0, 0, 0)

@@ -70,7 +70,7 @@ def test_the_formula(shape, demean):
 def test_neither_scale_nor_offset_matters_without_the_mean(scale, offset, turned):
     image = cone_mosaic((80, 90), 6.0, seed=2).image.astype(float)
     other = (image.T if turned else image) * scale + offset
-    # The excluded directions are not the same for both axes, so a turned picture has a value of its own.
+    # The excluded directions are not the same for both axes, so a turned image has a value of its own.
     assert aiq(other) == pytest.approx(aiq(image.T if turned else image), abs=1e-4)
 
 
@@ -93,8 +93,8 @@ def test_simulated_images_have_values_of_the_same_size(simulated):
     assert 38 < np.mean([aiq(one.image) for one in simulated]) < 48
 
 
-def test_real_pictures_have_known_values(marked):
-    # Another implementation gave 47.6 dB on 60 such pictures with an offset of 2.65 dB to the published program.
+def test_real_images_have_known_values(marked):
+    # Another implementation gave 47.6 dB on 60 such images with an offset of 2.65 dB to the published program.
     values = [aiq(item.image) for item in marked]
     assert 40 < np.mean(values) < 50
 
@@ -106,6 +106,6 @@ def test_without_a_spectrum_there_is_no_number(image):
     assert math.isnan(aiq(image))
 
 
-def test_only_grey_pictures_have_a_quality():
+def test_only_grey_images_have_a_quality():
     with pytest.raises(ImageError, match="gray image"):
         aiq(np.zeros((80, 80, 3)))

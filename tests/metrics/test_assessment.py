@@ -30,30 +30,30 @@ def mosaic():
 
 
 @pytest.fixture(scope="module")
-def pictures(mosaic):
+def images(mosaic):
     """A target with two discs without cones, and the result with cones drawn into them."""
     holed = erase_cones(mosaic.image, cones=mosaic.cones, spacing=8.0, radius=20, seed=2)
     return SimpleNamespace(target=holed.image, drawn=mosaic.image, centres=holed.centres)
 
 
 @pytest.fixture(scope="module")
-def drawn(pictures, mosaic):
-    return assess(pictures.target, pictures.drawn, mosaic.image[:100, :110], 0.5)
+def drawn(images, mosaic):
+    return assess(images.target, images.drawn, mosaic.image[:100, :110], 0.5)
 
 
-def test_cones_drawn_into_empty_discs_are_distrusted_and_the_place_is_named(drawn, pictures):
+def test_cones_drawn_into_empty_discs_are_distrusted_and_the_place_is_named(drawn, images):
     verdict = drawn.verdict
     assert verdict.level == "distrust"
     assert verdict.reasons[0] in verdict.text
     first = drawn.cones.places[0]
-    assert min(np.hypot(*(pictures.centres - [first.row, first.column]).T)) < 10
+    assert min(np.hypot(*(images.centres - [first.row, first.column]).T)) < 10
     assert f"around row {first.row:.0f}, column {first.column:.0f}: look there" in verdict.text
     assert f"{len(drawn.cones.unsupported)} new detections" in verdict.text
     assert "not for diagnosis" in verdict.text
 
 
-def test_numbers_are_those_of_the_measures(drawn, pictures, mosaic):
-    for measures, image in ((drawn.before, pictures.target), (drawn.after, pictures.drawn)):
+def test_numbers_are_those_of_the_measures(drawn, images, mosaic):
+    for measures, image in ((drawn.before, images.target), (drawn.after, images.drawn)):
         found = detect_cones(image, spacing=drawn.cones.spacing)
         assert np.array_equal(measures.cones.points, found.points)
         assert measures.density == pytest.approx(len(found) / (image.size * 0.25e-6))
@@ -63,13 +63,11 @@ def test_numbers_are_those_of_the_measures(drawn, pictures, mosaic):
         assert (measures.ring_db, measures.ring_spacing) == pytest.approx((ring.prominence, ring.spacing))
         assert measures.aiq_db == pytest.approx(aiq(image))
         assert measures.snr_db > 0
-    change = pictures.drawn.astype(float) - pictures.target
+    change = images.drawn.astype(float) - images.target
     assert drawn.comparison.mean_change == pytest.approx(np.abs(change).mean())
     assert drawn.comparison.largest_change == np.abs(change).max()
     assert drawn.comparison.ssim_range == 255
-    assert drawn.comparison.ssim == pytest.approx(
-        structural_similarity(pictures.target, pictures.drawn, data_range=255)
-    )
+    assert drawn.comparison.ssim == pytest.approx(structural_similarity(images.target, images.drawn, data_range=255))
     assert drawn.style.ring_db == pytest.approx(ring_prominence(mosaic.image[:100, :110]).prominence)
     strict = drawn.agreement[0]
     assert strict.tolerance == 0.35
@@ -95,9 +93,9 @@ def test_an_equal_result_is_unchanged(mosaic):
         lambda a: ndimage.gaussian_filter(a, 0.7),
     ],
 )
-def test_gentle_changes_are_trusted(pictures, change):
-    result = np.clip(np.rint(change(pictures.target.astype(float))), 0, 255).astype(np.uint8)
-    assessment = assess(pictures.target, result)
+def test_gentle_changes_are_trusted(images, change):
+    result = np.clip(np.rint(change(images.target.astype(float))), 0, 255).astype(np.uint8)
+    assessment = assess(images.target, result)
     assert assessment.verdict.level == "trusted", assessment.verdict
     assert assessment.verdict.reasons == ()
 
@@ -136,8 +134,8 @@ def test_what_cannot_be_said_is_said(mosaic, rng):
 
 
 @pytest.mark.parametrize(("dtype", "factor"), [(np.uint16, 257), (np.float32, 1 / 255), (np.int16, 1)])
-def test_any_type_gives_the_same_verdict(drawn, pictures, dtype, factor):
-    target, result = ((a.astype(float) * factor).astype(dtype) for a in (pictures.target, pictures.drawn))
+def test_any_type_gives_the_same_verdict(drawn, images, dtype, factor):
+    target, result = ((a.astype(float) * factor).astype(dtype) for a in (images.target, images.drawn))
     found = assess(target, result)
     assert found.verdict.level == "distrust"
     assert len(found.cones.unsupported) == pytest.approx(len(drawn.cones.unsupported), abs=1)
@@ -159,7 +157,7 @@ def test_a_border_is_left_out_when_asked_and_only_then(mosaic):
     assert assess(target, result, mask="auto").pixels == target.size
 
 
-def test_wrong_input_is_told(mosaic):
+def test_wrong_input_is_reported(mosaic):
     image = mosaic.image
     with pytest.raises(ImageError, match=r"\(120, 136\).*\(120, 100\)"):
         assess(image, image[:, :100])
@@ -259,7 +257,7 @@ def test_the_most_serious_reason_leads():
 @pytest.mark.parametrize(
     ("holed", "reason"), [("result", "1800 pixels of the result"), ("target", "1800 pixels of the target")]
 )
-def test_holes_in_one_of_the_pictures_are_no_reason_to_trust(holed, reason):
+def test_holes_in_one_of_the_images_are_no_reason_to_trust(holed, reason):
     whole = cone_mosaic((120, 90), 8.0, seed=2, vessel=False).image.astype(float)
     holes = whole.copy()
     holes[:20] = np.nan
@@ -281,7 +279,7 @@ def test_it_is_public():
     assert napari_nst.Assessment.__doc__
 
 
-def test_the_vessel_of_a_real_picture_decides(aoslo):
+def test_the_vessel_of_a_real_image_decides(aoslo):
     from napari_nst.imaging.spectrum import match_spectrum
 
     target, style = (aoslo(f"confocal_OS_{n}").data[200:385, 250:435] for n in ("0075", "0070"))

@@ -1,4 +1,4 @@
-"""Kept, lost and new cones: planted dots with known positions, changes that cannot invent, and real pictures."""
+"""Kept, lost and new cones: planted dots with known positions, changes that cannot invent, and real images."""
 
 import warnings
 
@@ -66,7 +66,7 @@ def test_dots_drawn_where_there_are_no_cones_are_found_and_nothing_else_is(mosai
     assert near(np.argwhere(changes.suspicion > 0), dots).max() < 4.8
 
 
-def test_a_dot_below_the_detectors_confidence_is_told_too(rng):
+def test_a_dot_below_the_detectors_confidence_is_reported_too(rng):
     # In the dark half every detection is doubted by its region.
     image = cone_mosaic((120, 136), SPACING, seed=4, vessel=False).image.astype(float)
     image[:, 70:] = 20
@@ -164,7 +164,7 @@ def test_cones_in_a_flat_target_are_all_invented(mosaic):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (9, 9), (20, 25)])
-def test_small_and_empty_pictures_have_an_answer(rng, shape):
+def test_small_and_empty_images_have_an_answer(rng, shape):
     noise = rng.normal(size=shape)
     for target, result in ((noise, noise * 2), (noise, np.zeros(shape)), (np.zeros(shape), np.zeros(shape))):
         changes = cone_changes(target, result)
@@ -187,7 +187,7 @@ def test_neither_scale_nor_offset_matters(seed, scale, offset):
     assert np.allclose(plain.suspicion, other.suspicion, atol=1e-6)
 
 
-def test_pictures_of_two_sizes_and_wrong_spacings_are_refused(mosaic):
+def test_images_of_two_sizes_and_wrong_spacings_are_refused(mosaic):
     with pytest.raises(ImageError, match=r"\(120, 136\).*\(120, 130\)"):
         cone_changes(mosaic.image, mosaic.image[:, :130])
     with pytest.raises(ImageError, match="gray image"):
@@ -220,7 +220,7 @@ def test_support_is_looked_for_a_little_beside_the_place(mosaic):
     assert np.median(drawn) == pytest.approx(1, abs=0.15)
 
 
-# ---- real pictures
+# ---- real images
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_dots_that_the_preset_documented_draws_into_a_vessel_are_found_without_b
         result = transfer_style(target, style, preset="documented").image
     changes = cone_changes(target, result, spacing=9.3)
     told = changes.new[changes.unsupported]
-    # 24 of 47, in 15 per cent of the picture.
+    # 24 of 47, in 15 per cent of the image.
     assert dark.mean() < 0.16
     assert in_shadow(told, dark) >= 15
     assert in_shadow(told, dark) > 2.5 * dark.mean() * len(told)

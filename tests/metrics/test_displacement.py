@@ -1,4 +1,4 @@
-"""Displacements against known shifts of pictures, known warps, and skimage's registration of whole pictures."""
+"""Displacements against known shifts of images, known warps, and skimage's registration of whole images."""
 
 import math
 
@@ -18,7 +18,7 @@ def wide():
 
 
 def moved(wide, shift):
-    """Two pictures of 150 × 180 cut from one, the second displaced by so much, each with noise of its own."""
+    """Two images of 150 × 180 cut from one, the second displaced by so much, each with noise of its own."""
     rng = np.random.default_rng(0)
     second = ndimage.shift(wide, shift, order=5, mode="reflect")
     return [p[20:-20, 20:-20] + rng.normal(0, 4, (150, 180)) for p in (wide, second)]
@@ -56,7 +56,7 @@ def test_an_undisturbed_place_is_exactly_where_it_was(wide):
         assert found.largest <= 0.05
 
 
-def test_a_better_picture_of_the_same_place_is_not_displaced():
+def test_a_better_image_of_the_same_place_is_not_displaced():
     pair = mosaic_pair((185, 185), 8.0, seed=3)
     found = local_displacement(pair.target, pair.reference)
     assert found.tiles == len(found.centres) == 49
@@ -105,7 +105,7 @@ def test_tiles_without_structure_are_left_out_and_counted(wide):
         assert found.largest <= 0.3
 
 
-def test_flat_pictures_have_weak_tiles_only(wide):
+def test_flat_images_have_weak_tiles_only(wide):
     flat = np.full(wide.shape, 7.0)
     for first, second in ((flat, wide), (wide, flat), (flat, flat)):
         found = local_displacement(first, second)
@@ -116,14 +116,14 @@ def test_flat_pictures_have_weak_tiles_only(wide):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (15, 80), (3, 400)])
-def test_too_small_pictures_have_no_tiles(rng, shape):
+def test_too_small_images_have_no_tiles(rng, shape):
     image = rng.normal(size=shape)
     found = local_displacement(image, image)
     assert found.tiles == found.weak == found.unmatched == 0
     assert math.isnan(found.median)
 
 
-def test_pictures_smaller_than_a_tile_are_one(wide):
+def test_images_smaller_than_a_tile_are_one(wide):
     found = local_displacement(wide[:30, :30], wide[:30, :30])
     assert found.tiles == 1
     assert found.centres == pytest.approx(np.array([[14.5, 14.5]]))
@@ -146,7 +146,7 @@ def test_a_mask_hides_what_lies_outside(wide):
     assert local_displacement(target, result, mask=np.zeros(wide.shape)).tiles == 0
 
 
-def test_large_pictures_have_no_more_tiles_than_can_be_measured_quickly(rng):
+def test_large_images_have_no_more_tiles_than_can_be_measured_quickly(rng):
     image = ndimage.gaussian_filter(rng.normal(size=(60, 1500)), 1.4)
     found = local_displacement(image, image, spacing=8)
     assert found.tiles == 2 * 24
@@ -162,6 +162,6 @@ def test_settings_are_checked(wide, options, message):
         local_displacement(wide, wide, **options)
 
 
-def test_pictures_are_checked(wide):
+def test_images_are_checked(wide):
     with pytest.raises(ImageError, match=r"\(190, 220\), the result \(190, 219\)"):
         local_displacement(wide, wide[:, 1:])

@@ -106,7 +106,7 @@ def test_the_spacing_of_simulated_cones_is_below_that_of_their_lattice(simulated
         assert 0.85 * 8.25 < one.spacing < 8.25
 
 
-def test_the_spacing_of_hand_marked_cones_is_that_of_the_index(marked):
+def test_the_spacing_of_annotated_cones_is_that_of_the_index(marked):
     for item in marked:
         assert nearest_neighbour_spacing(item.cones) == pytest.approx(item.spacing, abs=1e-3)
 

@@ -53,7 +53,7 @@ def test_noise_alone_has_no_signal(rng):
         assert -20 <= signal_to_noise(rng.normal(100, 20, (185, 185)), spacing=spacing) < -8
 
 
-def test_a_poor_picture_has_less_and_a_smoothed_one_more():
+def test_a_poor_image_has_less_and_a_smoothed_one_more():
     pair = mosaic_pair((150, 150), 8.0, seed=1)
     poor, good = (signal_to_noise(p, spacing=8) for p in (pair.target, pair.reference))
     assert poor < good - 3

@@ -1,4 +1,4 @@
-"""Voronoi cells against lattices, the known statistics of random points, counting pixels, and hand marks."""
+"""Voronoi cells against lattices, the known statistics of random points, counting pixels, and manual annotations."""
 
 import math
 
@@ -151,7 +151,7 @@ def test_simulated_cones_are_far_from_random_and_from_a_lattice(simulated):
     assert 0.75 < np.median([v.six_sided for v in found]) < 0.95
 
 
-def test_hand_marked_cones_are_far_from_random_and_from_a_lattice(marked):
+def test_annotated_cones_are_far_from_random_and_from_a_lattice(marked):
     found = [voronoi_regularity(item.cones, item.image.shape) for item in marked]
     assert 7 < np.median([v.regularity for v in found]) < 11
     assert 0.55 < np.median([v.six_sided for v in found]) < 0.85

@@ -1,4 +1,4 @@
-"""Likeness of pictures against skimage's Gaussians, NumPy's correlation, and the formulas with plain windows and ranks."""
+"""Likeness of images against skimage's Gaussians, NumPy's correlation, and the formulas with plain windows and ranks."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_without_contrast_there_is_no_correlation(places):
     assert math.isnan(structure_correlation(places.target, places.style, mask=np.zeros(flat.shape)))
 
 
-def test_pictures_and_spacing_are_checked(places):
+def test_images_and_spacing_are_checked(places):
     with pytest.raises(ImageError, match=r"\(120, 150\), the result \(120, 149\)"):
         structure_correlation(places.target, places.style[:, 1:])
     with pytest.raises(ImageError, match="The result has shape"):
@@ -131,7 +131,7 @@ def test_structural_similarity_of_what_is_equal_and_what_is_not(places):
     assert structural_similarity(wide, wide + 40, data_range=65_535) > 0.999
     big = 1e200 * x.astype(float)
     assert structural_similarity(big, big, data_range=255e200) == pytest.approx(1)
-    # Constant pictures have a similarity: of their means.
+    # Constant images have a similarity: of their means.
     first, second = (np.full((20, 20), v) for v in (100.0, 50.0))
     expected = (2 * 100 * 50 + 2.55**2) / (100**2 + 50**2 + 2.55**2)
     assert structural_similarity(first, second, data_range=255) == pytest.approx(expected)
@@ -187,7 +187,7 @@ def test_monotonicity_sees_the_used_pixels_only(places):
 
 
 @pytest.mark.parametrize("measure", [lambda *a: structural_similarity(*a, data_range=255), intensity_monotonicity])
-def test_every_comparison_needs_two_grey_pictures_of_one_shape(places, measure):
+def test_every_comparison_needs_two_grey_images_of_one_shape(places, measure):
     with pytest.raises(ImageError, match=r"\(120, 150\), the result \(120, 149\)"):
         measure(places.target, places.style[:, 1:])
     with pytest.raises(ImageError, match="The target has shape"):

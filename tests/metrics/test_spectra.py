@@ -12,7 +12,7 @@ from napari_nst.imaging.mosaic import cone_mosaic, mosaic_pair
 from napari_nst.metrics import radial_power_spectrum, spectrum_change
 
 
-def test_it_is_the_spectrum_of_the_pictures():
+def test_it_is_the_spectrum_of_the_images():
     assert radial_power_spectrum is spectrum.radial_power_spectrum
 
 
@@ -40,7 +40,7 @@ def test_a_factor_counts_at_every_frequency_and_an_offset_at_none():
     assert back.change_db == pytest.approx(-change.change_db)
 
 
-def test_a_better_picture_has_more_in_the_band_of_its_cones():
+def test_a_better_image_has_more_in_the_band_of_its_cones():
     pair = mosaic_pair((160, 160), 12.0, seed=2)
     spread = [pair.target.astype(float), pair.reference.astype(float)]
     known = spectrum_change(*spread, spacing=11)
@@ -81,7 +81,7 @@ def test_where_nothing_can_be_compared():
     ):
         assert len(change.frequencies) == len(change.change_db) == 0
         assert math.isnan(change.rms_db)
-    # A spacing that the picture has no frequency for.
+    # A spacing that the image has no frequency for.
     assert math.isnan(spectrum_change(image, image, spacing=500).band_db)
     assert spectrum_change(image, image, spacing=500).rms_db == 0
 

@@ -18,8 +18,6 @@ from napari_nst.metrics.assessment import BORDER
 from napari_nst.metrics.matching import Agreement, agreement, invented, points_inside
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
-__all__ = ["ORDERS", "Annotations", "Scores", "differences", "score"]
-
 #: The order of columns as people write it, and as `read_coordinates` does.
 ORDERS = {"xy": "xy", "yx": "rowcol"}
 
@@ -172,15 +170,7 @@ class Scores:
 def score(
     image: NDArray[Any], annotations: Annotations, *, mask: NDArray[np.bool_] | None = None
 ) -> tuple[Scores, ...]:
-    """Find the cones of an image and score them, at the usual confidence and without any threshold.
-
-    Parameters
-    ----------
-    image : array, (H, W)
-    annotations : Annotations
-    mask : array of bool, (H, W), optional
-        True where cones are looked for.
-    """
+    """Find the cones of an image, where the mask is True, and score them, at the usual confidence and without threshold."""
     cones = detect_cones(image, mask=mask, confidence=0)  # a higher confidence takes some of these
     border, spacing, scores = annotations.border, annotations.spacing, []
     for confidence in _CONFIDENCES:
@@ -198,14 +188,7 @@ def score(
 
 
 def differences(target: Sequence[Scores], result: Sequence[Scores]) -> list[dict[str, float]]:
-    """Return what a result gains over its target, for each confidence and tolerance: above 0 is more.
-
-    Returns
-    -------
-    list of dict
-        ``confidence``, ``tolerance``, and the differences of ``dice``, ``true_positive_rate``, ``false_discovery_rate``,
-        ``median_distance_px``, ``found`` and ``invented``.
-    """
+    """Return what a result gains over its target, for each confidence and tolerance: above 0 is more."""
     return [
         {
             "confidence": before.confidence,

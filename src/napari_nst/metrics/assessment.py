@@ -38,8 +38,6 @@ from napari_nst.metrics.verdict import Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BORDER", "Assessment", "Comparison", "MosaicMeasures", "TableRow", "assess", "written"]
-
 #: Pixels along the edges that the published protocol does not count: cones are cut there.
 BORDER = 7
 #: Images whose ranges of values differ by more than this factor are hardly on one scale.

@@ -244,25 +244,8 @@ def cone_changes(
 def find_support(
     target: Floats, result: Floats, used: NDArray[np.bool_], cones: Floats, drawn: Floats, spacing: float
 ) -> Support:
-    """Map what is to be expected of the result, given the target.
+    """Map what is to be expected of the result, given the target and its `cones`; `drawn` are all blobs of the result.
 
-    Parameters
-    ----------
-    target, result : array of float64, (H, W)
-    used : array of bool, (H, W)
-    cones : array of float64, (n, 2)
-        Detections of the target: where the common gain is measured.
-    drawn : array of float64, (m, 2)
-        All blobs of the result: what is typical where the target has no cones.
-    spacing : float
-        In pixels.
-
-    Returns
-    -------
-    Support
-
-    Notes
-    -----
     With R(.) the blob response, x a pixel, and maxima over the pixels within 0.3 spacings of x::
 
         expected(x) = max of  g R(target)                    g: median gain at the target's cones
@@ -300,20 +283,9 @@ def find_support(
 def best_filter(target: Floats, result: Floats) -> Floats:
     """Filter the target so that it comes nearest to the result, alike at all places and in all directions.
 
-    Parameters
-    ----------
-    target, result : array of float64, (H, W)
-
-    Returns
-    -------
-    array of float64, (H, W)
-        Zeros for images of less than 16 pixels on a side.
-
-    Notes
-    -----
     The gain of a ring of frequencies is ``max(0, Re sum R T*) / sum |T|²`` (Wiener's, from the spectra T and R
     under a Tukey window), smoothed over rings. Being positive it moves nothing; what is in the result and
-    not in the target, at whatever frequency, does not enter.
+    not in the target, at whatever frequency, does not enter. Zeros for images of less than 16 pixels on a side.
     """
     from scipy import ndimage
     from scipy.signal import windows

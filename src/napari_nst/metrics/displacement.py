@@ -12,8 +12,6 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
 from napari_nst.metrics._bands import cone_band, spacing_or_default
 
-__all__ = ["Displacement", "local_displacement"]
-
 #: Side of a tile in pixels, and how many spacings it holds at least: fewer cones resemble other cones by chance.
 _TILE, _SPACINGS = 48, 6
 #: The least side, in pixels: also of images.

@@ -14,19 +14,6 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, check_length, to_points
 from napari_nst.metrics.mosaic import counted_pixels, nearest_neighbour_spacing
 
-__all__ = [
-    "PUBLISHED",
-    "STRICT",
-    "Agreement",
-    "Matching",
-    "agreement",
-    "distances_to",
-    "invented",
-    "match_cones",
-    "points_inside",
-    "random_lattice",
-]
-
 #: Tolerances of a match in spacings: the one that tells cones from a random lattice, and that of Cunefare et al. 2017.
 STRICT, PUBLISHED = 0.35, 0.75
 #: Lattices that the chance level is the mean of. One alone scatters by 0.04 at the strict tolerance, by 0.01 at the other.

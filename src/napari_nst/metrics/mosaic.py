@@ -16,8 +16,6 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, to_points
 from napari_nst.imaging.masks import check_mask
 
-__all__ = ["Voronoi", "cone_density", "counted_pixels", "nearest_neighbour_spacing", "voronoi_regularity"]
-
 
 @dataclass(frozen=True)
 class Voronoi:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from napari_nst.metrics.changes import ConeChanges
 from napari_nst.metrics.comparison import Comparison
 
-__all__ = ["LEVELS", "SIGNS", "Level", "Verdict"]
-
 Level = Literal["unchanged", "trusted", "look", "distrust"]
 #: From good to bad.
 LEVELS: tuple[Level, ...] = ("unchanged", "trusted", "look", "distrust")

@@ -132,8 +132,8 @@ def test_the_ratio_is_a_median_and_sees_cores_only():
     drawn = spots((120, 120), [*cones, (56, 57), (62, 66), (64, 56)], [1.0] * 6 + [0.2, 0.3, 0.9], 1.0)
     # In the rim, between 9 and 13 pixels, nothing counts.
     rim = drawn + spots((120, 120), [(49, 60)], [2.0], 1.0)
-    for picture in (drawn, rim):
-        assert phantom_ratio(picture, [(60, 60)], cones, spacing=8.25) == pytest.approx(0.3, abs=0.05)
+    for image in (drawn, rim):
+        assert phantom_ratio(image, [(60, 60)], cones, spacing=8.25) == pytest.approx(0.3, abs=0.05)
 
 
 def test_the_ratio_is_zero_where_nothing_is_drawn_and_nan_without_real_cones():
@@ -155,19 +155,19 @@ def evaluation():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_pictures_and_ratios_are_those_of_the_independent_implementation(evaluation, seed):
+def test_images_and_ratios_are_those_of_the_independent_implementation(evaluation, seed):
     made = cone_mosaic((150, 150), 8.25, seed=seed, vessel=False)
     xy = made.cones[:, ::-1] + 1
     theirs, centres = evaluation.erase_cones(made.image, xy, seed=seed)
     ours = erase_cones(made.image, cones=made.cones, spacing=8.25, seed=seed)
     assert np.array_equal(ours.image, theirs)
     assert ours.centres == pytest.approx(centres[:, ::-1])
-    for picture in (theirs, made.image, ndimage.gaussian_filter(theirs.astype(float), 1)):
-        ratio = phantom_ratio(picture, ours.centres, made.cones, spacing=8.25)
-        assert ratio == pytest.approx(evaluation.phantom_ratio(picture, centres, xy), abs=2e-3)
+    for image in (theirs, made.image, ndimage.gaussian_filter(theirs.astype(float), 1)):
+        ratio = phantom_ratio(image, ours.centres, made.cones, spacing=8.25)
+        assert ratio == pytest.approx(evaluation.phantom_ratio(image, centres, xy), abs=2e-3)
 
 
-def test_hand_marked_pictures_too(evaluation, marked):
+def test_annotated_images_too(evaluation, marked):
     for item in marked[::8]:
         xy = item.cones[:, ::-1] + 1
         theirs, centres = evaluation.erase_cones(item.image, xy)
@@ -197,7 +197,7 @@ def test_who_restores_what_cannot_be_known_draws_cones_as_strong_as_real_ones(mo
     assert sum(test.detected_before) <= 0.1 * sum(test.erased)
 
 
-def test_a_fainter_phantom_is_told_as_fainter(mosaic, others):
+def test_a_fainter_phantom_is_reported_as_fainter(mosaic, others):
     def some(part):
         def enhance(target, style):
             return (1 - part) * target.astype(float) + part * mosaic.image
@@ -287,7 +287,7 @@ def test_nothing_to_see_is_said(others):
 
 @pytest.fixture(scope="module")
 def repeats():
-    """Two noisy pictures of one place, the second 7 rows lower and 4 columns further left."""
+    """Two noisy images of one place, the second 7 rows lower and 4 columns further left."""
     made = cone_mosaic((150, 150), 8.0, seed=6, vessel=False, photons=math.inf, read_noise=0)
     rng = np.random.default_rng(0)
     noisy = [np.clip(made.image + rng.normal(0, 6, made.image.shape), 0, 255).astype(np.uint8) for _ in range(2)]
@@ -295,7 +295,7 @@ def repeats():
 
 
 def invent(target, style):
-    """Cones at places that depend on nothing but this picture's noise."""
+    """Cones at places that depend on nothing but this image's noise."""
     rng = np.random.default_rng(int(target.astype(np.int64).sum()))
     return cone_mosaic(target.shape, 8.0, seed=int(rng.integers(10**6)), vessel=False).image
 
@@ -340,7 +340,7 @@ def test_repeats_may_be_of_different_sizes_and_masked(repeats, others):
     assert report.raw.dice > 0.85
 
 
-def test_different_places_are_told(mosaic, others):
+def test_different_places_are_reported(mosaic, others):
     assert not repeatability(raw, mosaic.image, others[1], others[0]).same_place
 
 
@@ -424,7 +424,7 @@ def test_no_cones_no_slope(mosaic, others):
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
-def test_marks_outside_of_the_picture_are_refused(mosaic):
+def test_marks_outside_of_the_image_are_refused(mosaic):
     with pytest.raises(ParameterError, match=r"1 of 2 cones lie outside .* row 20, column 150"):
         erase_cones(mosaic.image, cones=[(20, 20), (20, 150)])
     with pytest.raises(ParameterError, match="x before y"):
@@ -450,7 +450,7 @@ def test_what_cannot_be_erased_is_said(mosaic, given, message):
         erase_cones(mosaic.image, **{"cones": mosaic.cones, **given})
 
 
-def test_a_picture_without_cones_or_too_small_cannot_be_tested(mosaic, others):
+def test_an_image_without_cones_or_too_small_cannot_be_tested(mosaic, others):
     with pytest.raises(ParameterError, match="0 cones to erase"):
         phantom_test(raw, np.zeros((100, 100)), others[0])
     with pytest.raises(ParameterError, match="40 × 40"):

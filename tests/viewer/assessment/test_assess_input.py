@@ -69,15 +69,15 @@ def test_nothing_to_assess(model, rng):
     assert trio_selected(model, [result]) is None
 
 
-def test_the_pictures_of_a_session_belong_together(model, rng):
+def test_the_images_of_a_session_belong_together(model, rng):
     def add(role, patch, **more):
         about = {"role": role, "patch": patch, "folder": "retina"}
         return model.add_image(rng.random((20, 20)), metadata={"napari_nst_session": about}, **more)
 
-    pictures = [add(role, "a", translate=(0, 30 * n)) for n, role in enumerate(("target", "style", "result"))]
+    images = [add(role, "a", translate=(0, 30 * n)) for n, role in enumerate(("target", "style", "result"))]
     others = [add(role, "b") for role in ("target", "style")] + [add("result", "b", visible=False)]
-    target, style, result = pictures
-    for layer in pictures:
+    target, style, result = images
+    for layer in images:
         assert trio_of(model, layer) == Trio(target, result, style)
     assert trio_of(model, others[0]) is None  # its patch has no result
     # They lie beside each other: what is marked belongs on the result.
@@ -153,7 +153,7 @@ def test_a_record_of_another_target_does_not_count(model, rng):
     ("shape", "rgb", "message"),
     [((20, 21), False, "20 × 20 pixels large .* 20 × 21"), ((20, 20, 3), True, "RGB image.*gray")],
 )
-def test_what_cannot_be_compared_is_told(model, rng, shape, rgb, message):
+def test_what_cannot_be_compared_is_reported(model, rng, shape, rgb, message):
     one, two = model.add_image(rng.random((20, 20)), name="one"), model.add_image(rng.random(shape), rgb=rgb)
     with pytest.raises(ImageError, match=message):
         assess_request(model, Trio(one, two), None)
@@ -174,7 +174,7 @@ def test_masks(model, rng):
     painted[10:20, 10:30] = 2
     labels = model.add_labels(painted)
     np.testing.assert_array_equal(assess_request(model, trio, None, labels).mask, painted[5:25, 6:26] > 0)
-    # Without a record, or with one for a picture of another size, all pixels count.
+    # Without a record, or with one for an image of another size, all pixels count.
     metadata["napari_nst"]["arguments"]["mask"] = pack_mask(mask[:10])
     assert assess_request(model, trio, None).mask is None
     assert assess_request(model, Trio(target, model.add_image(rng.random((30, 40)))), None, AS_RUN).mask is None

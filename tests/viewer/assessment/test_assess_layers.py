@@ -41,7 +41,7 @@ def found(shape, rng, new=4):
     return SimpleNamespace(cones=cones)
 
 
-def pictures(model, rng, shape, **world):
+def images(model, rng, shape, **world):
     target = model.add_image(rng.random(shape), name="target", **world)
     return target, model.add_image(rng.random(shape), name="result", **world)
 
@@ -62,7 +62,7 @@ def test_everything_lies_on_the_target(model, rng, random, shape, hidden, start)
     world = random(len(shape))
     if hidden:  # a stack that is turned out of its planes has none that is shown
         world = {"scale": world["scale"], "translate": world["translate"], "rotate": turned_in_plane(0.3)}
-    target, result = pictures(model, rng, shape, units=("um",) * len(shape), **world)
+    target, result = images(model, rng, shape, units=("um",) * len(shape), **world)
     if hidden:
         model.dims.point = target.data_to_world((2, 0, 0))
     job = assess_request(model, Trio(target, result), None)
@@ -88,7 +88,7 @@ def test_everything_lies_on_the_target(model, rng, random, shape, hidden, start)
 
 
 def test_what_they_look_like(model, rng):
-    job = assess_request(model, Trio(*pictures(model, rng, (40, 50))), None)
+    job = assess_request(model, Trio(*images(model, rng, (40, 50))), None)
     assessment = found((40, 50), rng)
     assessment.cones.suspicion[3, 4] = np.nan
     layers = show_assessment(model, assessment, job.plane, "result")
@@ -111,7 +111,7 @@ def test_what_they_look_like(model, rng):
 
 
 def test_nothing_found(model, rng):
-    job = assess_request(model, Trio(*pictures(model, rng, (40, 50))), None)
+    job = assess_request(model, Trio(*images(model, rng, (40, 50))), None)
     assessment = found((40, 50), rng, new=0)
     assessment.cones.kept = assessment.cones.lost = np.empty((0, 2))
     assessment.cones.change = np.zeros((40, 50))
@@ -120,7 +120,7 @@ def test_nothing_found(model, rng):
 
 
 def test_again_in_the_place_of_the_old_ones(model, rng):
-    target, result = pictures(model, rng, (40, 50))
+    target, result = images(model, rng, (40, 50))
     model.layers.selection.active = target
     before = [state(layer) for layer in (target, result)]
     job = assess_request(model, Trio(target, result), None)
@@ -144,7 +144,7 @@ def test_again_in_the_place_of_the_old_ones(model, rng):
 
 
 def test_the_camera_goes_to_a_place(model, rng):
-    target, result = pictures(model, rng, (5, 40, 50), scale=(3, 2, 2), translate=(7, 100, 200))
+    target, result = images(model, rng, (5, 40, 50), scale=(3, 2, 2), translate=(7, 100, 200))
     model.dims.set_point(0, 13)
     job = assess_request(model, Trio(target, result), None)
     layers = show_assessment(model, found((40, 50), rng), job.plane, "result")

@@ -38,7 +38,7 @@ def planted():
 
 
 @pytest.fixture
-def pictures(viewer, planted):
+def images(viewer, planted):
     """Target, style and result as a run leaves them."""
     world = {"scale": (0.5, 0.5), "units": ("um", "um"), "translate": (10, 20)}
     target = viewer.add_image(planted[0], name="poor", **world)
@@ -64,8 +64,8 @@ def table_texts(widget):
     return {label.text() for table in tables for label in table.findChildren(QLabel)}
 
 
-def test_from_the_button_to_the_verdict(viewer, pictures, open_widget, assess, qtbot, tmp_path, monkeypatch):
-    target, style, result = pictures
+def test_from_the_button_to_the_verdict(viewer, images, open_widget, assess, qtbot, tmp_path, monkeypatch):
+    target, style, result = images
     transfer = open_widget()
     viewer.layers.selection.active = target
     before = len(viewer.layers)
@@ -145,7 +145,7 @@ def test_from_the_button_to_the_verdict(viewer, pictures, open_widget, assess, q
     assert len(viewer.layers) == before + len(ROLES)
 
 
-def test_any_two_pictures_and_what_is_wrong_with_them(viewer, planted, assess, notified):
+def test_any_two_images_and_what_is_wrong_with_them(viewer, planted, assess, notified):
     target = viewer.add_image(planted[0], name="before")
     result = viewer.add_image(planted[0], name="after")
     viewer.add_image(planted[0][:, :-1], name="smaller")
@@ -171,7 +171,7 @@ def test_any_two_pictures_and_what_is_wrong_with_them(viewer, planted, assess, n
     assert widget.assessment is assessment
 
 
-def test_an_error_of_the_thread_is_told(viewer, planted, assess, notified, monkeypatch):
+def test_an_error_of_the_thread_is_reported(viewer, planted, assess, notified, monkeypatch):
     def fail(request, control):
         raise RuntimeError("no such thing")
 
@@ -231,4 +231,4 @@ def test_the_scale_is_a_number_or_unknown(viewer, planted, qtbot):
         with pytest.raises(ParameterError, match="Pixel size"):
             widget.assess()
     widget.target.value = viewer.layers["after"]
-    assert field.get_value() is None  # not the scale of another picture
+    assert field.get_value() is None  # not the scale of another image

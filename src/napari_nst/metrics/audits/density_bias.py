@@ -150,32 +150,11 @@ def density_bias(
 
 
 def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
-    """Resample a style so that its cones lie `zoom` times as far apart, in an image of its own size.
+    """Resample a style so that its cones lie `zoom` times as far apart, in an image of its own size, dtype and range.
 
-    Parameters
-    ----------
-    style : array, (H, W)
-        Integers or floats.
-    zoom : float
-        Above 0.
-
-    Returns
-    -------
-    array, (H, W)
-        Of the style's dtype, with values within its range. Enlarged, it is the middle; made smaller, it is continued by
-        reflection, which neither doubles the cones at the seam nor changes the density.
-
-    Raises
-    ------
-    ImageError
-        An image is not gray, or it becomes too small.
-    ParameterError
-        `zoom` is not above 0.
-
-    Notes
-    -----
-    Cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``). Spots
-    become larger or smaller with their distances, as in images of another eccentricity.
+    By cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``).
+    Enlarged, it is the middle; made smaller, it is continued by reflection, which neither doubles the cones at the seam
+    nor changes the density. Spots become larger or smaller with their distances, as in images of another eccentricity.
     """
     model, used = image_and_mask(style, None, "style")
     if not 0 < zoom < math.inf:

@@ -17,8 +17,6 @@ from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced,
 from napari_nst.metrics.comparison import structure_correlation
 from napari_nst.metrics.matching import STRICT, Agreement, agreement, points_inside
 
-__all__ = ["Repeatability", "repeatability"]
-
 #: Repeats that correlate less, or overlap less, may show different places. Measured on annotated confocal images, also
 #: degraded ones: repeats correlate by 0.41 to 0.9, different places by up to 0.29 where they overlap that much.
 _CORRELATED, _OVERLAP = 0.3, 0.25

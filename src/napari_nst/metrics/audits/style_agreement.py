@@ -16,8 +16,6 @@ from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
 from napari_nst.metrics.matching import STRICT, Agreement, agreement, distances_to, points_inside
 
-__all__ = ["StyleAgreement", "style_agreement"]
-
 
 @dataclass(frozen=True, eq=False)
 class StyleAgreement(Report):

@@ -96,7 +96,7 @@ class AssessRequest:
     target_cut, result_cut, style_cut : Cut
         One plane of each.
     scale : float or None
-        Micrometres per pixel; None where it is not known.
+        µm per pixel; None where it is not known.
     mask, style_mask : array of bool (y, x), "border" or None
         Which pixels count.
     value_range : (float, float) or None
@@ -136,20 +136,10 @@ def trio_of(viewer: Viewer, result: Any) -> Trio | None:
 
 
 def trio_selected(viewer: Viewer, images: list[Any]) -> Trio | None:
-    """What the user means by what is selected.
+    """Return what the user means by what is selected, of those layers that may be assessed.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    images : list of Image
-        Of its layers, those that may be assessed.
-
-    Returns
-    -------
-    Trio or None
-        Of two selected images the result and its target, else the lower one (which is the older one, unless the
-        list was put in another order) as target; of one selected layer what it belongs to; without either, the newest
-        result of a run.
+    Of two selected images the result and its target, else the lower one (which is the older one, unless the list was put
+    in another order) as target; of one selected layer what it belongs to; without either, the newest result of a run.
     """
     selected = [layer for layer in images if layer in viewer.layers.selection]
     if len(selected) == 2:
@@ -166,7 +156,7 @@ def trio_selected(viewer: Viewer, images: list[Any]) -> Trio | None:
 
 
 def known_scale(layer: Image, viewer: Viewer) -> tuple[float | None, str]:
-    """Micrometres per pixel of a layer's plane, and why there are none."""
+    """µm per pixel of a layer's plane, and why there are none."""
     try:
         rows, columns = micrometers(layer, cut_layer(layer, viewer, PLANE, "target")) or (0.0, 0.0)
     except ImageError:
@@ -179,22 +169,10 @@ def known_scale(layer: Image, viewer: Viewer) -> tuple[float | None, str]:
 
 
 def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | Labels = AS_RUN) -> AssessRequest:
-    """Take from the layers what an assessment needs.
+    """Take from the layers what an assessment needs; ImageError or ParameterError if they cannot be compared.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Its dims say which plane of a stack is shown.
-    trio : Trio
-    scale : float or None
-        Micrometres per pixel.
-    mask : str or Labels
-        "as in the run", "none", "black border", or a Labels layer whose painted pixels count.
-
-    Raises
-    ------
-    ImageError, ParameterError
-        The layers cannot be compared; the message says why.
+    Of a stack the plane that the viewer shows is taken. `scale` is in µm per pixel; `mask` is "as in the run", "none",
+    "black border", or a Labels layer whose painted pixels count.
     """
     target, result, style = trio.target, trio.result, trio.style
     if target is result:

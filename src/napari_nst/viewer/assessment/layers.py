@@ -48,22 +48,10 @@ def is_ours(layer: Any) -> bool:
 
 
 def show_assessment(viewer: Any, assessment: Assessment, plane: LayerPlane, name: str) -> dict[str, Any]:
-    """Show an assessment, in the place of the one before.
+    """Show an assessment on its plane, in place of the one before; names of layers start with that of the result.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    assessment : Assessment
-    plane : LayerPlane
-        Where its pixels lie.
-    name : str
-        Of the result; the names of the layers begin with it.
-
-    Returns
-    -------
-    dict of str
-        The layers: change, suspicion, kept, lost, new. What was hidden before, or shown, stays so. Of all other layers,
-        and of the selection, nothing is changed.
+    Returns the layers by their roles. What was hidden before, or shown, stays so. Of all other layers, and of the
+    selection, nothing is changed.
     """
     viewer = plain(viewer)
     before = assessment_layers(viewer)
@@ -97,18 +85,7 @@ def show_assessment(viewer: Any, assessment: Assessment, plane: LayerPlane, name
 
 
 def look_at(viewer: Any, layer: Any, row: float, column: float, radius: float, axes: tuple[int, int]) -> None:
-    """Move the camera to a place, and the sliders to its plane.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    layer : Layer
-        One of an assessment.
-    row, column, radius : float
-        In pixels of the assessed plane.
-    axes : (int, int)
-        The axes of the layer that make the plane.
-    """
+    """Move the camera to a place in pixels of a layer's plane, which has these axes, and the sliders to the plane."""
     viewer = plain(viewer)
     missing = viewer.dims.ndim - layer.ndim
     here = np.zeros(layer.ndim)
