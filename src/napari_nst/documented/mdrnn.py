@@ -21,6 +21,8 @@ from napari_nst.settings.session import split_settings
 if TYPE_CHECKING:
     from napari_nst.session.planning import Pairs
 
+__all__ = ["MDRNNPreProcessor"]
+
 #: The documented names of enhancements, and the methods they are.
 _ENHANCEMENTS = {None: "none", "nst": "nst", "match": "histogram"}
 
