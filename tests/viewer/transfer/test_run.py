@@ -2,7 +2,6 @@
 
 import gc
 import json
-import threading
 import warnings
 import weakref
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from napari.utils.progress import progress
 from qtpy.QtCore import Qt
 
-from napari_nst.errors import DivergenceError, StyleTransferWarning
+from napari_nst.errors import DivergenceError
 from napari_nst.viewer.common.layers import plain
 
 KEY = "napari_nst"
@@ -429,31 +428,3 @@ def test_warnings_of_the_engine_are_seen_every_time(viewer, widget, runner, noti
         assert [severity for severity, _ in notified] == ["warning"]
         assert "times the target's area" in notified[0][1]
         assert "Warning" in widget.panel.status.text()
-
-
-def test_other_warnings_are_left_alone():
-    """What is not ours goes where it went before, and so does ours from a thread without a run."""
-    from napari_nst.viewer.common import listening
-
-    heard = []
-    with warnings.catch_warnings(record=True) as others:
-        warnings.simplefilter("always")
-        before = list(warnings.filters)
-        listening.install()
-        listening.install()
-
-        def work():
-            listening.listen(heard.append)
-            warnings.warn("ours", StyleTransferWarning, stacklevel=1)
-            warnings.warn("theirs", UserWarning, stacklevel=1)
-            listening.unlisten()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        warnings.warn("not in a run", StyleTransferWarning, stacklevel=1)
-        listening.uninstall()
-        listening.uninstall()
-        assert list(warnings.filters) == before
-    assert heard == ["ours"]
-    assert [str(warning.message) for warning in others] == ["theirs", "not in a run"]

@@ -12,7 +12,6 @@ from napari.qt.threading import create_worker
 from psygnal import Signal
 
 from napari_nst.errors import StyleTransferWarning
-from napari_nst.viewer.common import listening
 from napari_nst.viewer.common.worker import Control, Outcome, Worker
 
 __all__ = ["Job", "State"]
@@ -69,7 +68,6 @@ class Job:
         self._worker.job = self
         self._worker.reported.connect(self._on_reported)
         self._worker.returned.connect(self._on_returned)
-        listening.install()
         self._worker.start()
 
     @property
@@ -159,7 +157,6 @@ class Job:
         end = self.conclude(Outcome() if self._control.abandoned else outcome)
         worker, self._worker = self._worker, None
         worker.job = None
-        listening.uninstall()
         self.release()
         if not self._abandoned:
             self.ended.emit(end)

@@ -15,22 +15,22 @@ The work is a plain function ``work(request, control)`` that knows arrays and fi
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
-from napari.qt.threading import FunctionWorker
 from qtpy.QtCore import QObject, Signal
 from superqt.utils import WorkerBase
 
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
-from napari_nst.viewer.common.listening import listen, unlisten
 
-__all__ = ["Control", "ListeningWorker", "Outcome", "Worker", "without_frames"]
+__all__ = ["Control", "Outcome", "Worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,13 +153,11 @@ class Worker(WorkerBase):  # type: ignore[type-arg]  # superqt's parameter is th
         try:
             self.started.emit()
             self._running = True
-            listen(lambda message: self._control.report(StyleTransferWarning(message)))
-            try:
-                outcome = Outcome(self._work(self._request, self._control))
-            except BaseException as error:  # noqa: BLE001  # whatever it is, the user must hear of it
-                outcome = Outcome(error=_for_user(error))
-            finally:
-                unlisten()
+            with _warnings_to(self._control.report):
+                try:
+                    outcome = Outcome(self._work(self._request, self._control))
+                except BaseException as error:  # noqa: BLE001  # whatever it is, the user must hear of it
+                    outcome = Outcome(error=_for_user(error))
             self._running = False
             self.returned.emit(outcome)
             self.finished.emit()
@@ -184,65 +182,49 @@ def _for_user(error: BaseException) -> StyleTransferError | None:
             f"{type(error).__name__}: {text[0] if text else 'no message'} This was not foreseen: try the device cpu, and "
             "report it with the log and the output of 'napari-nst info'."
         )
-    return without_frames(error)
-
-
-def without_frames(error: Any) -> Any:
-    """The error without tracebacks, causes and contexts: their frames hold whatever the failed work had in memory."""
+    # Their frames hold whatever the failed work had in memory.
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error
 
 
-class _Control(Protocol):
-    """What passes between the GUI thread and the work."""
-
-    messages: deque[Any]
-
-    def abandon(self) -> None:
-        """Ask for an end that nobody hears of."""
+#: Thread to listener.
+_listeners: dict[int, Callable[[Any], object]] = {}
+_lock = threading.Lock()
+_ALWAYS = ("always", None, StyleTransferWarning, None, 0)
+_before: Callable[..., Any] | None = None
 
 
-class ListeningWorker(FunctionWorker):
-    """napari's worker for a function, with what a long computation needs on top.
+@contextmanager
+def _warnings_to(listener: Callable[[Any], object]) -> Iterator[None]:
+    """Send each StyleTransferWarning of this thread to a listener, and leave all other warnings alone.
 
-    - ``quit`` (napari calls it when its window closes) ends the computation.
-    - Every end is reported in the same way, RuntimeErrors too.
-    - Warning filters are left alone: the base class swaps them process-wide for the time of the work, and would take
-      away those that another worker has set.
-
-    Parameters
-    ----------
-    func : callable
-        Takes `job` and `control`; every end is a value, nothing is raised.
-    job : object
-        What is to be done.
-    control : object
-        With ``messages``, which takes the warnings of the work, and ``abandon()``.
+    Python shows a warning of one place once only; a second run must warn again. ``warnings.catch_warnings`` does not
+    serve: it is process-wide, and runs that overlap would restore each other's state.
     """
+    global _before
+    thread = threading.get_ident()
+    with _lock:
+        if not _listeners:
+            _before = warnings.showwarning
+            warnings.simplefilter("always", StyleTransferWarning)
+            warnings.showwarning = _show
+        _listeners[thread] = listener
+    try:
+        yield
+    finally:
+        with _lock:
+            del _listeners[thread]
+            if not _listeners:
+                if warnings.showwarning is _show and _before is not None:
+                    warnings.showwarning = _before  # what others have installed since then stays
+                filters: list[Any] = warnings.filters  # type: ignore[assignment]  # a list, whatever its stub says
+                if _ALWAYS in filters:
+                    filters.remove(_ALWAYS)
 
-    def __init__(self, func: Any, job: Any, control: _Control, **kwargs: Any) -> None:
-        super().__init__(func, job, control, **kwargs)
-        self._control = control
 
-    def quit(self) -> None:
-        """End without telling anybody."""
-        self._control.abandon()
-        super().quit()
-
-    def run(self) -> None:
-        """Run in the thread; what Qt calls."""
-        try:
-            self.started.emit()
-            self._running = True
-            try:
-                listen(self._control.messages.append)
-                ended = self.work()
-            finally:
-                unlisten()
-            self._running = False
-            self.returned.emit(ended)
-            self.finished.emit()
-            self._finished.emit(self)
-        except RuntimeError:
-            # The signals' C++ side is gone: the application has ended, and nobody is left to tell.
-            logger.debug("A computation outlived the application.", exc_info=True)
+def _show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    listener = _listeners.get(threading.get_ident())
+    if listener is not None and issubclass(category, StyleTransferWarning):
+        listener(message)
+    elif _before is not None:
+        _before(message, category, *args, **kwargs)
