@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import Any
 
 import napari
+from napari.layers import Image
+from napari.utils.notifications import show_info, show_warning
 
 from napari_nst.errors import StyleTransferError
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import add_checkerboard, add_difference, comparison_of, partners
 from napari_nst.viewer.common.layers import made_by_us, plain
-
-if TYPE_CHECKING:
-    from napari.layers import Image
 
 __all__ = [
     "assess_layer",
@@ -37,13 +37,31 @@ SELECT_TO_ASSESS = (
 NO_TARGET = "The target of {!r} is not in this viewer any more; open it again under the name it had."
 
 
+class _Missing(StyleTransferError):
+    """The layers that a command needs are not there or not selected."""
+
+
+def _command(action: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Show the errors of a command as notifications; napari passes the viewer by its annotation."""
+
+    @wraps(action)
+    def command(viewer: napari.viewer.Viewer) -> None:
+        try:
+            action(plain(viewer))
+        except _Missing as missing:
+            show_info(str(missing))
+        except StyleTransferError as error:
+            show_warning(str(error))
+
+    return command
+
+
+@_command
 def transfer_selected(viewer: napari.viewer.Viewer) -> None:
     """Open the widget with the two selected layers as target and style, ready to run."""
-    viewer = plain(viewer)
-    images = [layer for layer in viewer.layers if layer in viewer.layers.selection and _is_image(layer)]
+    images = [layer for layer in viewer.layers if layer in viewer.layers.selection and isinstance(layer, Image)]
     if len(images) != 2:
-        _say(SELECT_TWO)
-        return
+        raise _Missing(SELECT_TWO)
     # A selection has no order, but it knows the layer that was clicked last; else the list's order, from below.
     if getattr(viewer.layers.selection, "_current", None) is images[0]:
         images.reverse()
@@ -51,64 +69,53 @@ def transfer_selected(viewer: napari.viewer.Viewer) -> None:
     widget.target.value, widget.style.value = images
 
 
+@_command
 def compare_side_by_side(viewer: napari.viewer.Viewer) -> None:
     """Show target, style and the selected result beside each other; once more puts the view back."""
     comparison = comparison_of(viewer)
     if comparison.active:
         comparison.stop()
-        return
-    result = _result(viewer)
-    if result is None:
-        _say(SELECT_RESULT)
-        return
-    target, style = partners(viewer, result)
-    if target is None:
-        _say(NO_TARGET.format(result.name))
-        return
-    _attempt(comparison.start, target, style, result)
+    else:
+        comparison.start(*_trio(viewer))
 
 
+@_command
 def signed_difference(viewer: napari.viewer.Viewer) -> None:
     """Add a layer with the signed difference of the selected result and its target."""
-    _with_target(viewer, add_difference)
+    target, _, result = _trio(viewer)
+    add_difference(viewer, target, result)
 
 
+@_command
 def target_result_checkerboard(viewer: napari.viewer.Viewer) -> None:
     """Add a layer in which squares of the selected result and its target alternate."""
-    _with_target(viewer, add_checkerboard)
+    target, _, result = _trio(viewer)
+    add_checkerboard(viewer, target, result)
 
 
+@_command
 def copy_as_python(viewer: napari.viewer.Viewer) -> None:
     """Put a script that repeats the selected result's run on the clipboard."""
     from napari_nst.viewer.common.panel import copy_text
     from napari_nst.viewer.transfer.script import python_script
 
     result = _result(viewer)
-    if result is None:
-        _say(SELECT_RESULT)
-        return
-
-    def copy() -> None:
-        copy_text(python_script(result.metadata[KEY]))
-        _say(f"Copied: a Python script that makes {result.name!r} again.")
-
-    _attempt(copy)
+    copy_text(python_script(result.metadata[KEY]))
+    show_info(f"Copied: a Python script that makes {result.name!r} again.")
 
 
+@_command
 def assess_selected(viewer: napari.viewer.Viewer) -> None:
     """Assess the selected result against its target, or the upper of two selected images against the lower one."""
     # Not with the others: it brings what sessions need.
     from napari_nst.viewer.assessment.input import trio_selected
     from napari_nst.viewer.assessment.layers import is_ours
 
-    viewer = plain(viewer)
-    images = [plain(layer) for layer in viewer.layers if _is_image(layer) and not is_ours(layer)]
+    images = [plain(layer) for layer in viewer.layers if isinstance(layer, Image) and not is_ours(layer)]
     trio = trio_selected(viewer, images)
     if trio is None:
-        result = _result(viewer)
-        _say(SELECT_TO_ASSESS if result is None else NO_TARGET.format(result.name))
-        return
-    _attempt(_assess, viewer, trio)
+        raise _Missing(NO_TARGET.format(_result(viewer, SELECT_TO_ASSESS).name))
+    _assess(viewer, trio)
 
 
 def assess_layer(viewer: Any, result: Any) -> None:
@@ -159,42 +166,19 @@ def _opened(viewer: Any, name: str, title: str, **how: Any) -> Any:
     return widget
 
 
-def _with_target(viewer: Any, add: Callable[[Any, Any, Any], Any]) -> None:
-    result = _result(viewer)
-    if result is None:
-        _say(SELECT_RESULT)
-        return
-    target, _ = partners(viewer, result)
-    if target is None:
-        _say(NO_TARGET.format(result.name))
-        return
-    _attempt(add, viewer, target, result)
-
-
-def _result(viewer: Any) -> Image | None:
+def _result(viewer: Any, missing: str = SELECT_RESULT) -> Image:
     """The result that is meant: a selected one, else, when no image is selected or it is no result, the newest."""
-    viewer = plain(viewer)
     results = [layer for layer in viewer.layers if made_by_us(layer)]
     selected = [layer for layer in results if layer in viewer.layers.selection]
-    return next(reversed(selected or results), None)
+    if not results:
+        raise _Missing(missing)
+    layer: Image = (selected or results)[-1]
+    return layer
 
 
-def _attempt(action: Callable[..., Any], *arguments: Any) -> None:
-    try:
-        action(*arguments)
-    except StyleTransferError as error:
-        from napari.utils.notifications import show_warning
-
-        show_warning(str(error))
-
-
-def _say(message: str) -> None:
-    from napari.utils.notifications import show_info
-
-    show_info(message)
-
-
-def _is_image(layer: Any) -> bool:
-    from napari.layers import Image
-
-    return isinstance(layer, Image)
+def _trio(viewer: Any) -> tuple[Image, Image | None, Image]:
+    result = _result(viewer)
+    target, style = partners(viewer, result)
+    if target is None:
+        raise _Missing(NO_TARGET.format(result.name))
+    return target, style, result

@@ -41,7 +41,7 @@ def defaults() -> dict[str, str]:
 def _usable(key: str, value: Any) -> str:
     text = value.strip() if isinstance(value, str) else value
     if not isinstance(text, str):
-        problem = f"{value!r} is no text"
+        problem = f"{value!r} is not a text."
     elif key == "output_folder":
         return text
     else:

@@ -86,7 +86,7 @@ def show_demo(demo: DemoResults) -> None:
     Raises
     ------
     StyleTransferError
-        When there is no Qt to draw with.
+        When there is no Qt binding.
     """
     try:
         import napari

@@ -113,7 +113,7 @@ class Comparison:
     A layer that is added ends the comparison, since it would otherwise appear on top of the target.
     """
 
-    #: Emitted with True when a comparison begins and with False when it ends.
+    #: Emitted with True when a comparison starts and with False when it ends.
     changed = Signal(bool)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -327,16 +327,16 @@ def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: ExitStack) 
 
 
 def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
-    """Cut two pictures into squares and take them in turn.
+    """Cut two images into squares and take them in turn.
 
     Parameters
     ----------
     one, other : array
-        (..., y, x), or (..., y, x, colours) if `rgb`, of equal shape; NumPy, or Dask, which stays lazy.
+        (..., y, x), or (..., y, x, colors) if `rgb`, of equal shape; NumPy, or Dask, which stays lazy.
     size : int
         Side of a square in pixels.
     rgb : bool
-        Whether the last axis is colour.
+        Whether the last axis is color.
 
     Returns
     -------
@@ -349,16 +349,16 @@ def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
         The shapes differ, or `size` is less than 1.
     """
     if one.shape != other.shape:
-        raise ImageError(f"A checkerboard needs two pictures of one shape, not {one.shape} and {other.shape}.")
+        raise ImageError(f"A checkerboard needs two images of one shape, got {one.shape} and {other.shape}.")
     if size < 1:
-        raise ParameterError(f"size={size} is no square; give at least 1 pixel.")
+        raise ParameterError(f"`size` must be at least 1 pixel, got {size}.")
     height, width = one.shape[-3:-1] if rgb else one.shape[-2:]
     first = (np.arange(height)[:, None] // size + np.arange(width) // size) % 2 == 0
     return np.where(first[..., None] if rgb else first, one, other)
 
 
 def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Image, squares: int = 8) -> Image:
-    """Add a layer in which squares of target and result alternate, beginning with the target at the upper left.
+    """Add a layer in which squares of target and result alternate, the target first, at the upper left.
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Ima
     viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
     if target.rgb != result.rgb:
         raise StyleTransferError(
-            f"Of {target.name!r} and {result.name!r} only one is RGB; convert it to grey to mix them in a checkerboard."
+            f"Of {target.name!r} and {result.name!r} only one is RGB; convert it to gray to mix them in a checkerboard."
         )
     # The squares lie in the plane that is shown, whichever axes make it.
     shown = [axis - viewer.dims.ndim + result.ndim for axis in sorted(viewer.dims.order[-2:])]
@@ -408,7 +408,7 @@ def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Ima
 
 
 def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image) -> Image:
-    """Add a layer with result - target, in the target's grey levels.
+    """Add a layer with result - target, in the target's gray levels.
 
     Parameters
     ----------
@@ -432,7 +432,7 @@ def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image
     """
     viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
     below, above = _matched(viewer, target, result)
-    before, after = _grey(_lazy(below, target.rgb), target.rgb), _grey(_lazy(above, result.rgb), result.rgb)
+    before, after = _gray(_lazy(below, target.rgb), target.rgb), _gray(_lazy(above, result.rgb), result.rgb)
     # float64 holds all differences of integers up to 32 bits, and does not wrap around as unsigned ones do.
     change = (after.astype(np.float64) - before.astype(np.float64)).astype(np.float32)
     limit = symmetric_limit(change)
@@ -456,7 +456,7 @@ def _matched(viewer: ViewerModel, target: Image, result: Image) -> tuple[Any, An
     lead = target.ndim - result.ndim
     pair = f"The result {result.name!r} and the target {target.name!r}"
     if lead < 0:
-        raise StyleTransferError(f"{pair} have {result.ndim} and {target.ndim} axes; choose the target it was made of.")
+        raise StyleTransferError(f"{pair} have {result.ndim} and {target.ndim} axes. Choose the target it was made of.")
     if [str(unit) for unit in target.units[lead:]] != [str(unit) for unit in result.units]:
         raise StyleTransferError(f"{pair} have different units; give both layers the same ones.")
     index = _plane_index(viewer, target, result)[:lead]
@@ -469,13 +469,13 @@ def _matched(viewer: ViewerModel, target: Image, result: Image) -> tuple[Any, An
     expected = offset + np.hstack([np.zeros((len(corners), lead)), corners])
     if np.abs(on_target - expected).max() > _TOLERANCE:
         raise StyleTransferError(
-            f"{pair} do not share their pixels: one was moved, scaled or turned by less or more than whole pixels. Put "
+            f"{pair} do not share their pixels: one was moved, scaled or rotated by less or more than whole pixels. Put "
             "it back, or run again."
         )
     sizes = np.concatenate([np.ones(lead, int), span])
     if (offset < 0).any() or (offset + sizes > shape).any():
         raise StyleTransferError(
-            f"{pair} do not lie on each other: the result begins at pixel {tuple(map(int, offset))} of the target and is "
+            f"{pair} do not lie on each other: the result starts at pixel {tuple(map(int, offset))} of the target and is "
             f"{tuple(map(int, sizes))} pixels large, the target {tuple(map(int, shape))}. Move it back, or run again."
         )
     region = (*map(int, offset[:lead]), *(slice(int(o), int(o + n)) for o, n in zip(offset[lead:], span, strict=True)))
@@ -502,7 +502,7 @@ def _note(kind: str, target: Image, result: Image) -> dict[str, Any]:
 
 
 def _lazy(array: Any, rgb: bool) -> Any:
-    """A single picture at once; a stack as Dask, plane by plane, so that a large one costs nothing yet."""
+    """A single image at once; a stack as Dask, plane by plane, so that a large one costs nothing yet."""
     flat = 3 if rgb else 2
     if math.prod(array.shape[:-flat]) == 1:
         return np.asarray(array)
@@ -512,7 +512,7 @@ def _lazy(array: Any, rgb: bool) -> Any:
     return array.rechunk(planes) if isinstance(array, da.Array) else da.from_array(array, chunks=planes)
 
 
-def _grey(array: Any, rgb: bool) -> Any:
+def _gray(array: Any, rgb: bool) -> Any:
     if not rgb:
         return array
     if isinstance(array, np.ndarray):

@@ -67,15 +67,14 @@ class TextField(LineEdit):
     def set_value(self, value: Any) -> None:
         """Take a value, or its text."""
         super().set_value(value if isinstance(value, str) else self._spec.to_text(value))
-        self.native.setCursorPosition(0)  # of a long text, the beginning is seen
+        self.native.setCursorPosition(0)  # of a long text, the start is seen
 
     def _on_value_change(self, value: Any = None) -> None:
         try:
             value = self.get_value()
         except ParameterError:
-            self.native.setStyleSheet(
-                f"QLineEdit {{ color: {INVALID}; }}"
-            )  # half typed, or wrong: seen, not interrupted
+            # Half typed, or wrong: seen, not interrupted.
+            self.native.setStyleSheet(f"QLineEdit {{ color: {INVALID}; }}")
             return
         self.native.setStyleSheet("")
         self.changed.emit(value)
@@ -257,7 +256,7 @@ class ParameterFields(Container):
         return call_by(str(error), {field.name: f'"{field.label}"' for field in self})
 
     def fill(self, values: dict[str, Any]) -> None:
-        """Set fields; the preset and the optimiser first, since they fill others."""
+        """Set fields; the preset and the optimizer first, since they fill others."""
         for name in sorted(values, key=lambda n: (n != "preset", n != "optimizer")):
             self[name].value = values[name]
 

@@ -31,9 +31,9 @@ __all__ = [
 
 #: What places a layer in the world.
 TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-#: Of the target's state, what a result must not have: its own name and data, and what is said anew.
+#: Of the target's state, what a result must not have: its own name and data, and what is set anew.
 _OWN = {"name", "metadata", "visible", "multiscale", "auto_contrast", "locked_data_level", "opacity", "blending"}
-#: What only layers without colour channels have.
+#: What only layers without color channels have.
 _GREY = {"colormap", "contrast_limits", "gamma"}
 
 

@@ -53,7 +53,7 @@ class Cut:
     Attributes
     ----------
     start, stop : tuple of int
-        First pixel, and the one after the last, along every axis of the layer (colour is no axis).
+        First pixel, and the one after the last, along every axis of the layer (color is no axis).
     axes : (int, int)
         The axes of the plane, ascending.
     stack : bool
@@ -80,7 +80,7 @@ class Cut:
         return self.stop[y] - self.start[y], self.stop[x] - self.start[x]
 
     def take(self, data: Any) -> Any:
-        """The part as the engine takes it: planes last, colour behind them; nothing else is read or computed."""
+        """The part as the engine takes it: planes last, color behind them; nothing else is read or computed."""
         index = tuple(
             slice(a, b) if self.stack or axis in self.axes else a
             for axis, (a, b) in enumerate(zip(self.start, self.stop, strict=True))
@@ -88,8 +88,8 @@ class Cut:
         part = data[index]
         order = (*self.hidden, *self.axes)
         if self.stack and order != tuple(range(len(order))):
-            colour = tuple(range(len(order), part.ndim))
-            part = (part if hasattr(part, "transpose") else np.asarray(part)).transpose(order + colour)
+            color = tuple(range(len(order), part.ndim))
+            part = (part if hasattr(part, "transpose") else np.asarray(part)).transpose(order + color)
         return part
 
     def put(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -142,7 +142,7 @@ def cut_layer(layer: Image, viewer: Viewer, region: str | Shapes, role: str) -> 
     """
     shape = _shape(layer)
     if layer.ndim < 2:
-        raise ImageError(f"The {role} {layer.name!r} has only {layer.ndim} dimension; a picture has two.")
+        raise ImageError(f"The {role} {layer.name!r} has only {layer.ndim} dimension; an image has two.")
     axes, hidden = _shown(layer, viewer)
     start, stop = [0] * layer.ndim, list(shape)
     stack = isinstance(region, str) and region == ALL and layer.ndim > 2
@@ -160,12 +160,12 @@ def cut_layer(layer: Image, viewer: Viewer, region: str | Shapes, role: str) -> 
     cut = Cut(tuple(start), tuple(stop), axes, False, "rectangle")
     if min(cut.plane_shape) <= 0:
         raise ImageError(
-            f"The rectangle in {region.name!r} lies outside the {role} {layer.name!r}. Move it onto the picture."
+            f"The rectangle in {region.name!r} lies outside the {role} {layer.name!r}. Move it onto the image."
         )
     if min(cut.plane_shape) < MINIMUM_SIDE:
         raise ImageError(
             f"The rectangle in {region.name!r} covers {cut.plane_shape[0]} × {cut.plane_shape[1]} pixels of {layer.name!r}; at "
-            f"least {MINIMUM_SIDE} × {MINIMUM_SIDE} are needed, because the network halves the picture four times. Draw a "
+            f"least {MINIMUM_SIDE} × {MINIMUM_SIDE} are needed, because the network halves the image four times. Draw a "
             "larger one."
         )
     return cut

@@ -73,7 +73,7 @@ def assemble(
     if by_contrast:
         parameters["value_range"] = tuple(float(v) for v in target.contrast_limits)
         options["style_value_range"] = tuple(float(v) for v in style.contrast_limits)
-    StyleTransferParameters(**parameters)  # a wrong value is said at once, not by the worker
+    StyleTransferParameters(**parameters)  # a wrong value is reported at once, not by the worker
 
     cut = cut_layer(target, viewer, region, "target")
     style_cut = cut_layer(style, viewer, _style_region(target, style, cut), "style")

@@ -27,7 +27,7 @@ class LossPlot(FigureCanvasQTAgg):
     Parameters
     ----------
     theme : napari.utils.theme.Theme
-        Its colours are used.
+        Its colors are used.
     """
 
     def __init__(self, theme: Any) -> None:
@@ -51,7 +51,7 @@ class LossPlot(FigureCanvasQTAgg):
         self.use_theme(theme)
 
     def use_theme(self, theme: Any) -> None:
-        """Take over background and text colours."""
+        """Take over background and text colors."""
         ground, text = rgb(theme.background), rgb(theme.text)
         dark = sum(ground) < 1.5
         self.figure.set_facecolor(ground)
@@ -79,7 +79,7 @@ class LossPlot(FigureCanvasQTAgg):
         self.draw_idle()
 
     def clear_losses(self) -> None:
-        """Begin anew."""
+        """Start anew."""
         self.axes.set_yscale("linear")
         self.show_losses(np.empty((0, 3)))
 
@@ -102,6 +102,6 @@ class LossPlot(FigureCanvasQTAgg):
 
 
 def rgb(color: Any) -> tuple[float, float, float]:
-    """A colour of napari's theme, 0 to 1."""
+    """A color of napari's theme, 0 to 1."""
     red, green, blue = color.as_rgb_tuple()[:3]
     return red / 255, green / 255, blue / 255

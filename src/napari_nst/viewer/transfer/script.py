@@ -21,12 +21,12 @@ __all__ = ["python_script"]
 ROLES = ("target", "style")
 
 _CHECK = '''
-def check(role, picture, sha256):
-    """Make sure that this is the picture of the recorded run."""
-    if digest_of(picture.shape, picture.dtype, [picture]) != sha256:
+def check(role, image, sha256):
+    """Make sure that this is the image of the recorded run."""
+    if digest_of(image.shape, image.dtype, [image]) != sha256:
         raise ValueError(
             f"This {role} is another one than that of the recorded run: its shape, type or values differ "
-            f"({picture.shape}, {picture.dtype}). Look for the original picture, or take this check out."
+            f"({image.shape}, {image.dtype}). Look for the original image, or take this check out."
         )
 '''
 
@@ -38,13 +38,13 @@ def python_script(metadata: Mapping[str, Any]) -> str:
     ----------
     metadata : mapping
         The record of the run: ``layer.metadata["napari_nst"]``, ``StyleTransfer.metadata`` or the JSON file. Where the
-        pictures come from is read from its entry ``layers_source`` (see :func:`napari_nst.viewer.common.layers.source_of`), or ``inputs`` of a file.
+        images come from is read from its entry ``layers_source`` (see :func:`napari_nst.viewer.common.layers.source_of`), or ``inputs`` of a file.
 
     Returns
     -------
     str
         Reads (or makes) target and style, checks that they are the recorded ones, runs ``transfer_style`` with the
-        recorded device, precision and number of threads, and saves the result. Pictures that have neither a
+        recorded device, precision and number of threads, and saves the result. Images that have neither a
         file nor a recipe are taken from the layers of a viewer, for napari's console.
 
     Raises
@@ -88,13 +88,13 @@ def python_script(metadata: Mapping[str, Any]) -> str:
 
 
 def _source(metadata: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Where a picture came from: a layer's record says it under one name, a file beside a run under the other."""
+    """Where an image came from: a layer's record has it under one name, a file beside a run under the other."""
     sources = metadata.get("layers_source") or metadata.get("inputs") or {}
     return sources.get(role) or {}
 
 
 def _arguments(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The fewest arguments that repeat the run, and what must be said about them."""
+    """The fewest arguments that repeat the run, and comments about them."""
     everything = arguments_from(metadata)
     fields = {spec.name for spec in StyleTransferParameters.specs()}
     wanted = StyleTransferParameters(**{name: value for name, value in everything.items() if name in fields})
@@ -117,7 +117,7 @@ def _arguments(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 @dataclass
 class _Input:
-    """How the script gets one picture."""
+    """How the script gets one image."""
 
     setup: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -129,7 +129,7 @@ def _input(role: str, metadata: Mapping[str, Any]) -> _Input:
     source = _source(metadata, role)
     record = metadata.get(role, {})
     index, path = _index(source, record, metadata.get("region", {}).get(role)), source.get("path")
-    taken = _subscript(index) + _turned(metadata.get("region", {}).get(role), record)
+    taken = _subscript(index) + _transposed(metadata.get("region", {}).get(role), record)
     if path and EXTENSION.search(str(path)):
         # napari's reader keeps the byte order of the file; ours makes it the machine's.
         dtype = str(record.get("dtype", ""))
@@ -142,7 +142,7 @@ def _input(role: str, metadata: Mapping[str, Any]) -> _Input:
         return _Input([f"{pair} = mosaic_pair({how})"], [f"{role} = {pair}.{attribute}{taken}"], {"mosaic_pair"})
     name = source.get("name") or metadata.get("layers", {}).get(role)
     if name is None:
-        comment = f"# The record does not say which picture this was: put the path of the {role} here."
+        comment = f"# The record does not say which image this was: put the path of the {role} here."
         return _Input(lines=[comment, f'{role} = ImageFile("PATH OF THE {role.upper()}").data'], imports={"ImageFile"})
     level = "[0]" if source.get("multiscale") else ""
     comment = "# This layer has no file that can be read here, so run the script in napari's console."
@@ -167,7 +167,7 @@ def _index(source: Mapping[str, Any], record: Mapping[str, Any], cut: Mapping[st
         return tuple(index)
     stack = len(record.get("shape", ())) > (3 if record.get("rgb") else 2)
     if sides and stack:
-        # Leading axes that are still there are all kept; colour, if any, is the last axis.
+        # Leading axes that are still there are all kept; color, if any, is the last axis.
         return (*planes, ..., *sides, slice(None)) if record.get("rgb") else (*planes, ..., *sides)
     return (*planes, *sides)
 
@@ -176,7 +176,7 @@ def _hidden(cut: Mapping[str, Any]) -> list[int]:
     return [axis for axis in range(len(cut["start"])) if axis not in cut["axes"]]
 
 
-def _turned(cut: Mapping[str, Any] | None, record: Mapping[str, Any]) -> str:
+def _transposed(cut: Mapping[str, Any] | None, record: Mapping[str, Any]) -> str:
     """The step that brings the plane's axes of a stack to its end, where they are not there."""
     if cut is None or cut.get("kind") != "all planes":
         return ""
@@ -196,14 +196,14 @@ def _subscript(index: Sequence[Any]) -> str:
 
 
 def _sample(source: Mapping[str, Any], record: Mapping[str, Any], index: tuple[Any, ...]) -> tuple[str, str] | None:
-    """Which picture of which sample this is: dtype and name in the pair; recognised by its SHA-256."""
+    """Which image of which sample this is: dtype and name in the pair; recognized by its SHA-256."""
     dtype = SAMPLES.get(str((source.get("sample") or (None, None))[1]))
     if dtype is None or record.get("dtype") != dtype:
         return None
     pair = mosaic_pair(dtype=dtype)
     for attribute in ROLES:
-        picture = getattr(pair, attribute)[index]
-        if digest_of(picture.shape, picture.dtype, [picture]) == record.get("sha256"):
+        image = getattr(pair, attribute)[index]
+        if digest_of(image.shape, image.dtype, [image]) == record.get("sha256"):
             return dtype, attribute
     return None
 

@@ -65,7 +65,7 @@ class StyleTransferWidget(PanelWidget):
     finished = Signal(object, description="The result layer, or None, when a run has ended")
     errored = Signal(object, description="The error of a run that failed")
 
-    # napari recognises the annotation, also as text, and passes its viewer.
+    # napari recognizes the annotation, also as text, and passes its viewer.
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
         self._run: TransferJob | None = None
@@ -102,8 +102,8 @@ class StyleTransferWidget(PanelWidget):
         panel = self.panel
         panel.run.clicked.connect(self._on_run_clicked)
         panel.pause.clicked.connect(self._on_pause_clicked)
-        panel.stop.clicked.connect(self._on_stop_clicked)
-        panel.restore.clicked.connect(self._on_restore_clicked)
+        panel.stop.clicked.connect(self.stop)
+        panel.restore.clicked.connect(self.parameters.restore)
         panel.assess.clicked.connect(self._on_assess_clicked)
         panel.compare.clicked.connect(self._on_compare_clicked)
         panel.difference.clicked.connect(self._on_difference_clicked)
@@ -283,17 +283,11 @@ class StyleTransferWidget(PanelWidget):
             self._say(message)
             show_error(message)
 
-    def _on_stop_clicked(self) -> None:
-        self.stop()
-
     def _on_pause_clicked(self) -> None:
         if self.is_paused:
             self.resume()
         else:
             self.pause()
-
-    def _on_restore_clicked(self) -> None:
-        self.parameters.restore()
 
     def _on_assess_clicked(self) -> None:
         commands.assess_selected(self._viewer)
