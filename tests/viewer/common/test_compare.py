@@ -519,7 +519,7 @@ def test_checkerboard_by_the_formula():
 def test_checkerboard_refuses():
     with pytest.raises(ImageError, match="one shape"):
         checkerboard(image(), image((30, 20)), 4)
-    with pytest.raises(ParameterError, match="size=0"):
+    with pytest.raises(ParameterError, match="`size` must be at least 1 pixel, got 0"):
         checkerboard(image(), image(), 0)
 
 
