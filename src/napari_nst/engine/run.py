@@ -142,7 +142,7 @@ def run(
                     batch.used["fallback"] = fallback
                 with contextlib.suppress(DivergenceError):  # each outcome has its own
                     for now in batch.steps():
-                        yield replace(now, place=places[now.picture])
+                        yield replace(now, place=places[now.number])
                 yield from batch.outcomes(places)
             continue
         except OutOfMemoryError as error:
