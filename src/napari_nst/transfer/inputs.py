@@ -17,15 +17,14 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.cones import DEFAULT_SPACING, detect_cones
 from napari_nst.imaging.masks import black_border, check_mask, fill_from_nearest
 from napari_nst.imaging.padding import reflect_to_multiple
-from napari_nst.imaging.planes import Planes, resample_plane
+from napari_nst.imaging.planes import Planes, luminance, resample_plane
 from napari_nst.imaging.spacing import relative_spacing, ring_prominence
 from napari_nst.imaging.spectrum import match_spectrum
 from napari_nst.imaging.trust_region import local_trust
-from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range
+from napari_nst.imaging.values import MINIMUM_SIDE, ValueRange, apply_change, find_range, to_unit
 from napari_nst.settings.layers import pools_before
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.options import TransferOptions
-from napari_nst.transfer.pieces import PlaneSource, unit_of
 
 __all__ = ["Prepared", "Preparer", "resampling"]
 
@@ -73,6 +72,78 @@ def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
     factors = tuple(s / t for t, s in zip(*sizes, strict=True))
     # Less than a thousandth: rounding of calibrations, not another magnification.
     return (1.0, 1.0) if max(abs(f - 1) for f in factors) < 1e-3 else (factors[0], factors[1])
+
+
+def unit_of(plane: Array, value_range: ValueRange, channels: int) -> Array:
+    """Return (y, x[, colors]) in the image's values to (y, x, channels), float64, `value_range` being [0, 1]."""
+    unit = to_unit(plane[..., :3] if plane.ndim == 3 else plane, value_range)
+    if plane.ndim == 3 and channels == 1:
+        unit = luminance(unit)
+    return np.repeat(unit[..., None], channels, axis=2) if unit.ndim == 2 else unit
+
+
+class PlaneSource:
+    """A plane in its own type, of which pieces are brought to [0, 1] when they are asked for.
+
+    Parameters
+    ----------
+    plane : array, (y, x), (y, x, 3) or (y, x, 4)
+        Kept, not copied.
+    value_range : ValueRange
+        What becomes 0 and 1.
+    channels : {1, 3}
+        Of the image that the engine sees.
+    multiple : int
+        The image is extended by reflection until this divides both sides (1: not at all), as by
+        :func:`napari_nst.imaging.padding.reflect_to_multiple`.
+
+    Attributes
+    ----------
+    crop : tuple of slice
+        Where the plane lies in the extended image.
+    """
+
+    def __init__(self, plane: Array, value_range: ValueRange, channels: int, multiple: int = 1) -> None:
+        self._plane, self._range, self._channels = plane, value_range, channels
+        (self._rows, rows), (self._columns, columns) = (_extended(n, multiple) for n in plane.shape[:2])
+        self.crop = (rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(1, channels, H, W), extended."""
+        return (1, self._channels, len(self._rows), len(self._columns))
+
+    def read(self, part: Part) -> torch.Tensor:
+        """The pixels of `part`, (1, channels, h, w), float64."""
+        unit = unit_of(self._taken(self._plane, part), self._range, self._channels)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(unit, -1, 0), dtype=np.float64))[None]
+
+    def whole(self) -> torch.Tensor:
+        """All pixels, (1, channels, H, W), float64."""
+        height, width = self.shape[-2:]
+        return self.read(Part(range(height), range(width)))
+
+    def extended(self, mask: Array) -> torch.Tensor:
+        """A mask (y, x) of bool, extended likewise, (1, 1, H, W)."""
+        height, width = self.shape[-2:]
+        return torch.from_numpy(np.array(self._taken(mask, Part(range(height), range(width)))))[None, None]
+
+    def _taken(self, array: Array, part: Part) -> Array:
+        rows, columns = (
+            self._rows[part.rows.start : part.rows.stop],
+            self._columns[part.columns.start : part.columns.stop],
+        )
+        top, left = rows.min(), columns.min()
+        piece = array[top : rows.max() + 1, left : columns.max() + 1]
+        # In the margins rows stand in the reverse order.
+        inside = all(np.array_equal(n, np.arange(n[0], n[0] + len(n))) for n in (rows, columns))
+        return piece if inside else piece[np.ix_(rows - top, columns - left)]
+
+
+def _extended(length: int, multiple: int) -> tuple[Array, slice]:
+    """Which row (or column) of the plane stands at each place, and where the plane itself lies."""
+    numbers, (crop, _) = reflect_to_multiple(np.arange(length)[:, None], multiple)
+    return numbers[:, 0], crop
 
 
 @dataclass(frozen=True)
@@ -196,66 +267,49 @@ class Preparer:
         _check_values(style, style_mask, self.styles)
         if self.parameters.gram == "sum":
             self._warn_of_areas(plane.shape[:2], style.shape[:2], mask, style_mask)
-        if self.tiled:
-            return self._prepare_large(plane, style, mask, style_mask)
-        target_unit = self._unit("target", plane, mask)
-        style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
-        style_unit, style_mask = self._spaced(target_unit, style_unit, mask, style_mask)
-        start = self._start(target_unit, style_unit, mask, style_mask)
-        reach = self._reach(target_unit if start is None else start, style_unit, mask, style_mask)
-        target_chw, crop = self._fit(np.moveaxis(target_unit, -1, 0))
-        style_chw, _ = self._fit(np.moveaxis(style_unit, -1, 0))
-        self.used["engine_shape"] = list(target_chw.shape[-2:])
-        problem = Problem(
-            _tensor(target_chw),
-            _tensor(style_chw),
-            None if mask is None else self._seen(mask),
-            None if style_mask is None else self._seen(style_mask),
-            None if start is None else _tensor(self._fit(np.moveaxis(start, -1, 0))[0]),
-            None if reach is None else _tensor(self._fit(reach[None])[0]),
-        )
-        return Prepared(problem, plane, self._ranges["target"], crop, mask)
-
-    def _prepare_large(self, plane: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Prepared:
-        """The same without a copy of the whole in double precision, where that can be."""
         p = self.parameters
-        multiple = 2 ** pools_before(p.content_layers + p.style_layers) if p.fit_pools else 1
-        target = PlaneSource(_known("target", plane, mask), self._ranges["target"], self.channels, multiple)
+        target = self._source("target", plane, mask)
         start: Array | None = None
-        reach: Array | None = None
+        limit: Array | None = None
         if self.start is None and self.factors == (1.0, 1.0) and not (p.style_spacing or p.max_change):
-            source = PlaneSource(_known("style", style, style_mask), self._ranges["style"], self.channels, multiple)
-            style_pixels: Pixels = source
+            source = self._source("style", style, style_mask)
+            style_pixels: Pixels = source if self.tiled else source.whole()
             seen = None if style_mask is None else source.extended(style_mask)
         else:
             # To resample, or to measure and match spectra, takes the whole.
-            style_unit, style_mask = self._resampled(self._unit("style", style, style_mask), style_mask)
-            target_unit = self._unit("target", plane, mask)
+            target_unit, style_unit = self._unit("target", plane, mask), self._unit("style", style, style_mask)
+            style_unit, style_mask = self._resampled(style_unit, style_mask)
             style_unit, style_mask = self._spaced(target_unit, style_unit, mask, style_mask)
             start = self._start(target_unit, style_unit, mask, style_mask)
-            reach = self._reach(target_unit if start is None else start, style_unit, mask, style_mask)
+            limit = self._limit(target_unit if start is None else start, style_unit, mask, style_mask)
             del target_unit
-            style_pixels = self._narrow(self._fit(np.moveaxis(style_unit, -1, 0))[0])
-            seen = None if style_mask is None else self._seen(style_mask)
+            style_pixels = self._tensor(style_unit)
+            seen = None if style_mask is None else self._tensor(style_mask)
         self.used["engine_shape"] = list(target.shape[-2:])
         problem = Problem(
-            target,
+            target if self.tiled else target.whole(),
             style_pixels,
             None if mask is None else target.extended(mask),
             seen,
-            None if start is None else self._narrow(self._fit(np.moveaxis(start, -1, 0))[0]),
-            None if reach is None else self._narrow(self._fit(reach[None])[0]),
+            None if start is None else self._tensor(start),
+            None if limit is None else self._tensor(limit),
         )
         return Prepared(problem, plane, self._ranges["target"], target.crop, mask)
 
-    def _seen(self, mask: Array) -> torch.Tensor:
-        """(1, 1, H, W) of bool."""
-        return torch.from_numpy(np.array(self._fit(mask[None])[0]))[None]
+    @property
+    def _multiple(self) -> int:
+        """What must divide the sides of the images that the engine sees."""
+        p = self.parameters
+        return 2 ** pools_before(p.content_layers + p.style_layers) if p.fit_pools else 1
 
-    def _narrow(self, chw: Array) -> torch.Tensor:
-        """(1, channels, H, W) in the precision of the pixels."""
-        wide = self.parameters.precision == "float64"
-        return torch.from_numpy(np.ascontiguousarray(chw, dtype=np.float64 if wide else np.float32))[None]
+    def _source(self, role: str, plane: Array, mask: Array | None) -> PlaneSource:
+        return PlaneSource(_known(role, plane, mask), self._ranges[role], self.channels, self._multiple)
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        """(y, x[, channels]) as (1, channels, H, W): masks of bool, the others in the precision of the pixels."""
+        fitted, _ = reflect_to_multiple(np.moveaxis(np.atleast_3d(array), -1, 0), self._multiple)
+        dtype = bool if array.dtype == bool else np.float64 if self.parameters.precision == "float64" else np.float32
+        return torch.from_numpy(np.array(fitted, dtype=dtype, order="C"))[None]
 
     def _resampled(self, style: Array, mask: Array | None) -> tuple[Array, Array | None]:
         """The style, (y, x, channels), and its mask at the target's pixel size."""
@@ -286,8 +340,8 @@ class Preparer:
         count = max(1, int(np.prod(planes.stack_shape, dtype=int)))
         for plane in planes.each():
             mask = self._mask_of(planes.role, plane)
-            colours = plane[..., :3] if planes.rgb else plane
-            values = colours.ravel() if mask is None else colours[mask].ravel()
+            colors = plane[..., :3] if planes.rgb else plane
+            values = colors.ravel() if mask is None else colors[mask].ravel()
             finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
             if finite.size:
                 extremes += [finite.min(), finite.max()]
@@ -297,7 +351,7 @@ class Preparer:
         return find_range(values, request, planes.role, np.dtype(planes.array.dtype))
 
     def _unit(self, role: str, plane: Array, mask: Array | None) -> Array:
-        """(y, x[, colours]) in the picture's values to (y, x, channels) in [0, 1]."""
+        """(y, x[, colors]) in the image's values to (y, x, channels) in [0, 1]."""
         return unit_of(_known(role, plane, mask), self._ranges[role], self.channels)
 
     def _start(self, target: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
@@ -315,7 +369,7 @@ class Preparer:
         start = target.copy()
         for channel in range(self.channels):
             one, other = target[..., channel], style[..., channel]
-            # An empty channel of a colour picture, of a fluorescence image say, has no spectrum to change or to give.
+            # An empty channel of a color image, of a fluorescence image say, has no spectrum to change or to give.
             if all(np.ptp(p if m is None else p[m]) > 0 for p, m in ((one, mask), (other, style_mask))):
                 start[..., channel] = match_spectrum(one, other, mask=mask, style_mask=style_mask, denoise=denoise)
         return start
@@ -339,7 +393,7 @@ class Preparer:
             style_mask = resample_plane(style_mask.astype(float), (ratio, ratio), nearest=True)
         return grown, style_mask
 
-    def _reach(self, start: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
+    def _limit(self, start: Array, style: Array, mask: Array | None, style_mask: Array | None) -> Array | None:
         """(y, x): how far a pixel may depart from its start, in units of the value range; None without a trust region."""
         if not self.parameters.max_change:
             return None
@@ -348,12 +402,6 @@ class Preparer:
         self.used.setdefault("trust_spacing", []).append(round(spacing, 3) if np.isfinite(spacing) else None)
         spacing = spacing if np.isfinite(spacing) else DEFAULT_SPACING
         return self.parameters.max_change * local_trust(start.mean(axis=-1), spacing, mask=mask)
-
-    def _fit(self, chw: Array) -> tuple[Array, tuple[slice, slice]]:
-        p = self.parameters
-        if not p.fit_pools:
-            return chw, (slice(None), slice(None))
-        return reflect_to_multiple(chw, 2 ** pools_before(p.content_layers + p.style_layers))
 
     def _check_depth(self, role: str, size: tuple[int, int]) -> None:
         """A pooling halves height and width: behind five of them, 16 pixels are none."""
@@ -397,9 +445,9 @@ def _known(role: str, plane: Array, mask: Array | None) -> Array:
 
 
 def _check_values(plane: Array, mask: Array | None, planes: Planes) -> None:
-    colours = plane[..., :3] if planes.rgb else plane[..., None]
+    colors = plane[..., :3] if planes.rgb else plane[..., None]
     if plane.dtype.kind == "f":
-        bad = ~np.isfinite(colours).all(axis=2)
+        bad = ~np.isfinite(colors).all(axis=2)
         if mask is not None:
             bad &= mask
         if bad.any():
@@ -408,13 +456,9 @@ def _check_values(plane: Array, mask: Array | None, planes: Planes) -> None:
                 f"The {planes.role} has {int(bad.sum())} pixel(s) that are NaN or infinite, the first at row {y}, column {x}. "
                 "Replace them, or keep them out with a mask."
             )
-    used = colours.reshape(-1, colours.shape[-1]) if mask is None else colours[mask]
+    used = colors.reshape(-1, colors.shape[-1]) if mask is None else colors[mask]
     if (used == used[0]).all():
         raise ImageError(
             f"The {planes.role} is constant: every value that counts is {used[0].tolist() if planes.rgb else used[0, 0]}. There is "
             "no structure to work on; check that the right layer, plane or file was chosen."
         )
-
-
-def _tensor(chw: Array) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(chw, dtype=np.float64))[None]
