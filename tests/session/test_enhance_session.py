@@ -268,9 +268,9 @@ def test_a_finished_session_is_only_reported(quick, done, same_tables):
     same_tables(again.table, done.table)
 
 
-def test_a_finished_session_of_version_0_1_is_only_reported(quick, made_once, tmp_path):
+def test_a_finished_session_of_version_0_1_is_only_reported(quick, done):
     """Its settings had other names, and so another fingerprint."""
-    output = shutil.copytree(made_once, tmp_path / "out")
+    output = done.folder
     for path in (output / "session.json", *output.glob("*/records/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         del record["schema_version"]
