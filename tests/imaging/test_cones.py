@@ -182,8 +182,8 @@ def test_sigma_and_spacing_are_two_names_of_one_scale(mosaic):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confidence": 1.1}, "confidence=1.1"),
-        ({"confidence": np.nan}, "confidence=nan"),
+        ({"confidence": 1.1}, "confidence must be .* got 1.1"),
+        ({"confidence": np.nan}, "confidence must be .* got nan"),
         ({"sigma": 0}, "sigma must be .* got 0"),
         ({"spacing": np.nan}, "spacing must be .* got nan"),
         ({"spacing": -3}, "spacing must be .* got -3"),

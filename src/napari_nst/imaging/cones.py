@@ -120,7 +120,7 @@ def detect_cones(
     Immerkær, Fast noise variance estimation, Comput. Vis. Image Underst. 64, 300 (1996).
     """
     if not 0 <= confidence <= 1:
-        raise ParameterError(f"confidence={confidence} is outside its range; give a number from 0 to 1.")
+        raise ParameterError(f"confidence must be from 0 to 1, got {confidence}.")
     check_length(sigma, "sigma")
     check_length(spacing, "spacing")
     values, used = image_and_mask(image, mask)

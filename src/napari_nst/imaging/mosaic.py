@@ -177,7 +177,7 @@ def cone_mosaic(
         ("read_noise", read_noise, 0, 1),
     ):
         if not low <= value <= high:
-            raise ParameterError(f"{name}={value} is outside its range {low} to {high}.")
+            raise ParameterError(f"{name} must be from {low} to {high}, got {value}.")
     from scipy import ndimage
 
     streams = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5))
@@ -220,14 +220,14 @@ def cone_mosaic(
 
 def _check(shape: Sequence[int], spacing: float, seed: int, dtype: DTypeLike) -> np.dtype[Any]:
     if len(shape) != 2 or min(shape) < 1:
-        raise ParameterError(f"A mosaic needs a height and a width of at least 1 pixel, not {shape}.")
+        raise ParameterError(f"The shape must be a height and a width of at least 1 pixel, got {shape}.")
     if not 3 <= spacing < math.inf:
-        raise ParameterError(f"spacing={spacing} cannot be resolved; use 3 pixels or more.")
+        raise ParameterError(f"spacing must be at least 3 pixels, got {spacing}. Try 8.")
     if seed < 0:
-        raise ParameterError(f"seed={seed} must not be negative.")
+        raise ParameterError(f"seed must be 0 or more, got {seed}.")
     kind = np.dtype(dtype)
     if kind not in (np.uint8, np.uint16):
-        raise ParameterError(f"Mosaics are made in uint8 or uint16, not {kind}.")
+        raise ParameterError(f"dtype must be uint8 or uint16, got {kind}.")
     return kind
 
 

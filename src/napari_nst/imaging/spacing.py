@@ -158,7 +158,7 @@ _DEGREE = 4
 #: Standard deviation of ln(ratio) between places of one retina, and degrees of freedom of its t distribution: annotated
 #: images of one eye have 0.06, but another magnification is possible.
 _SPREAD, _FREEDOM = 0.06, 3.0
-#: Beyond the first of these in ln(ratio) a second search is centred on what the rings say; beyond the second they are not believed.
+#: Beyond the first of these in ln(ratio) a second search is centered on what the rings say; beyond the second they are not believed.
 _FAR, _ABSURD = 0.15, 0.6
 #: The second counts if the target's ring is so prominent (dB), or if its rest, per weight, is at most this multiple of the first's.
 _CLEAR, _NOT_WORSE = 10.0, 1.5
@@ -211,7 +211,7 @@ def relative_spacing(
 
     On 20 annotated places of 5 eyes under five simulated degradations ln(ratio) is wrong by 0.02 to 0.04 (standard
     deviation), with a bias of at most 0.03; the ratio of the rings has biases of up to 0.07. Styles of 0.71 and 1.41 times the
-    spacing are told as exactly on clear images; beside blurred or noisy ones some are taken for equal
+    spacing are measured as exactly on clear images; beside blurred or noisy ones some are taken for equal
     (benchmarks/relative_spacing.py).
     """
     planes = []
@@ -227,23 +227,23 @@ def relative_spacing(
     (frequencies, power, share), (_, model, _) = (_signal(values, used, rings) for values, used in planes)
     weight = _independent(planes[0][0].shape, rings) * share**2
 
-    def search(centre: float) -> tuple[float, float]:
-        """The best ln(ratio) around `centre`, and the rest of the fit there, per weight."""
-        spacing = math.exp(centre) * style_ring.spacing
+    def search(center: float) -> tuple[float, float]:
+        """The best ln(ratio) around `center`, and the rest of the fit there, per weight."""
+        spacing = math.exp(center) * style_ring.spacing
         seen = (frequencies > _LINE[0] / spacing) & (frequencies < _LINE[1] / spacing)
         if np.count_nonzero(seen) < _DEGREE + 3 or not weight[seen].any():
             return math.nan, math.inf
-        candidates = centre + np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
+        candidates = center + np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
         moved = np.clip(np.outer(np.exp(candidates), frequencies[seen]), frequencies[0], frequencies[-1])
         differences = power[seen] - np.interp(moved, frequencies, model)
         root = np.sqrt(weight[seen])
         terms = np.vander(np.log(frequencies[seen] * spacing), _DEGREE + 1) * root[:, np.newaxis]
         weighted = differences.T * root[:, np.newaxis]
         rest = ((weighted - terms @ np.linalg.lstsq(terms, weighted, rcond=None)[0]) ** 2).sum(axis=0)
-        if centre == 0:
+        if center == 0:
             doubt = (_FREEDOM + 1) / 2 * np.log1p(candidates**2 / (_FREEDOM * _SPREAD**2))
         else:
-            doubt = (candidates - centre) ** 2 / (2 * _SPREAD**2)
+            doubt = (candidates - center) ** 2 / (2 * _SPREAD**2)
         best = int(np.argmin(rest / 2 + doubt))
         return float(candidates[best]), float(rest[best] / weight[seen].sum())
 

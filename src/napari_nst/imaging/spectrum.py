@@ -69,7 +69,7 @@ def radial_power_spectrum(
     count = most if bins is None else bins
     if not 1 <= count <= most:
         raise ParameterError(
-            f"bins={bins}: an image of {array.shape[0]} × {array.shape[1]} pixels has rings of its own for 1 to {most} bins."
+            f"bins must be from 1 to {most} for an image of {array.shape[0]} × {array.shape[1]} pixels, got {bins}."
         )
     return _radial(array.astype(np.float64), used, count)
 
@@ -141,7 +141,7 @@ def match_spectrum(
     """
     for name, value, low in (("limit", limit, 1), ("bins", bins, 4), ("pad", pad, 0)):
         if not low <= value < math.inf:
-            raise ParameterError(f"{name}={value} is outside its range; give a number of at least {low}.")
+            raise ParameterError(f"{name} must be at least {low} and finite, got {value}.")
     array, used = check_grey(target, mask, "target", minimum_side=MINIMUM_SIDE, varied=True)
     model, model_used = check_grey(style, style_mask, "style", minimum_side=MINIMUM_SIDE, varied=True)
     values, model_values = array.astype(np.float64), model.astype(np.float64)

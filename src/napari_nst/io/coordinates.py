@@ -29,10 +29,10 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?
 _EXACT = Context(prec=700)
 _ORDERS = ("xy", "rowcol")
 
-#: Names that say which axis a column is; anything else in a header says nothing.
-_ACROSS, _DOWN = {"x", "col", "cols", "column", "columns"}, {"y", "row", "rows"}
 #: The header of a Points layer that napari saved: a number for each point, row, column; pixels from 0.
 _NAPARI = ("index", "axis-0", "axis-1")
+#: What the beginning of a column's name says about its axis; other names say nothing.
+_AXES = dict.fromkeys(["x", "col", "cols", "column", "columns"], "x") | dict.fromkeys(["y", "row", "rows"], "y")
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
@@ -169,18 +169,18 @@ def _check_names(path: Path, names: tuple[str, ...], order: str) -> None:
             f"{path}: the first line names {len(names)} columns ({shown}) instead of two; keep x and y only, or row and "
             "column."
         )
-    says = {("across", "down"): "xy", ("down", "across"): "rowcol"}.get((_axis(pair[0]), _axis(pair[1])))
-    if says is not None and says != order:
+    implied: dict[tuple[str, ...], str] = {("x", "y"): "xy", ("y", "x"): "rowcol", _NAPARI[1:]: "rowcol"}
+    found = implied.get(pair) or implied.get(tuple(_axis(name) for name in pair))
+    if found is not None and found != order:
         raise FileError(
-            f"{path}: its first line says {shown}, which is order={says!r}, but it was to be read with order={order!r}. "
-            f"Use order={says!r} if the header is right; else mend the header."
+            f"{path}: its first line says {shown}, which is order={found!r}, but it was to be read with order={order!r}. "
+            f"Use order={found!r} if the header is right; else correct the header."
         )
 
 
 def _axis(name: str) -> str:
-    """Which way a column of this name goes: "x [px]" and "x_um" begin with the axis."""
-    word = re.split(r"[\W\d_]", name, maxsplit=1)[0]
-    return "down" if word in _DOWN or name == _NAPARI[1] else "across" if word in _ACROSS or name == _NAPARI[2] else ""
+    """Which axis a column of this name is, "x", "y" or "": "x [px]" and "x_um" begin with it."""
+    return _AXES.get(re.split(r"[\W\d_]", name, maxsplit=1)[0], "")
 
 
 def _point(path: Path, number: int, line: str, base: int, leave_out: bool = False) -> tuple[float, float]:
@@ -233,15 +233,12 @@ def _check_inside(
         return
     other_base, other_order = 1 - base, _ORDERS[1 - _ORDERS.index(order)]
     moved = points + (base - other_base)
-    fitting = [
-        reading
-        for reading, candidate in (
-            (f"base={other_base}", moved),
-            (f"order={other_order!r}", points[:, ::-1] + 0.0),
-            (f"base={other_base} and order={other_order!r}", moved[:, ::-1]),
-        )
-        if not _outside(candidate, shape).any()
-    ]
+    readings = {
+        f"base={other_base}": moved,
+        f"order={other_order!r}": points[:, ::-1],
+        f"base={other_base} and order={other_order!r}": moved[:, ::-1],
+    }
+    fitting = [reading for reading, candidate in readings.items() if not _outside(candidate, shape).any()]
     remedy = (
         f"All of them fit with {' or with '.join(fitting)}: use that if it is how the file was written, or find the "
         "image that it belongs to."
