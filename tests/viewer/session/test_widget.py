@@ -76,6 +76,14 @@ def test_values_reach_the_settings(widget):
         widget.run()
 
 
+def test_former_names_are_served_with_a_warning(dock):
+    widget = dock()
+    for former, name in {"judge": "make_plan", "rejudge": "replan", "judged": "planned"}.items():
+        with pytest.warns(DeprecationWarning, match=f"`{former}` was renamed. Use `{name}`"):
+            assert getattr(widget, former) == getattr(widget, name)
+    assert not hasattr(widget, "judges")
+
+
 # Planning ---------------------------------------------------------------------------------------------------------
 
 
@@ -374,11 +382,7 @@ def test_a_folder_is_dropped(dock, folder):
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(str(dropped))])
         event = QDropEvent(
-            QPointF(5, 5),
-            Qt.DropAction.CopyAction,
-            data,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
+            QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
         )
         widget.panel.dropEvent(event)
         assert widget.folder.value == folder

@@ -11,28 +11,12 @@ from magicgui.widgets.bases import BaseValueWidget
 from pydantic import Field
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
-from qtpy.QtWidgets import (
-    QBoxLayout,
-    QGridLayout,
-    QLabel,
-    QSizePolicy,
-    QSplitter,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QBoxLayout, QGridLayout, QLabel, QSizePolicy, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.settings.session import THREADS, SessionSettings, split_settings
 from napari_nst.settings.specs import ParameterSpec, Settings, parse_value_range, setting
-from napari_nst.viewer.common.fields import (
-    OpenChoice,
-    ParameterFields,
-    PathField,
-    described,
-    field_for,
-    shrinkable,
-)
+from napari_nst.viewer.common.fields import OpenChoice, ParameterFields, PathField, described, field_for, shrinkable
 from napari_nst.viewer.common.job import State
 from napari_nst.viewer.common.panel import (
     Foldable,
@@ -164,11 +148,7 @@ class SessionPanel(QWidget):
     """
 
     def __init__(
-        self,
-        folders: list[PathField],
-        front: list[BaseValueWidget],
-        further: list[BaseValueWidget],
-        table: QWidget,
+        self, folders: list[PathField], front: list[BaseValueWidget], further: list[BaseValueWidget], table: QWidget
     ) -> None:
         super().__init__()
         self.setAcceptDrops(True)

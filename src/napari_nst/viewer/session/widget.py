@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.settings.session import SessionSettings
 
+#: Names of version 0.1, served for one release.
+_FORMER = {"judge": "make_plan", "rejudge": "replan", "judged": "planned"}
 #: Milliseconds of rest after the last change of a setting: a number is typed digit by digit.
 _REST = 400
 
@@ -187,33 +189,19 @@ class EnhanceSessionWidget(PanelWidget):
             self._job.stop()
             self._show_state()
 
-    # Former names, for one release.
-
-    @property
-    def judged(self) -> Any:
-        """The former name of the signal `planned`."""
-        warnings.warn("`judged` was renamed. Use `planned`.", DeprecationWarning, stacklevel=2)
-        return self.planned
-
-    def judge(self) -> None:
-        """Call `make_plan` under its former name."""
-        warnings.warn("`judge` was renamed. Use `make_plan`.", DeprecationWarning, stacklevel=2)
-        self.make_plan()
+    def __getattr__(self, name: str) -> Any:
+        if name in _FORMER:
+            warnings.warn(f"`{name}` was renamed. Use `{_FORMER[name]}`.", DeprecationWarning, stacklevel=2)
+            return getattr(self, _FORMER[name])
+        return super().__getattr__(name)
 
     # Pairs ---------------------------------------------------------------------------------------------------------
 
     def set_pair(self, patch: str, style: str | None) -> None:
-        """Choose the style of a patch by hand.
+        """Choose the style of a patch by hand; without style, the patch is not enhanced.
 
-        Parameters
-        ----------
-        patch, style : str
-            Names as in the table, with or without extension; no style: the patch is not enhanced.
-
-        Raises
-        ------
-        StyleTransferError
-            There are no such patches, or they are in use.
+        Names are those of the table, with or without extension. Raises StyleTransferError where there are no such patches, or
+        they are in use.
         """
         self.set_pairs({patch: style or ""})
 
