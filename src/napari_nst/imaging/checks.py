@@ -50,15 +50,8 @@ def check_grey(
 
     Returns
     -------
-    array, (H, W)
-        `image`, not copied.
-    array of bool, (H, W)
-        True where a pixel is used.
-
-    Raises
-    ------
-    ImageError
-        When it is no such image, or a used pixel is NaN or infinite.
+    array and array of bool, (H, W)
+        `image`, not copied, and where it is used. ImageError for any other input, or when a used pixel is not finite.
     """
     array = np.asarray(image)
     check_dtype(array.dtype, role)
@@ -88,26 +81,9 @@ def check_grey(
 def image_and_mask(image: ArrayLike, mask: ArrayLike | None, role: str = "image") -> tuple[Floats, NDArray[np.bool_]]:
     """Turn a gray image into float64 and say which of its pixels are used, for measures, which go without some.
 
-    Parameters
-    ----------
-    image : array, (H, W)
-        Integers or floats.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out; all may be left out.
-    role : str
-        What messages call the image.
-
-    Returns
-    -------
-    image : array of float64, (H, W)
-        0 where the image is not finite.
-    used : array of bool, (H, W)
-        False where the mask is, and where the image is not finite.
-
-    Raises
-    ------
-    ImageError
-        `image` is no gray image, or the mask does not fit it.
+    `image` is (H, W), integers or floats; the mask is not 0 where a pixel is used, and may leave out all.  The first
+    array returned is 0 where the image is not finite, and the second False there, too.  ImageError for what is no gray
+    image, or a mask that does not fit it; `role` names the image in messages.
     """
     array = np.asarray(image)
     check_dtype(array.dtype, role)
@@ -124,13 +100,7 @@ def image_and_mask(image: ArrayLike, mask: ArrayLike | None, role: str = "image"
 def images_and_mask(
     target: ArrayLike, result: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Turn two images of one place into float64, as `image_and_mask` does, used where both are.
-
-    Raises
-    ------
-    ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
-    """
+    """Turn two images of one place and one shape into float64, as `image_and_mask` does, used where both are."""
     first, first_used = image_and_mask(target, mask, "target")
     second, second_used = image_and_mask(result, None, "result")
     if first.shape != second.shape:

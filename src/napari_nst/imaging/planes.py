@@ -42,21 +42,9 @@ class Planes:
 
     @classmethod
     def of(cls, array: Any, role: str, rgb: bool | None = None) -> Planes:
-        """Check an array and find its layout.
+        """Check an array (ImageError) and find its layout; a multiscale sequence is not accepted here.
 
-        Parameters
-        ----------
-        array : array_like
-            NumPy, Dask, or anything that NumPy understands; a multiscale sequence is not accepted here.
-        role : str
-            "target" or "style", for messages.
-        rgb : bool, optional
-            Whether the last axis is color; by default it is when it has 3 or 4 entries, which no plane can have.
-
-        Raises
-        ------
-        ImageError
-            For what is no image, with the shape seen and what to pass instead.
+        By default the last axis is color when it has 3 or 4 entries, which no plane can have.
         """
         if not (hasattr(array, "shape") and hasattr(array, "dtype")):
             array = np.asarray(array)

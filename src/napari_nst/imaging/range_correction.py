@@ -344,7 +344,7 @@ def _replace(
 
 
 def _checked_dtype(dtype: np.dtype[Any], known: str) -> str:
-    """Refuse a dtype other than that of the patches before: their grey levels are not the same."""
+    """Refuse a dtype other than that of the patches before: their gray levels are not the same."""
     native = str(dtype.newbyteorder("="))
     if known not in ("", native):
         raise ImageError(

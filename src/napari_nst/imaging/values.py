@@ -64,18 +64,13 @@ def find_range(
     Parameters
     ----------
     values : ndarray
-        The values that count: those inside the mask, any shape; NaN is ignored.
+        The values that count: those inside the mask, any shape; NaN is ignored. ImageError without two finite ones.
     request : {"auto", "percentiles"} or (low, high)
         "auto": 0..255 for uint8, else the finite minimum..maximum; "percentiles": 0.1 % to 99.9 %.
     role : str
         "target" or "style", for messages.
     dtype : dtype, optional
         Of the image, if `values` is a sample of another type.
-
-    Raises
-    ------
-    ImageError
-        When there is no finite value, or only one.
     """
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if finite.size == 0:

@@ -53,27 +53,12 @@ def split_extension(name: str) -> tuple[str, str]:
 
 
 def safe_stem(name: str, limit: int = 120) -> str:
-    r"""Turn any text into a file-name stem that Windows, macOS and Linux accept.
+    r"""Turn any text into a file-name stem that Windows, macOS and Linux accept; safe stems come back unchanged.
 
-    Parameters
-    ----------
-    name : str
-        Any text; an extension in it is kept as part of the stem.
-    limit : int
-        Longest result in characters, at least 16. The result also never has more than 240 UTF-8 bytes.
-
-    Returns
-    -------
-    str
-        `name` in Unicode form NFC, with separators, control characters and ``<>:"/\\|?*`` replaced by ``_``,
-        without dots and spaces at its ends, "_" before a device name that Windows reserves, and "image" for
-        nothing at all. A longer name is cut and ends in a hash of the whole, so that different long names
-        stay different. Parentheses, commas and inner dots stay. Safe stems come back unchanged.
-
-    Raises
-    ------
-    ParameterError
-        `limit` is below 16.
+    It is in Unicode form NFC, with separators, control characters and ``<>:"/\\|?*`` replaced by ``_``, without dots and
+    spaces at its ends, "_" before a device name that Windows reserves, and "image" for nothing at all. A name of more than
+    `limit` characters (at least 16) or 240 UTF-8 bytes is cut and ends in a hash of the whole, so that different long
+    names stay different. Parentheses, commas and inner dots stay, and so does an extension.
     """
     return joined_stem(name, limit=limit)
 

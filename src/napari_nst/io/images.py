@@ -476,12 +476,7 @@ class ImageFile:
         Raises
         ------
         FileError
-            The format cannot hold the dtype or shape (PNG: 8 and 16 bit; JPEG: 8 bit), or the folder is not
-            writable.
-
-        Notes
-        -----
-        See `write_image` for dtypes, shapes and pixel sizes.
+            As `write_image`, which see for dtypes, shapes and pixel sizes.
         """
         array = self.data if data is None else np.asarray(data)
         info = like.info if isinstance(like, ImageFile) else like
