@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -213,7 +214,7 @@ def _place(name: AosloName, shape: tuple[int, int], settings: SessionSettings) -
     across, along = settings.orientation.split("-")
     x = name.x_position * shape[1] / name.x_size * (1 if across == "right" else -1)
     y = name.y_position * shape[0] / name.y_size * (1 if along == "down" else -1)
-    return (x, y)
+    return (x, y) if math.isfinite(x) and math.isfinite(y) else None
 
 
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:

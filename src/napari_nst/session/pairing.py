@@ -234,7 +234,8 @@ class CorrespondingPatchFinder:
         if not math.isfinite(own):
             return np.zeros(len(self.patches), dtype=bool)
         # The slack keeps 11.5 within 15 % of 10, which binary fractions miss.
-        return ~(np.abs(self._all.spacing - own) <= self.spacing_tolerance * abs(own) + 1e-9)
+        near: Bools = np.abs(self._all.spacing - own) <= self.spacing_tolerance * abs(own) + 1e-9
+        return ~near
 
     def _shows_same_cones(self, i: int, j: int) -> bool:
         target, style = self.patches[i], self.patches[j]
