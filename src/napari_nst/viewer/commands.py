@@ -15,18 +15,6 @@ from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import add_checkerboard, add_difference, comparison_of, partners
 from napari_nst.viewer.common.layers import made_by_us, plain
 
-__all__ = [
-    "assess_layer",
-    "assess_selected",
-    "compare_side_by_side",
-    "copy_as_python",
-    "open_assessment",
-    "open_widget",
-    "signed_difference",
-    "target_result_checkerboard",
-    "transfer_selected",
-]
-
 PLUGIN = "napari-nst"
 
 SELECT_TWO = "Select two image layers: first the target, then the style."

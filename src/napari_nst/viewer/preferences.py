@@ -8,8 +8,6 @@ from typing import Any
 from napari_nst.errors import ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["KEYS", "PLUGIN", "defaults"]
-
 logger = logging.getLogger(__name__)
 
 #: The plugin, and its category of preferences in the manifest.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from napari_nst.demo import DemoResults
 
-__all__ = ["PIXEL_SIZE", "SAMPLES", "add_demo", "cone_mosaic_pair", "cone_mosaic_pair_16bit", "show_demo"]
-
 #: µm per pixel: neighboring cones are then 4 µm apart, as they are a few degrees from the fovea.
 PIXEL_SIZE = 0.5
 

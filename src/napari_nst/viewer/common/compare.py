@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
-__all__ = [
-    "Comparison",
-    "add_checkerboard",
-    "add_difference",
-    "checkerboard",
-    "comparison_of",
-    "fit_layers",
-    "partners",
-    "remember",
-    "symmetric_limit",
-]
-
 _GRID = ("shape", "stride", "spacing", "enabled")
 _DIMS = ("ndisplay", "order", "point")
 _CAMERA = ("angles", "zoom", "center", "perspective")

@@ -19,18 +19,6 @@ from napari_nst.settings.presets import PRESETS
 from napari_nst.settings.specs import call_by
 from napari_nst.viewer.common.layers import plain
 
-__all__ = [
-    "CONTRAST",
-    "LayerChoice",
-    "OpenChoice",
-    "ParameterFields",
-    "PathField",
-    "TextField",
-    "described",
-    "field_for",
-    "shrinkable",
-]
-
 #: The value range that each layer's own contrast limits give.
 CONTRAST = "contrast limits"
 

@@ -14,8 +14,6 @@ from psygnal import Signal
 from napari_nst.errors import StyleTransferWarning
 from napari_nst.viewer.common.worker import Control, Outcome, Worker
 
-__all__ = ["Job", "State"]
-
 
 class State(Enum):
     """What a widget's buttons depend on; IDLE is also that of a widget without job."""

@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
     from napari_nst.viewer.common.region import Cut
 
-__all__ = [
-    "TRANSFORMS",
-    "add_above",
-    "carried_over",
-    "default_folder",
-    "is_in",
-    "made_by_us",
-    "plain",
-    "result_name",
-    "source_of",
-    "source_path",
-]
-
 #: What places a layer in the world.
 TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 #: Of the target's state, what a result must not have: its own name and data, and what is set anew.

@@ -26,24 +26,6 @@ from superqt import QCollapsible
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = [
-    "Foldable",
-    "Form",
-    "PanelWidget",
-    "Scrolled",
-    "breakable",
-    "button",
-    "copy_text",
-    "progress_bar",
-    "row",
-    "say",
-    "set_tab_order",
-    "short_text",
-    "size_text",
-    "text_label",
-    "time_text",
-]
-
 
 def breakable(text: str) -> str:
     """Let Qt break a line inside a path too: it would clip it."""

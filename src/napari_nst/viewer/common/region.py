@@ -19,23 +19,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-__all__ = [
-    "ALL",
-    "BORDER",
-    "NO_MASK",
-    "PLANE",
-    "WHOLE",
-    "Cut",
-    "cut_layer",
-    "finest",
-    "mask_choices",
-    "mask_from_labels",
-    "mask_of",
-    "micrometers",
-    "pixel_sizes",
-    "region_choices",
-]
-
 #: Choices that are no layers: of a region, and of a mask.
 WHOLE, PLANE, ALL = "whole layer", "current plane", "all planes"
 NO_MASK, BORDER = "none", "black border"

@@ -30,8 +30,6 @@ from superqt.utils import WorkerBase
 
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
-__all__ = ["Control", "Outcome", "Worker"]
-
 logger = logging.getLogger(__name__)
 
 

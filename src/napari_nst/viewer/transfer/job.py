@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from napari_nst.transfer.result import StyleTransfer, TransferProgress
 
-__all__ = ["Done", "End", "Placement", "Snapshot", "Started", "TransferJob", "TransferRequest", "neural_style_transfer"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -304,8 +302,7 @@ class TransferJob(Job):
 
     def warn(self, message: str) -> None:
         """Show a warning once: it comes from the worker, and with the record."""
-        # The engine records a fallback in other words than it warns: the first sentence is the same.
-        if any(message.startswith(seen) or seen.startswith(message.split(". ")[0]) for seen in self._warned):
+        if message in self._warned:
             return
         self._warned.add(message)
         show_warning(message)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
     from napari.viewer import Viewer
 
-__all__ = ["assemble"]
-
 
 def assemble(
     viewer: Viewer,

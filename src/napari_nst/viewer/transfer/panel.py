@@ -22,8 +22,6 @@ from napari_nst.viewer.common.panel import (
     text_label,
 )
 
-__all__ = ["TransferPanel", "extra_fields", "in_order"]
-
 Find = Callable[[], list[tuple[str, Any]]]
 
 

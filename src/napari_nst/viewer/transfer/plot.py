@@ -15,8 +15,6 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_nst.palette import LOSSES
 
-__all__ = ["LossPlot", "rgb"]
-
 #: Column of the losses, and name, in drawing order.
 CURVES = ((2, "total"), (1, "content"), (0, "style"))
 

@@ -16,8 +16,6 @@ from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY, arguments_from
 from napari_nst.viewer.sample import SAMPLES
 
-__all__ = ["python_script"]
-
 ROLES = ("target", "style")
 
 _CHECK = '''

@@ -29,8 +29,6 @@ from napari_nst.viewer.transfer.panel import TransferPanel, extra_fields, in_ord
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["StyleTransferWidget"]
-
 
 class StyleTransferWidget(PanelWidget):
     """Give a target layer the texture of a style layer.
