@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from napari_nst import VGG, StyleTransferParameters
 from napari_nst.engine.backbone import Part
 from napari_nst.engine.objective import Objective, mask_at
-from napari_nst.engine.optimization import Optimization
-from napari_nst.engine.tiling import TiledObjective, TileProgress, mask_part, tiles_of
+from napari_nst.engine.optimization import Optimization, Progress
+from napari_nst.engine.tiling import TiledObjective, mask_part, tiles_of
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.layers import reach_of
 
@@ -129,14 +129,14 @@ def test_reach_covers_what_autograd_finds(name):
 def test_inner_parts_cover_the_image_once(size, cells, pools):
     square = 2**pools
     seen = np.zeros(size, int)
-    for inner, near, far in tiles_of(size, cells * square, square):
-        for rows, columns in (inner, near, far):
+    for inner, padded, outer in tiles_of(size, cells * square, square):
+        for rows, columns in (inner, padded, outer):
             assert rows.start % square == 0 == columns.start % square
             assert rows.stop % square == 0 or rows.stop == size[0]
             assert columns.stop % square == 0 or columns.stop == size[1]
         seen[inner.rows.start : inner.rows.stop, inner.columns.start : inner.columns.stop] += 1
-        assert near.rows.start == max(0, inner.rows.start - square)
-        assert far.columns.stop == min(size[1], inner.columns.stop + 2 * square)
+        assert padded.rows.start == max(0, inner.rows.start - square)
+        assert outer.columns.stop == min(size[1], inner.columns.stop + 2 * square)
     assert (seen == 1).all()
 
 
@@ -203,7 +203,7 @@ def test_tile_by_tile_beforehand_is_not_done_twice():
     assert not torch.equal(objective.evaluate(target).losses, expected)
     assert len(recorded) == 8
     optimization = Optimization(objective, target, p)
-    assert np.isnan(TileProgress(0, 3, optimization, tiles_done=1, tiles=8).losses).all()
+    assert np.isnan(Progress(0, 3, optimization, tiles_done=1, tiles=8).losses).all()
 
 
 def test_bad_input():

@@ -17,7 +17,7 @@ from napari_nst.engine.weights import load_weights
 from napari_nst.errors import ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "mask_at", "network_for"]
+__all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "mask_at", "network_for", "per_layer"]
 
 
 class Evaluation(NamedTuple):
@@ -53,7 +53,8 @@ def mask_at(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_avg_pool2d(mask.cpu(), size).to(mask.device)
 
 
-def _per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, float]:
+def per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, float]:
+    """Return the weight of each layer, 1 where none are given."""
     return dict(zip(layers, weights or (1.0,) * len(layers), strict=True))
 
 
@@ -189,8 +190,8 @@ class Objective:
         self.parameters = p = parameters
         # Losses in the pixels' precision; the convolutions may have less.
         self._dtype = target.dtype
-        self._content_weights = _per_layer(p.content_layers, p.content_layer_weights)
-        self._style_weights = _per_layer(p.style_layers, p.style_layer_weights)
+        self._content_weights = per_layer(p.content_layers, p.content_layer_weights)
+        self._style_weights = per_layer(p.style_layers, p.style_layer_weights)
         features = network.features(target)
         self._masks: dict[str, torch.Tensor | None] = {
             name: None if target_mask is None else mask_at(target_mask, (f.shape[-2], f.shape[-1]))

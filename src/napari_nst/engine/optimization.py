@@ -13,7 +13,7 @@ from napari_nst.engine.objective import Evaluation
 from napari_nst.errors import DivergenceError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["LBFGS", "Adam", "Cancel", "Optimization", "Progress", "as_cancel"]
+__all__ = ["LBFGS", "Adam", "Cancel", "CancelledError", "Optimization", "Progress", "as_cancel"]
 
 #: On a GPU the losses are looked at every so many steps: each look waits for the device.
 _LOOK_EVERY = 10
@@ -22,7 +22,7 @@ _LOOK_EVERY = 10
 _STEPS_BEFORE_GRAPH = 3
 
 
-class _CancelledError(Exception):
+class CancelledError(Exception):
     """Leaves an evaluation that is cancelled inside."""
 
 
@@ -49,6 +49,9 @@ class Progress:
         Which of its images.
     place : int
         Which of all images of the call; the same, unless a batch had to be divided.
+    tiles_done, tiles : int
+        In tiles, while a step is running: tiles done and tiles to do in it, each tile of the target twice, and before
+        the first step each of the style once.  `step` is then the number of finished steps, from 0.
     """
 
     step: int
@@ -56,10 +59,14 @@ class Progress:
     optimization: Optimization
     number: int = 0
     place: int = 0
+    tiles_done: int = 0
+    tiles: int = 0
 
     @property
     def losses(self) -> tuple[float, float, float]:
-        """Style, content and total loss of this step."""
+        """Style, content and total loss of the last finished step; NaN before the first."""
+        if not self.step:
+            return (math.nan, math.nan, math.nan)
         style, content, total = self.optimization.losses_of(self.number)[self.step - 1].tolist()
         return style, content, total
 
@@ -151,7 +158,7 @@ class LBFGS:
     """
 
     def __init__(self, x: torch.Tensor, lr: float, longest_step: float = 0.25) -> None:
-        self._images, self._longest_step = list(x.detach().split(1)), longest_step
+        self._images, self._longest_step = _apart(x.detach()), longest_step
         self._optimizers = [
             torch.optim.LBFGS([image], lr=lr, max_iter=1, history_size=10, tolerance_grad=-1, tolerance_change=-1)
             for image in self._images
@@ -160,9 +167,9 @@ class LBFGS:
     @torch.no_grad()
     def step(self, gradient: torch.Tensor) -> None:
         """Move every image by one step, given the gradient (N, C, H, W) where it is now."""
-        for image, optimizer, g in zip(self._images, self._optimizers, gradient.split(1), strict=True):
+        for image, optimizer, g in zip(self._images, self._optimizers, _apart(gradient), strict=True):
             before, image.grad = image.clone(), g
-            optimizer.step(lambda: 0.0)
+            optimizer.step(lambda: 0.0)  # type: ignore[no-untyped-call]  # PyTorch ships it without annotations
             move = image - before
             longest = float(move.abs().max())
             if longest > self._longest_step:
@@ -176,8 +183,13 @@ class LBFGS:
         staying = indices.tolist()
         self._images = [self._images[k] for k in staying]
         self._optimizers = [self._optimizers[k] for k in staying]
-        for image, now in zip(self._images, x.detach().split(1), strict=True):
+        for image, now in zip(self._images, _apart(x.detach()), strict=True):
             image.data = now
+
+
+def _apart(x: torch.Tensor) -> list[torch.Tensor]:
+    """Views (1, C, H, W) of N images."""
+    return [x[k : k + 1] for k in range(len(x))]
 
 
 @dataclass(frozen=True)
@@ -210,7 +222,7 @@ class Optimization:
         (1 or N, 1, H, W) of 0 and 1: pixels at 0 stay as they are.
     cancel : Cancel, optional
         Asked before every evaluation.
-    reach : torch.Tensor, optional
+    limit : torch.Tensor, optional
         (1 or N, 1, H, W), at least 0: how far a pixel may depart from `start`; Adam's steps are projected there.
 
     Attributes
@@ -233,7 +245,7 @@ class Optimization:
         bounds: tuple[float, float] | list[tuple[float, float]] = (0.0, 1.0),
         active: torch.Tensor | None = None,
         cancel: Cancel | None = None,
-        reach: torch.Tensor | None = None,
+        limit: torch.Tensor | None = None,
     ) -> None:
         self.objective, self.parameters = objective, parameters
         count, adams = start.shape[0], parameters.optimizer == "adam"
@@ -247,8 +259,8 @@ class Optimization:
         self.errors: dict[int, DivergenceError] = {}
         self._active = active
         # Projecting L-BFGS would spoil its curvature.
-        self._projects = adams and (parameters.clip or reach is not None)
-        self._low, self._high = self._limits(start, reach)
+        self._projects = adams and (parameters.clip or limit is not None)
+        self._low, self._high = self._limits(start, limit)
         self._x = start.detach().clone().requires_grad_()
         self._good = start.detach().clone()
         self._losses = start.new_full((parameters.epoch, count, 3), math.nan)
@@ -318,7 +330,7 @@ class Optimization:
         return self._ended[number].stopped if number in self._ended else ""
 
     def run(self) -> Iterator[Progress]:
-        """Yield after every step, for every image that is running, until done, converged or cancelled.
+        """Yield after every step, for every image that is running, and after every tile, until done or cancelled.
 
         Raises
         ------
@@ -326,13 +338,15 @@ class Optimization:
             When a loss or the image is no longer finite; :meth:`last_good_of` has the last good one.  With several
             images, when all others are done.
         """
-        epoch = self.parameters.epoch
+        epoch, in_tiles = self.parameters.epoch, getattr(self.objective, "steps", lambda x: ())
         while self._running and self.step < epoch:
+            for done, tiles in in_tiles(self._x):
+                yield Progress(self.step, epoch, self, tiles_done=done, tiles=tiles)
             try:
                 if self._cancelled():
-                    raise _CancelledError
+                    raise CancelledError
                 self._advance()
-            except _CancelledError:
+            except CancelledError:
                 self._end(self._running, "cancelled")
                 break
             self.step += 1

@@ -20,7 +20,7 @@ from napari_nst.engine.devices import (
 from napari_nst.engine.memory import state_memory, tile_side
 from napari_nst.engine.objective import STYLES, Objective, StyleTarget, network_for
 from napari_nst.engine.optimization import Optimization, Progress
-from napari_nst.engine.tiling import Pixels, TiledObjective, TileProgress, read
+from napari_nst.engine.tiling import Pixels, TiledObjective, read
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError
 from napari_nst.settings.parameters import StyleTransferParameters
 
@@ -106,7 +106,7 @@ def run(
     """Optimize images of one size as one batch: yield a Progress after every iteration for each that runs, then Outcomes.
 
     Each has its own style, masks and end; all have one set of parameters.  In tiles, one runs after the other, and a
-    TileProgress follows every tile.  When memory does not suffice, the halves of a batch run one after the other, from
+    Progress follows every tile, too.  When memory does not suffice, the halves of a batch run one after the other, from
     the start; an image alone falls back to the CPU, with a Notice, if ``parameters.fallback`` allows it.
 
     Parameters
@@ -141,7 +141,7 @@ def run(
                 if fallback:
                     batch.used["fallback"] = fallback
                 with contextlib.suppress(DivergenceError):  # each outcome has its own
-                    for now in batch.steps():
+                    for now in batch.optimization.run():
                         yield replace(now, place=places[now.number])
                 yield from batch.outcomes(places)
             continue
@@ -208,7 +208,7 @@ class _Batch:
             for problem in problems
         ]
         objective = Objective(self.network, targets, StyleTarget.stacked(styles), p, mask)
-        return Optimization(objective, start, p, self.bounds, mask, self.cancel, reach=limit)
+        return Optimization(objective, start, p, self.bounds, mask, self.cancel, limit=limit)
 
     def _tiled(self, problem: Problem, start: torch.Tensor, side: int, free: int) -> Optimization:
         p = self.parameters
@@ -216,7 +216,7 @@ class _Batch:
         # Where there is room, the whole image lies on the device, too.
         home = self.device if state_memory(p, size, start.shape[1]) <= free // 2 else torch.device("cpu")
         content = start if p.content_from == "start" else problem.target
-        self.objective = TiledObjective(
+        objective = TiledObjective(
             self.network,
             content,
             problem.style,
@@ -227,27 +227,10 @@ class _Batch:
             problem.style_mask,
             self.cancel,
         )
-        self.used |= {"tile": side, "halo": 2 * self.objective.reach, "tiles": self.objective.tiles}
+        self.used |= {"tile": side, "halo": 2 * objective.reach, "tiles": objective.tiles}
         active = None if problem.target_mask is None else problem.target_mask.to(home)
         limit = None if problem.max_change is None else problem.max_change.to(self.dtype).to(home)
-        return Optimization(self.objective, start.to(home), p, self.bounds, active, self.cancel, reach=limit)
-
-    def steps(self) -> Iterator[Progress]:
-        """Iterate; in tiles, a TileProgress follows every tile."""
-        tiled = isinstance(self.optimization.objective, TiledObjective)
-        return self._steps_in_tiles() if tiled else self.optimization.run()
-
-    def _steps_in_tiles(self) -> Iterator[Progress]:
-        run, epoch = self.optimization, self.parameters.epoch
-        steps = run.run()
-        while True:
-            if not run.stopped and run.step < epoch:
-                for done, tiles in self.objective.steps(run.image):
-                    yield TileProgress(run.step, epoch, run, tiles_done=done, tiles=tiles)
-            now = next(steps, None)
-            if now is None:
-                return
-            yield now
+        return Optimization(objective, start.to(home), p, self.bounds, active, self.cancel, limit=limit)
 
     def outcomes(self, places: Sequence[int]) -> Iterator[Outcome]:
         """Yield what each problem came to."""

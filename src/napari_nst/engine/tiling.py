@@ -1,6 +1,6 @@
-"""Pictures larger than memory, exactly: the objective, tile by tile.
+"""Images larger than memory, exactly: the objective, tile by tile.
 
-Gram matrices are sums over positions, so one pass over the tiles makes those of the whole picture; with them, a second
+Gram matrices are sums over positions, so one pass over the tiles makes those of the whole image; with them, a second
 pass finds the gradient of every tile apart.  A tile is computed with a halo of twice the reach of the deepest layer and
 only its inner part is used: no pixel there can tell where the tile ends, and nothing is approximated (Galerne et al.,
 arXiv 2212.13459, with a halo that is as small as it can be).  Tiles begin where windows of the poolings begin.
@@ -9,9 +9,7 @@ arXiv 2212.13459, with a halo that is as small as it can be).  Tiles begin where
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from napari_nst.engine._torch import F, torch
@@ -25,8 +23,8 @@ from napari_nst.engine.losses import (
     style_slope,
     total_variation,
 )
-from napari_nst.engine.objective import Evaluation
-from napari_nst.engine.optimization import Progress, _CancelledError
+from napari_nst.engine.objective import Evaluation, per_layer
+from napari_nst.engine.optimization import CancelledError
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.layers import LAYERS, pools_before, reach_of
 from napari_nst.settings.parameters import StyleTransferParameters
@@ -35,7 +33,6 @@ __all__ = [
     "Pixels",
     "Source",
     "Tile",
-    "TileProgress",
     "TiledObjective",
     "mask_part",
     "read",
@@ -48,7 +45,7 @@ _BAND = 256
 
 
 class Source(Protocol):
-    """A picture that is read piece by piece."""
+    """An image that is read piece by piece."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -58,7 +55,7 @@ class Source(Protocol):
         """The pixels of `part`, (1, channels, h, w), float64, on the CPU."""
 
 
-#: A picture (1, channels, H, W), whole or piece by piece.
+#: An image (1, channels, H, W), whole or piece by piece.
 Pixels: TypeAlias = torch.Tensor | Source
 
 
@@ -68,25 +65,25 @@ def read(pixels: Pixels, part: Part) -> torch.Tensor:
 
 
 class Tile(NamedTuple):
-    """A tile, in pixels of the picture.
+    """A tile, in pixels of the image.
 
     Attributes
     ----------
     inner : Part
-        What is the tile's own; the inner parts cover the picture once.
-    near : Part
+        What is the tile's own; the inner parts cover the image once.
+    padded : Part
         The inner part and the reach around it: what its gradient comes from, and what its own features depend on.
-    far : Part
-        The same once more around `near`: what the features of `near` depend on.
+    outer : Part
+        The same once more around `padded`: what the features of `padded` depend on.
     """
 
     inner: Part
-    near: Part
-    far: Part
+    padded: Part
+    outer: Part
 
 
 def tiles_of(size: tuple[int, int], side: int, reach: int) -> list[Tile]:
-    """Tiles of a picture, row by row.
+    """Tiles of an image, row by row.
 
     Parameters
     ----------
@@ -105,8 +102,10 @@ def tiles_of(size: tuple[int, int], side: int, reach: int) -> list[Tile]:
     tiles = []
     for top, left in itertools.product(range(0, height, side), range(0, width, side)):
         inner = Part(range(top, min(top + side, height)), range(left, min(left + side, width)))
-        near, far = (Part(grown(inner.rows, height, by), grown(inner.columns, width, by)) for by in (reach, 2 * reach))
-        tiles.append(Tile(inner, near, far))
+        padded, outer = (
+            Part(grown(inner.rows, height, by), grown(inner.columns, width, by)) for by in (reach, 2 * reach)
+        )
+        tiles.append(Tile(inner, padded, outer))
     return tiles
 
 
@@ -152,28 +151,8 @@ def mask_part(mask: torch.Tensor, part: Part, pools: int) -> torch.Tensor:
     return (total / ((bottom - top)[:, None] * (right - left)))[None, None]
 
 
-@dataclass(frozen=True)
-class TileProgress(Progress):
-    """One finished tile of a step under way; `step` is the number of steps done, from 0.
-
-    Attributes
-    ----------
-    tiles_done, tiles : int
-        Tiles done and tiles to do in the step under way: each tile of the target twice, and before the first step each
-        of the style once.
-    """
-
-    tiles_done: int = 0
-    tiles: int = 0
-
-    @property
-    def losses(self) -> tuple[float, float, float]:
-        """Style, content and total loss of the last finished step; NaN before the first."""
-        return super().losses if self.step else (math.nan, math.nan, math.nan)
-
-
 class TiledObjective:
-    """What :class:`napari_nst.engine.objective.Objective` is, for one picture of any size.
+    """What :class:`napari_nst.engine.objective.Objective` is, for one image of any size.
 
     Parameters
     ----------
@@ -233,12 +212,8 @@ class TiledObjective:
         self.tiles = len(self._tiles)
         self._style_tiles = tiles_of((int(style.shape[-2]), int(style.shape[-1])), side, self.reach)
         self._pools = {name: pools_before([name]) for name in network.layers}
-        self._content_weights = dict(
-            zip(p.content_layers, p.content_layer_weights or (1.0,) * len(p.content_layers), strict=True)
-        )
-        self._style_weights = dict(
-            zip(p.style_layers, p.style_layer_weights or (1.0,) * len(p.style_layers), strict=True)
-        )
+        self._content_weights = per_layer(p.content_layers, p.content_layer_weights)
+        self._style_weights = per_layer(p.style_layers, p.style_layer_weights)
         self._positions = {name: self._count(pools) for name, pools in self._pools.items()}
         self._grams: dict[str, torch.Tensor] = {}
         self._gradient: torch.Tensor | None = None
@@ -250,41 +225,39 @@ class TiledObjective:
 
         The memory of the gradient is used again by the next evaluation.
         """
-        if self._ready is None or self._ready[0] != _state(x):
+        if not self._was_cancelled and (self._ready is None or self._ready[0] != _state(x)):
             for _ in self.steps(x):
                 pass
         ready, self._ready = self._ready, None
         if self._was_cancelled or ready is None:
-            raise _CancelledError
+            raise CancelledError
         return ready[1]
 
     @torch.no_grad()
     def steps(self, x: torch.Tensor) -> Iterator[tuple[int, int]]:
-        """The same in pieces: yields tiles done and tiles to do, and leaves the result for :meth:`evaluate`."""
-        begun, self._ready = _state(x), None
+        """Do the same in pieces: yield tiles done and tiles to do, and leave the result for :meth:`evaluate`."""
+        state, self._ready = _state(x), None
         total = 2 * len(self._tiles) + (0 if self._grams else len(self._style_tiles))
         result: list[Evaluation] = []
-        for done, _ in enumerate(self._evaluation(x.detach(), result), start=1):
-            yield done, total
-        if result:
-            self._ready = begun, result[0]
+        try:
+            for done, _ in enumerate(self._evaluation(x.detach(), result), start=1):
+                yield done, total
+            self._ready = state, result[0]
+        except CancelledError:
+            self._was_cancelled = True
 
     def _evaluation(self, x: torch.Tensor, result: list[Evaluation]) -> Iterator[None]:
         p = self.parameters
         if not self._grams:
-            statistics: dict[str, GramStatistics] = {}
+            of_style: dict[str, GramStatistics] = {}
             for tile in self._uncancelled(self._style_tiles):
-                self._add(statistics, self._style, tile, self._style_mask)
+                self._add(of_style, self._style, tile, self._style_mask)
                 yield
-            if self._was_cancelled:
-                return
-            self._grams = self._scaled(statistics)
-        statistics = {}
+            self._grams = self._scaled(of_style)
+        statistics: dict[str, GramStatistics] = {}
         for tile in self._uncancelled(self._tiles):
             self._add(statistics, x, tile, self._target_mask)
             yield
-        if self._was_cancelled:
-            return
         style, slopes = self._zero(), {}
         for name, weight in self._style_weights.items():
             value, slopes[name] = style_slope(statistics[name], self._grams[name], p.gram, p.beta * weight)
@@ -295,8 +268,6 @@ class TiledObjective:
         for tile in self._uncancelled(self._tiles):
             tile.inner.of(self._gradient).copy_(self._tile_gradient(x, tile, slopes, squares))
             yield
-        if self._was_cancelled:
-            return
         content = self._zero()
         for name, weight in self._content_weights.items():
             content = content + squares[name] * (weight / self._entries(name))
@@ -315,17 +286,17 @@ class TiledObjective:
     ) -> torch.Tensor:
         """Gradient at the inner pixels of one tile; what it adds to the content's squares is added to `squares`."""
         p, network = self.parameters, self.network
-        if not _used(self._target_mask, tile.near):
+        if not _used(self._target_mask, tile.padded):
             return torch.zeros((1, x.shape[1], *map(len, tile.inner)), dtype=x.dtype)
-        near, inner = _within(tile.near, tile.far), _within(tile.inner, tile.near)
+        padded, inner = _within(tile.padded, tile.outer), _within(tile.inner, tile.padded)
         # First the target's: its features are kept, what leads to them is not.
-        wanted = network.features(self._moved(self._target, tile.far), near)
+        wanted = network.features(self._moved(self._target, tile.outer), padded)
         wanted = {name: wanted[name] for name in self._content_weights}
-        trace = network.record(self._moved(x, tile.far), near)
+        trace = network.record(self._moved(x, tile.outer), padded)
         gradients: dict[str, torch.Tensor] = {}
         for name, features in trace.features.items():
             pools = self._pools[name]
-            mask = None if self._target_mask is None else self._mask(self._target_mask, tile.near, pools)
+            mask = None if self._target_mask is None else self._mask(self._target_mask, tile.padded, pools)
             entering: tuple[torch.Tensor, float] | None = None
             if name in self._content_weights:
                 target = wanted.pop(name)
@@ -348,8 +319,10 @@ class TiledObjective:
         self, statistics: dict[str, GramStatistics], pixels: Pixels, tile: Tile, mask: torch.Tensor | None
     ) -> None:
         """Add the features at a tile's own positions."""
-        used = _used(mask, tile.near)
-        found = self.network.features(self._moved(pixels, tile.near), _within(tile.inner, tile.near)) if used else {}
+        used = _used(mask, tile.padded)
+        found = (
+            self.network.features(self._moved(pixels, tile.padded), _within(tile.inner, tile.padded)) if used else {}
+        )
         for name in self._style_weights:
             of_layer = statistics.setdefault(name, GramStatistics())
             if name in found and found[name].numel():
@@ -368,8 +341,7 @@ class TiledObjective:
     def _uncancelled(self, tiles: list[Tile]) -> Iterator[Tile]:
         for tile in tiles:
             if self._cancelled():
-                self._was_cancelled = True
-                return
+                raise CancelledError
             yield tile
 
     def _count(self, pools: int) -> float:

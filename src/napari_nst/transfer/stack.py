@@ -16,7 +16,6 @@ from napari_nst.engine.memory import batch_size
 from napari_nst.engine.optimization import Progress
 from napari_nst.engine.run import Notice, Outcome, run
 from napari_nst.engine.spreading import devices_of, spread
-from napari_nst.engine.tiling import TileProgress
 from napari_nst.errors import DivergenceError, ImageError
 from napari_nst.imaging.masks import check_mask, pack_mask
 from napari_nst.imaging.planes import Planes, band_height
@@ -222,7 +221,8 @@ class _Plane:
             now,
             lambda: self.prepared.render(now.image, now.bounds),
             self.transfer.number,
-            *((now.tiles_done, now.tiles) if isinstance(now, TileProgress) else ()),
+            now.tiles_done,
+            now.tiles,
         )
 
 
