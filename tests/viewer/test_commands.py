@@ -26,14 +26,14 @@ def said():
     return lambda: [record.message for record in notification_manager.records[before:]]
 
 
-def picture(seed):
+def image(seed):
     return np.random.default_rng(seed).integers(0, 255, (32, 32), dtype=np.uint8)
 
 
 @pytest.fixture
 def viewer(viewer):
     for seed, name in enumerate(("target", "style", "result")):
-        viewer.add_image(picture(seed), name=name)
+        viewer.add_image(image(seed), name=name)
     return viewer
 
 
@@ -111,7 +111,7 @@ def test_compare_and_back(viewer, result):
 
 
 def test_layers_of_the_selected_result(viewer, result):
-    newer = viewer.add_image(picture(7), name="newer", metadata={"napari_nst": RECORD})
+    newer = viewer.add_image(image(7), name="newer", metadata={"napari_nst": RECORD})
     for number, command in enumerate((commands.signed_difference, commands.target_result_checkerboard)):
         select(viewer, "result")
         command(viewer)

@@ -82,8 +82,8 @@ import tifffile
 from napari_nst.imaging.mosaic import cone_mosaic
 Path("images").mkdir()
 for number, poor in enumerate([{}, {"psf_fwhm": 0.9, "photons": 30.0}]):
-    picture = cone_mosaic((100, 180), spacing=9.0, seed=number, **poor).image
-    tifffile.imwrite(f"images/retina_{number}.tif", picture)
+    image = cone_mosaic((100, 180), spacing=9.0, seed=number, **poor).image
+    tifffile.imwrite(f"images/retina_{number}.tif", image)
 widget = open_session(viewer)
 widget.folder.value = "images"
 chosen = {"size": 100, "threshold": 6.0, "treat": "all", "preset": "texture", "epoch": 2, "figures": False}

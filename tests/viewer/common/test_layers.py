@@ -55,7 +55,7 @@ def test_everything_is_taken_over(model, random, rng):
     assert result.metadata == {}
 
 
-def test_colour_takes_no_colormap(model, rng):
+def test_color_takes_no_colormap(model, rng):
     target = model.add_image(rng.random((30, 40, 3)), rgb=True, scale=(2, 3))
     arguments = carried_over(target, cut_layer(target, model, WHOLE, "target"))
     assert not {"colormap", "contrast_limits", "gamma"} & set(arguments)
@@ -78,10 +78,10 @@ def test_a_result_lies_above_target_and_style_and_below_what_is_drawn_on_them(mo
 
 
 def test_the_folder_for_files(tmp_path, documents):
-    picture = tmp_path / "picture.tif"
-    picture.touch()
-    assert default_folder(str(picture)) == tmp_path
-    for nowhere in (None, str(tmp_path / "gone.tif"), "https://example.org/picture.tif"):
+    image = tmp_path / "image.tif"
+    image.touch()
+    assert default_folder(str(image)) == tmp_path
+    for nowhere in (None, str(tmp_path / "gone.tif"), "https://example.org/image.tif"):
         assert default_folder(nowhere) == Path(documents) / "napari-nst"
 
 

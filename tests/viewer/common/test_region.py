@@ -86,7 +86,7 @@ def test_the_selected_rectangle_counts_else_the_last(model, rng):
     assert cut_layer(target, model, shapes, "target").start == (0, 0)
 
 
-def test_a_rectangle_is_clipped_to_the_picture(model, rng):
+def test_a_rectangle_is_clipped_to_the_image(model, rng):
     target = model.add_image(rng.random((60, 70)))
     shapes = model.add_shapes([rectangle(-30, 40, 25, 500)], shape_type="rectangle")
     cut = cut_layer(target, model, shapes, "target")
@@ -160,7 +160,7 @@ def test_a_position_off_the_stack_is_refused(model, rng):
         cut_layer(short, model, PLANE, "style")
 
 
-def test_colour_is_no_axis(model, rng):
+def test_color_is_no_axis(model, rng):
     target = model.add_image(rng.random((3, 30, 40, 3)), rgb=True)
     model.dims.set_point(0, 1)
     cut = cut_layer(target, model, PLANE, "target")

@@ -154,7 +154,7 @@ def test_contrast_limits_masks_and_pixel_sizes_reach_the_engine(viewer, images, 
     assert widget.parameters.value_range.value == "contrast limits"
 
 
-def test_colour(viewer, images, widget, runner, rng):
+def test_color(viewer, images, widget, runner, rng):
     rgb = viewer.add_image(rng.integers(0, 255, (32, 40, 3), dtype=np.uint8), rgb=True, name="rgb")
     widget.target.value = rgb
     layer = runner(widget)
@@ -386,7 +386,7 @@ def test_errors_reach_the_user_and_free_the_memory(viewer, widget, runner, notif
         widget.panel.status.setText("")
 
 
-def test_divergence_keeps_the_last_good_picture(viewer, widget, runner, notified):
+def test_divergence_keeps_the_last_good_image(viewer, widget, runner, notified):
     # The first step goes a thousand times beyond the value range: the squares of Gram matrices there are infinite.
     widget.parameters.fill({"lr": 1e3, "beta": 1e12, "clip": False})
     layer = runner(widget)

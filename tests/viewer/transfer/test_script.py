@@ -113,7 +113,7 @@ def test_style_of_16_bits_from_the_other_sample(tmp_path, monkeypatch):
     layers = from_sample(*sample_layers())[1], from_sample(*sample_layers(cone_mosaic_pair_16bit))[0]
     record, image = recorded(layers, [(None, ((0, 32), (0, 32))), (None, ((50, 90), (50, 90)))])
     script = python_script(record)
-    # The style's picture serves as target, and the other way round.
+    # The style's image serves as target, and the other way round.
     assert "target = pair.style[" in script
     assert "style = pair_16bit.target[" in script
     np.testing.assert_array_equal(run_here(script, tmp_path, monkeypatch), image)
@@ -149,7 +149,7 @@ def test_files_planes_regions_and_masks(tmp_path):
     folder = tmp_path / "it's 20 µm é"
     folder.mkdir()
     target = from_file(folder / "a stack.tif", rng.integers(0, 60000, (5, 40, 44), dtype=np.uint16), "a 'stack'\n")
-    style = from_file(folder / "colour.tif", rng.integers(0, 255, (36, 40, 3), dtype=np.uint8), "colour")
+    style = from_file(folder / "color.tif", rng.integers(0, 255, (36, 40, 3), dtype=np.uint8), "color")
     parts = [([3], ((2, 34), (5, 41))), (None, ((1, 33), (0, 38)))]
     mask = np.zeros((32, 36), bool)
     mask[4:30, 3:33] = rng.random((26, 30)) > 0.1
@@ -185,7 +185,7 @@ def test_stacks_are_cut_in_every_plane(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again, image)
 
 
-def test_big_endian_pictures(tmp_path, monkeypatch):
+def test_big_endian_images(tmp_path, monkeypatch):
     rng = np.random.default_rng(2)
     layers = [
         from_file(tmp_path / f"{name}.tif", rng.integers(0, 9999, (32, 32)).astype(">u2"), name) for name in ("a", "b")
@@ -195,7 +195,7 @@ def test_big_endian_pictures(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again, image)
 
 
-def test_another_picture_is_noticed(tmp_path):
+def test_another_image_is_noticed(tmp_path):
     rng = np.random.default_rng(3)
     layers = [
         from_file(tmp_path / f"{name}.tif", rng.integers(0, 255, (32, 32), dtype=np.uint8), name) for name in ("a", "b")

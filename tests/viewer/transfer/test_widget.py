@@ -111,7 +111,7 @@ def test_a_preset_fills_and_edits_count(fresh):
     assert parameters(fresh) == StyleTransferParameters(preset="gatys", seed=7, device="cpu")
 
 
-def test_an_optimiser_brings_its_learning_rate(fresh):
+def test_an_optimizer_brings_its_learning_rate(fresh):
     for preset in PRESETS:
         fresh.parameters.preset.value = preset
         assert parameters(fresh) == StyleTransferParameters(preset=preset)
