@@ -6,14 +6,14 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.planes import luminance
-from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED
+from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED, Mark
 from napari_nst.session.quality import QUALITY_SCORES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ComparisonRow:
     caption : str
         The measures in a line, for example "ring 9.1 → 12.0 dB, 24 new"; a line of its own for the verdict.
     valid, style_valid : array of bool, (H, W), or None
-        True where target and style are image; histograms and spectra leave out the rest.
+        True where target and style are valid; histograms and spectra leave out the rest.
     ring : float or None
         The modal frequency of the cone mosaic in cycles/pixel, to be marked in the spectra.
     """
@@ -178,9 +178,7 @@ def _draw_histograms(axes: Axes, curves: Sequence[_Curve], row: ComparisonRow) -
     for curve in curves:
         if curve.values.size:
             counts = np.histogram(curve.values, edges)[0] * (100 / curve.values.size)
-            axes.stairs(
-                counts, edges, color=curve.color, linestyle=curve.line, label=curve.label, linewidth=curve.width
-            )
+            axes.stairs(counts, edges, **curve.drawn)
     axes.set_ylim(0, 1.22 * axes.get_ylim()[1])
     axes.margins(x=0.02)
     _legend(axes)
@@ -198,9 +196,7 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> N
         seen = np.where(power > 0, power, np.nan)
         if np.isfinite(seen).any():
             largest = max(largest, float(np.nanmax(seen)))
-            axes.plot(
-                frequencies, seen, color=curve.color, linestyle=curve.line, label=curve.label, linewidth=curve.width
-            )
+            axes.plot(frequencies, seen, **curve.drawn)
     axes.set_xlim(0, 0.5)
     axes.set_xlabel("cycles/pixel", fontsize=_SMALL, labelpad=2)
     axes.set_ylabel("power, gray levels²", fontsize=_SMALL, labelpad=2)
@@ -222,20 +218,12 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> N
 
 def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
     _show(axes, row.result, row.value_range)
-    size = 72 * _IMAGE / max(row.result.shape[:2])  # points per pixel of the image
-    marker = float(np.clip(4 * size, 2.5, 5))
-    for points, color, symbol, label in _groups(row):
+    marker = float(np.clip(4 * 72 * _IMAGE / max(row.result.shape[:2]), 2.5, 5))  # four pixels of the image, in points
+    for points, mark, label, width, size in _groups(row):
         # Open, so that what was detected stays visible; heavier where an enhancement lost or invented something.
         axes.plot(
-            points[:, 1], points[:, 0], linestyle="none", marker=symbol, markersize=marker,
-            markerfacecolor="none", markeredgecolor=color, markeredgewidth=0.8 if symbol == "o" else 1.5,
-            label=f"{label} {len(points)}",
-        )  # fmt: skip
-    if row.unsupported is not None and len(row.unsupported):
-        axes.plot(
-            row.unsupported[:, 1], row.unsupported[:, 0], linestyle="none", marker=UNSUPPORTED.marker,
-            markersize=1.9 * marker, markerfacecolor="none", markeredgecolor=UNSUPPORTED.color, markeredgewidth=1.5,
-            label=f"unsupported {len(row.unsupported)}",
+            points[:, 1], points[:, 0], linestyle="none", marker=mark.marker, markersize=size * marker,
+            markerfacecolor="none", markeredgecolor=mark.color, markeredgewidth=width, label=f"{label} {len(points)}",
         )  # fmt: skip
     height, width = row.result.shape[:2]
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -249,24 +237,26 @@ def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
         axes.set_title("result, no cones detected", fontsize=_NORMAL, pad=4)
 
 
-def _groups(row: ComparisonRow) -> list[tuple[Floats, str, str, str]]:
-    """Points (n, 2), color, marker and label of each kind of detection."""
-    found = None if row.result_points is None else np.asarray(row.result_points, dtype=np.float64).reshape(-1, 2)
-    if row.matching is None:
-        return [] if found is None else [(found, KEPT.color, KEPT.marker, "found")]
-    if found is None or row.target_points is None:
-        raise ParameterError(f"{row.name}: a matching is drawn with the points of target and result; pass both.")
-    before = np.asarray(row.target_points, dtype=np.float64).reshape(-1, 2)
-    match = row.matching
-    return [
-        (found[match.kept], KEPT.color, KEPT.marker, "kept"),
-        (before[match.lost], LOST.color, LOST.marker, "lost"),
-        (found[match.new], NEW.color, NEW.marker, "new"),
-    ]
+def _groups(row: ComparisonRow) -> list[tuple[NDArray[Any], Mark, str, float, float]]:
+    """Return points (n, 2), mark, label, line width and relative size of each kind of detection."""
+    groups: list[tuple[NDArray[Any], Mark, str, float, float]] = []
+    if row.matching is not None:
+        if row.result_points is None or row.target_points is None:
+            raise ParameterError(f"{row.name}: a matching is drawn with the points of target and result; pass both.")
+        groups = [
+            (row.result_points[row.matching.kept], KEPT, "kept", 0.8, 1.0),
+            (row.target_points[row.matching.lost], LOST, "lost", 1.5, 1.0),
+            (row.result_points[row.matching.new], NEW, "new", 1.5, 1.0),
+        ]
+    elif row.result_points is not None:
+        groups = [(row.result_points, KEPT, "found", 0.8, 1.0)]
+    if row.unsupported is not None and len(row.unsupported):
+        groups.append((row.unsupported, UNSUPPORTED, "unsupported", 1.5, 1.9))
+    return groups
 
 
 def histogram_bins(low: float, high: float, count: int, whole: bool) -> Floats:
-    """Edges of about `count` bins; whole numbers get bins of equally many values, or they would look like a comb."""
+    """Return edges of about `count` bins; whole numbers get bins of equally many values, or they would look like a comb."""
     if whole:
         step = max(1, math.ceil((high - low + 1) / count))
         return np.arange(math.floor(low) - 0.5, math.ceil(high) + step + 0.5, step)
@@ -275,16 +265,12 @@ def histogram_bins(low: float, high: float, count: int, whole: bool) -> Floats:
     return np.linspace(low, high, count + 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Curve:
-    """An image on the target's gray scale, as histograms and spectra take it."""
+class _Curve(NamedTuple):
+    """An image on the target's gray scale, as histograms and spectra take it, and how it is drawn."""
 
     image: Floats
     used: NDArray[np.bool_]
-    color: str
-    line: str
-    width: float
-    label: str
+    drawn: dict[str, Any]
 
     @property
     def values(self) -> Floats:
@@ -304,8 +290,8 @@ def _curves(row: ComparisonRow) -> list[_Curve]:
         (_gray(row.target), row.valid, TARGET, "-", 2.0, "target"),
         (_gray(row.result), row.valid, RESULT, "-", 1.1, "result"),
     ):
-        used = np.isfinite(image)
-        curves.append(_Curve(image, used if valid is None else used & valid, color, line, width, name))
+        used = np.isfinite(image) if valid is None else np.isfinite(image) & valid
+        curves.append(_Curve(image, used, {"color": color, "linestyle": line, "linewidth": width, "label": name}))
     return curves
 
 
@@ -340,7 +326,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _share(figure: Figure, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Left, bottom, width and height in inches, as shares of the figure."""
+    """Return left, bottom, width and height, given in inches, as shares of the figure."""
     width, height = figure.get_size_inches()
     return box[0] / width, box[1] / height, box[2] / width, box[3] / height
 
