@@ -146,14 +146,6 @@ def run_task(
 ) -> PatchRecord:
     """Enhance a patch, measure what that did, write it all, and return its record.
 
-    Parameters
-    ----------
-    task : PatchTask
-    cancel : callable or threading.Event, optional
-        Gives the patch up.
-    callback : callable, optional
-        Called after every optimization step.
-
     Raises
     ------
     SessionError
@@ -369,19 +361,10 @@ def _with_device(parameters: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def own_gpu(worker: str, count: int) -> int:
-    """Return the number of the GPU that this process computes on.
+    """Return the number of the GPU, of `count`, that this process computes on.
 
-    Parameters
-    ----------
-    worker : str
-        Name of the Dask worker; a number at its end (``3``, ``gpu-3``) decides.
-    count : int
-        GPUs that this process sees.
-
-    Notes
-    -----
-    A worker that is named after its address takes the first GPU that no other process of this machine has taken. What it
-    took is free again when the process ends, however that ends.
+    A number at the end of the worker's name (``3``, ``gpu-3``) decides. A worker that is named after its address takes the
+    first GPU that no other process of this machine has taken, which is free again when the process ends, however that ends.
     """
     digits = worker.rpartition("-")[2]
     if digits.isdecimal() or count == 1:

@@ -60,14 +60,7 @@ Records = Mapping[str, PatchRecord]
 class SessionFiles:
     """Writes what belongs to the session as a whole, and knows what was written.
 
-    Parameters
-    ----------
-    store : SessionStore
-    plan : SessionPlan
-    files : mapping
-        Relative name to SHA-256 of what an earlier run wrote.
-    masks : mapping
-        Packed masks of patches that are not all valid, of an earlier run.
+    `files` (relative name to SHA-256) and `masks` (packed, of patches that are not all valid) are those of an earlier run.
     """
 
     def __init__(

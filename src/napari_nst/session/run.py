@@ -257,7 +257,7 @@ class _Session:
         began: float,
     ) -> None:
         self.store, self.plan, self.before, self.report = store, plan, before, report
-        self.cancelled, self.began, self.written = cancelled, began, 0.0
+        self.cancelled, self.began, self.written = cancelled, began, 0.0  # when the table was last written
         self.files = SessionFiles(store, plan, before.files if before else {}, before.masks if before else {})
         self.records: dict[str, PatchRecord] = {}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -136,15 +137,7 @@ class SessionRecord(Record):
 
 
 class SessionStore:
-    """The output folder of one session.
-
-    Parameters
-    ----------
-    folder : path-like
-        New, empty, or of this session; other files in it are left alone.
-    method : str
-        Name of the sub-folder of the results.
-    """
+    """The output folder of one session; `method` names the sub-folder of the results. Other files are left alone."""
 
     def __init__(self, folder: str | os.PathLike[str], method: str) -> None:
         self.folder = Path(folder)
@@ -185,10 +178,7 @@ class SessionStore:
     def locked(self) -> Iterator[None]:
         """Keep a second run out of the folder; the lock ends with the process, however that ends.
 
-        Raises
-        ------
-        FileError
-            Another run is working here, or the folder cannot be written to.
+        Raises FileError where another run is working, or the folder cannot be written to.
         """
         from filelock import FileLock, Timeout
 
@@ -275,26 +265,14 @@ class SessionStore:
     def set_aside(self, files: Mapping[str, str]) -> list[Path]:
         """Move files that differ from what was written out of the way: somebody may have changed them on purpose.
 
-        Parameters
-        ----------
-        files : mapping
-            Relative name to recorded hash.
-
-        Returns
-        -------
-        list of Path
-            Where the files are now.
-
-        Raises
-        ------
-        FileError
-            A name leads out of the folder; nothing is moved then.
+        `files` are relative names with their recorded hashes; returned is where they are now. FileError is raised, and
+        nothing moved, where a name leads out of the folder.
         """
         paths = {name: (confine(self.folder, name), confine(self.folder, f"{_ASIDE}/{name}")) for name in files}
         moved = []
         for name, (path, aside) in paths.items():
             if path.is_file() and not self.unchanged({name: files[name]}):
-                moved.append(write_new(aside, partial(_copy, path)))
+                moved.append(write_new(aside, partial(shutil.copyfile, path)))
                 path.unlink()
         return moved
 
@@ -307,7 +285,3 @@ def file_digest(path: Path) -> str:
 
 def _occupied(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
