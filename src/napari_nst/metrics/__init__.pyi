@@ -1,4 +1,4 @@
-from ._bands import Cones, Ring, detect_cones, relative_spacing, ring_prominence
+from ._bands import Cones, Ring, detect_cones, radial_power_spectrum, relative_spacing, ring_prominence
 from .annotations import Annotations
 from .assessment import Assessment, MosaicMeasures, assess
 from .audits.density_bias import DensityBias, density_bias
@@ -10,7 +10,6 @@ from .comparison import (
     Comparison,
     SpectrumChange,
     intensity_monotonicity,
-    radial_power_spectrum,
     spectrum_change,
     structural_similarity,
     structure_correlation,

@@ -35,7 +35,7 @@ class Annotations:
     points : array of float64, (n, 2)
         Row and column, 0-based.
     order, base : str, int
-        How the file was read: "xy" or "yx", 0 or 1.
+        How the file was read: "xy" or "yx", whether the column or the row comes first; 0 or 1, what it calls the first pixel.
     header : tuple of str or None
         The names in its first line.
     spacing : float
@@ -75,12 +75,8 @@ class Annotations:
             Two columns, with or without a line of their names.
         shape : (H, W)
             Of the image.
-        order, base : "xy" or "yx", 0 or 1
-            Whether the column or the row comes first, and what the file calls the first pixel; see `readings`.
-        border : float
-            Pixels along the edges to leave out, 0 or more.
-        spacing : float, optional
-            Distance of neighboring cones in pixels; measured at the annotations by default.
+        order, base, border, spacing
+            As the attributes; see `readings` for the first two. None measures the spacing at the annotations.
         mask : array of bool, (H, W), optional
             True where annotations and detections count.
 
@@ -137,7 +133,7 @@ class Annotations:
             "path": str(self.path),
             "order": self.order,
             "base": self.base,
-            "header": None if self.header is None else list(self.header),
+            "header": self.header and list(self.header),
             "count": len(self.points),
             "scored": int(self.inside.sum()),
             "border_px": self.border,
@@ -172,18 +168,14 @@ def score(
 ) -> tuple[Scores, ...]:
     """Find the cones of an image, where the mask is True, and score them, at the usual confidence and without threshold."""
     cones = detect_cones(image, mask=mask, confidence=0)  # a higher confidence takes some of these
-    border, spacing, scores = annotations.border, annotations.spacing, []
+    points, spacing, scores = annotations.points, annotations.spacing, []
+    where: dict[str, Any] = {"shape": image.shape, "border": annotations.border, "mask": mask}
     for confidence in _CONFIDENCES:
         found = cones.points[cones.confidence >= confidence]
-        inside = points_inside(found, image.shape, border=border, mask=mask)
-        scores.append(
-            Scores(
-                confidence,
-                int(inside.sum()),
-                int(inside[invented(found, annotations.points, spacing)].sum()),
-                agreement(found, annotations.points, image.shape, border=border, mask=mask, spacing=spacing),
-            )
-        )
+        inside = points_inside(found, **where)
+        own = inside[invented(found, points, spacing)]
+        scored = agreement(found, points, **where, spacing=spacing)
+        scores.append(Scores(confidence, int(inside.sum()), int(own.sum()), scored))
     return tuple(scores)
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
+from napari_nst.imaging.checks import Floats, check_length, images_and_mask
 from napari_nst.imaging.cones import DEFAULT_CONFIDENCE, LOG_SIGMA, Cones, blobs, detect_cones, region_strength
-from napari_nst.metrics._bands import shared_spacing
+from napari_nst.metrics._bands import normalized, shared_spacing
 from napari_nst.metrics.matching import Matching, distances_to, match_cones
-
-__all__ = ["ConeChanges", "Place", "Support", "best_filter", "cone_changes", "find_support"]
 
 #: Largest distance of a kept cone from the target's, and least one of a far detection, in spacings.
 _SAME, _FAR = 0.5, 1.0
@@ -82,20 +80,14 @@ class ConeChanges:
     kept : array of float64, (k, 2)
         Row and column of the kept cones, in the result.
     lost : array of float64, (m, 2)
-        Row and column in the target of cones that the result does not show.
+        The same of cones of the target that the result does not show, in the target.
     new : array of float64, (n, 2)
         Row and column of detections of the result that are no cones of the target. The last `faint` of them
         are below the detector's confidence: they are listed because they are unsupported.
-    far : array of int
-        Indices into `new`: farther than one spacing from every cone of the target.
-    unsupported : array of int
-        Indices into `new`: unsupported by the target.
-    shaded : array of int
-        Indices into `new`: where the target is so dark and poor in contrast that none of its cones can be recognized,
-        and the result is more than the target under another gain.
-    remapped : array of int
-        Indices into `new`: where the result is the target under another gain, as after a change of gamma. None of
-        them is shaded.
+    far, unsupported, shaded, remapped : array of int
+        Indices into `new`: farther than one spacing from every cone of the target; unsupported by the target; where the
+        target is so dark and poor in contrast that none of its cones can be recognized; where the result is the target
+        under another gain, as after a change of gamma. None is both shaded and remapped.
     faint : int
         How many of `new` are below the detector's confidence.
     places : tuple of Place
@@ -129,26 +121,13 @@ class ConeChanges:
         return {name: np.isin(np.arange(len(self.new)), getattr(self, name)) for name in names}
 
 
-@dataclass(frozen=True, eq=False)
-class Support:
-    """Maps of how far the target supports what the result shows. Blob responses are those of `detect_cones`.
+class Support(NamedTuple):
+    """Maps, (H, W), of how far the target supports what the result shows; see `find_support`."""
 
-    Attributes
-    ----------
-    drawn : array of float64, (H, W)
-        Blob response of the result, relative to that of a typical cone in it.
-    expected : array of float64, (H, W)
-        The largest response that is to be expected from the target near each pixel, in the same unit.
-    region : array of float64, (H, W)
-        Strength of the target's regions; below 0.36 none of its cones can be recognized.
-    alike : array of float64, (H, W)
-        Local correlation of the responses of target and result, -1 to 1.
-    """
-
-    drawn: Floats
-    expected: Floats
-    region: Floats
-    alike: Floats
+    drawn: Floats  # blob response of the result; 1 is that of a typical cone in it
+    expected: Floats  # the largest response to be expected from the target near each pixel, in the same unit
+    region: Floats  # strength of the target's regions
+    alike: Floats  # local correlation of the responses of target and result
 
     @property
     def unexpected(self) -> NDArray[np.bool_]:
@@ -178,10 +157,8 @@ def cone_changes(
 
     Raises
     ------
-    ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
-    ParameterError
-        `spacing` is not above 0.
+    ImageError, ParameterError
+        As `structure_correlation`.
 
     Notes
     -----
@@ -260,10 +237,7 @@ def find_support(
     from scipy import ndimage
 
     sigma = LOG_SIGMA * spacing
-    before, after = (
-        np.zeros_like(image) if is_flat(image[used]) else fill_smoothly(to_unit_range(image, used), used, spacing)
-        for image in (target, result)
-    )
+    before, after = normalized(target, used, spacing), normalized(result, used, spacing)
     shown, found = blobs(before, sigma), blobs(after, sigma)
     near = _disc(_NEARBY * spacing)
     gain, strong = _typical(shown, found, ndimage.maximum_filter(found, footprint=near), cones, drawn)
@@ -284,8 +258,7 @@ def best_filter(target: Floats, result: Floats) -> Floats:
     """Filter the target so that it comes nearest to the result, alike at all places and in all directions.
 
     The gain of a ring of frequencies is ``max(0, Re sum R T*) / sum |T|²`` (Wiener's, from the spectra T and R
-    under a Tukey window), smoothed over rings. Being positive it moves nothing; what is in the result and
-    not in the target, at whatever frequency, does not enter. Zeros for images of less than 16 pixels on a side.
+    under a Tukey window), smoothed over rings: being positive it moves nothing. Zeros for images below 16 × 16.
     """
     from scipy import ndimage
     from scipy.signal import windows
@@ -361,5 +334,4 @@ def _disc(radius: float) -> NDArray[np.bool_]:
 
 def _ring(shape: tuple[int, ...], rings: int) -> Floats:
     """Frequency of every entry of a real 2-D Fourier transform, 0.5 cycles/pixel being `rings`."""
-    radius: Floats = np.hypot(np.fft.fftfreq(shape[0])[:, np.newaxis], np.fft.rfftfreq(shape[1])) * 2 * rings
-    return radius
+    return np.asarray(np.hypot(np.fft.fftfreq(shape[0])[:, np.newaxis], np.fft.rfftfreq(shape[1])) * 2 * rings)

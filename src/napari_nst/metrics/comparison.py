@@ -9,25 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
+from napari_nst.imaging.checks import Floats, images_and_mask, is_flat
 from napari_nst.imaging.spectrum import radial_power_spectrum
 from napari_nst.imaging.values import MINIMUM_SIDE
-from napari_nst.metrics._bands import cone_band, spacing_or_default
+from napari_nst.metrics._bands import cone_band, normalized, prepared
 from napari_nst.metrics.displacement import local_displacement
 
-__all__ = [
-    "Comparison",
-    "SpectrumChange",
-    "compare",
-    "intensity_monotonicity",
-    "radial_power_spectrum",
-    "spectrum_change",
-    "structural_similarity",
-    "structure_correlation",
-]
-
-#: Pixels around a pixel that the window of the structural similarity covers: 3.5 standard deviations of 1.5 pixels.
-_WINDOW = 5
+#: Side of the window of the structural similarity, in pixels: 3.5 standard deviations of 1.5 pixels to each side.
+_WINDOW = 11
 #: The band of the cones, in ring frequencies.
 _CONE_BAND = (0.7, 1.4)
 #: Power below this part of a spectrum's largest is rounding, of which no ratio is taken.
@@ -97,15 +86,7 @@ class SpectrumChange:
 def compare(
     target: Floats, result: Floats, used: NDArray[np.bool_], *, spacing: float, value_span: float
 ) -> Comparison:
-    """Compare two images, (H, W) float64, where `used` is True.
-
-    Parameters
-    ----------
-    spacing : float
-        Distance of neighboring cones, pixels.
-    value_span : float
-        Largest less smallest value that the images can have, for the structural similarity; NaN leaves that out.
-    """
+    """Compare two images, (H, W) float64, where `used` is True; a `value_span` of NaN leaves the SSIM out."""
     mask = None if used.all() else used
     moved = local_displacement(target, result, spacing=spacing, mask=mask)
     spectra = spectrum_change(target, result, spacing=spacing, mask=mask)
@@ -153,16 +134,12 @@ def structure_correlation(
     ParameterError
         `spacing` is not above 0.
     """
-    check_length(spacing, "spacing")
-    first, second, used = images_and_mask(target, result, mask)
+    first, second, used, spacing = prepared(target, result, mask, spacing)
     if is_flat(first[used]) or is_flat(second[used]):
         return math.nan
-    spacing = spacing_or_default(first, used, spacing)
-
     bands = []
     for image in (first, second):
-        filled = fill_smoothly(to_unit_range(image, used), used, spacing)
-        band = cone_band(filled, spacing)[used]
+        band = cone_band(normalized(image, used, spacing), spacing)[used]
         band -= band.mean()
         norm = float(np.linalg.norm(band))
         if norm <= 1e-12 * math.sqrt(band.size):  # of values in 0..1: nothing but rounding is left in this band
@@ -178,13 +155,11 @@ def structural_similarity(
 
     Parameters
     ----------
-    target, result : array, (H, W)
-        Images of one place, on one scale of values.
+    target, result, mask
+        As for `structure_correlation`, on one scale of values.
     data_range : float
         Largest less smallest value that such an image can have, as 255 for 8 bits. It decides how much a difference
         counts and cannot be read from an array: state it wherever the result is shown.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out. Pixels that are not finite in either image are left out too.
 
     Returns
     -------
@@ -194,7 +169,7 @@ def structural_similarity(
     Raises
     ------
     ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
+        As `structure_correlation`.
     ParameterError
         `data_range` is not above 0.
 
@@ -219,20 +194,16 @@ def structural_similarity(
             "have, as 255 for 8 bits."
         )
     first, second, used = images_and_mask(target, result, mask)
-    whole = _whole_windows(used)
-    if not whole.any():
-        return math.nan
+    from scipy import ndimage
     from skimage import metrics
 
+    whole = ndimage.minimum_filter(used, _WINDOW, mode="constant", cval=0)
+    if min(used.shape) < _WINDOW or not whole.any():
+        return math.nan
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     # In units of the range: the similarity is the same, and no square can overflow.
     similarity = metrics.structural_similarity(  # type: ignore[no-untyped-call]  # scikit-image has no types
-        first / data_range,
-        second / data_range,
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
+        first / data_range, second / data_range, data_range=1.0, full=True, **settings
     )[1]
     return float(similarity[whole].mean())
 
@@ -254,7 +225,7 @@ def intensity_monotonicity(target: ArrayLike, result: ArrayLike, mask: ArrayLike
     Raises
     ------
     ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
+        As `structure_correlation`.
 
     References
     ----------
@@ -288,21 +259,17 @@ def spectrum_change(
 
     Raises
     ------
-    ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
-    ParameterError
-        `spacing` is not above 0.
+    ImageError, ParameterError
+        As `structure_correlation`.
 
     Notes
     -----
     ``change_db = 10 log10(P_result / P_target)`` with P from `radial_power_spectrum`, all rings with equal weight. Powers
     say nothing about where structure is: a result may have the spectrum of perfect cones without having the cones.
     """
-    check_length(spacing, "spacing")
-    first, second, used = images_and_mask(target, result, mask)
+    first, second, used, spacing = prepared(target, result, mask, spacing)
     if min(first.shape) < MINIMUM_SIDE or not used.any():
         return SpectrumChange(np.empty(0), np.empty(0), math.nan, math.nan)
-    spacing = spacing_or_default(first, used, spacing)
     frequencies, before = radial_power_spectrum(first, mask=used)
     after = radial_power_spectrum(second, mask=used)[1]
 
@@ -316,14 +283,3 @@ def spectrum_change(
         float(np.sqrt(np.mean(change[known] ** 2))) if known.any() else math.nan,
         float(np.mean(change[band])) if band.any() else math.nan,
     )
-
-
-def _whole_windows(used: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels around which a window of 11 × 11 holds used pixels only."""
-    side = 2 * _WINDOW + 1
-    if min(used.shape) < side:
-        return np.zeros(used.shape, dtype=np.bool_)
-    from scipy import ndimage
-
-    whole: NDArray[np.bool_] = ndimage.minimum_filter(used, side, mode="constant", cval=0)
-    return whole

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ParameterError
-from napari_nst.imaging.checks import Floats, check_length, fill_smoothly, images_and_mask, is_flat, to_unit_range
-from napari_nst.metrics._bands import cone_band, spacing_or_default
+from napari_nst.imaging.checks import Floats
+from napari_nst.metrics._bands import cone_band, normalized, prepared
 
 #: Side of a tile in pixels, and how many spacings it holds at least: fewer cones resemble other cones by chance.
 _TILE, _SPACINGS = 48, 6
@@ -71,15 +71,11 @@ def local_displacement(
 
     Parameters
     ----------
-    target, result : array, (H, W)
-        Images of one place: of any dtype, scale and offset, each its own.
+    target, result, spacing, mask
+        As for `structure_correlation`.
     tile : int, optional
         Side of a tile in pixels, at least 16. None: 48, or 6 spacings where that is more. Where the image is smaller,
         its shorter side.
-    spacing : float, optional
-        Distance of neighboring cones in pixels. None takes that of the target's ring, or 8.25 where it has none.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out. Pixels that are not finite in either image are left out too.
 
     Returns
     -------
@@ -89,7 +85,7 @@ def local_displacement(
     Raises
     ------
     ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
+        As `structure_correlation`.
     ParameterError
         `tile` or `spacing` is out of its range.
 
@@ -121,11 +117,11 @@ def local_displacement(
     """
     if tile is not None and not _MINIMUM_SIDE <= tile < math.inf:
         raise ParameterError(f"tile={tile} is too small to hold structure. Pass at least {_MINIMUM_SIDE} pixels.")
-    check_length(spacing, "spacing")
-    first, second, used = images_and_mask(target, result, mask)
+    first, second, used, spacing = prepared(target, result, mask, spacing)
     if min(first.shape) < _MINIMUM_SIDE or not used.any():
-        return _summary([], [], 0, 0)
-    spacing = spacing_or_default(first, used, spacing)
+        return _summary([], 0, 0)
+    from scipy.signal import windows
+
     side = min(*first.shape, math.ceil(max(_TILE, _SPACINGS * spacing)) if tile is None else int(tile))
     corners = [
         (row, column)
@@ -133,51 +129,35 @@ def local_displacement(
         for column in _starts(first.shape[1], side)
         if used[_part((row, column), side)].mean() >= _USED
     ]
-    bands = [_band(image, used, spacing) for image in (first, second)]
-    least = [max(_ROUNDING, _STRONG * float(np.sqrt(np.mean(band[used] ** 2)))) for band in bands]
-    window = _window(side)
-    weak = 0
-    centers: list[Floats] = []
-    shifts: list[Floats] = []
+    bands = [np.where(used, cone_band(normalized(image, used, spacing), spacing), 0.0) for image in (first, second)]
+    least = [max(_ROUNDING, _STRONG * _strength(band[used])) for band in bands]
+    strong = []
     for corner in corners:
         part = _part(corner, side)
-        strengths = [float(np.sqrt(np.mean(band[part][used[part]] ** 2))) for band in bands]
-        if any(strength < limit for strength, limit in zip(strengths, least, strict=True)):
-            weak += 1
-            continue
-        shift = _shift(bands[0], bands[1], corner, window)
-        if shift is not None:
-            centers.append(np.add(corner, (side - 1) / 2))
-            shifts.append(shift)
-    return _summary(centers, shifts, len(corners), weak)
+        if all(_strength(band[part][used[part]]) >= limit for band, limit in zip(bands, least, strict=True)):
+            strong.append(corner)
+    profile = windows.tukey(side, _TAPER)
+    shifts = [(corner, _shift(bands[0], bands[1], corner, np.outer(profile, profile))) for corner in strong]
+    found = [(np.add(corner, (side - 1) / 2), shift) for corner, shift in shifts if shift is not None]
+    return _summary(found, len(corners), len(corners) - len(strong))
 
 
-def _summary(centers: list[Floats], shifts: list[Floats], tiles: int, weak: int) -> Displacement:
-    moved = np.array(shifts).reshape(-1, 2)
-    lengths = np.hypot(moved[:, 0], moved[:, 1])
-    return Displacement(
-        np.array(centers, dtype=np.float64).reshape(-1, 2),
-        moved,
-        float(np.median(lengths)) if len(lengths) else math.nan,
-        float(lengths.max()) if len(lengths) else math.nan,
-        tiles,
-        weak,
-        tiles - weak - len(lengths),
-    )
+def _summary(found: list[tuple[Floats, Floats]], tiles: int, weak: int) -> Displacement:
+    """Tiles that were measured, as center and shift; how many there are; how many were too weak."""
+    centers, shifts = np.array(found, dtype=np.float64).reshape(-1, 2, 2).transpose(1, 0, 2)
+    lengths = np.hypot(*shifts.T)
+    median, largest = (float(np.median(lengths)), float(lengths.max())) if len(lengths) else (math.nan, math.nan)
+    return Displacement(centers, shifts, median, largest, tiles, weak, tiles - weak - len(lengths))
+
+
+def _strength(band: Floats) -> float:
+    return float(np.sqrt(np.mean(band**2)))
 
 
 def _starts(length: int, side: int) -> NDArray[np.intp]:
     """Where tiles begin: half a tile apart, evenly, the first and the last at the edges."""
     count = min(_MOST, math.ceil((length - side) / (side / 2)) + 1)
     return np.unique(np.rint(np.linspace(0, length - side, count)).astype(np.intp))
-
-
-def _band(image: Floats, used: NDArray[np.bool_], spacing: float) -> Floats:
-    """The band of the cones; 0 where a pixel is not used, and everywhere in a flat image."""
-    if is_flat(image[used]):
-        return np.zeros(image.shape)
-    filled = fill_smoothly(to_unit_range(image, used), used, spacing)
-    return np.where(used, cone_band(filled, spacing), 0.0)
 
 
 def _shift(target: Floats, result: Floats, corner: tuple[int, int], window: Floats) -> Floats | None:
@@ -206,13 +186,6 @@ def _shift(target: Floats, result: Floats, corner: tuple[int, int], window: Floa
             break
         moved = whole
     return shift
-
-
-def _window(side: int) -> Floats:
-    from scipy.signal import windows
-
-    profile = windows.tukey(side, _TAPER)
-    return np.outer(profile, profile)
 
 
 def _part(corner: tuple[int, int], side: int) -> tuple[slice, slice]:

@@ -18,6 +18,7 @@ from napari_nst.metrics.mosaic import counted_pixels, nearest_neighbour_spacing
 STRICT, PUBLISHED = 0.35, 0.75
 #: Lattices that the chance level is the mean of. One alone scatters by 0.04 at the strict tolerance, by 0.01 at the other.
 _LATTICES = 10
+_Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Matching:
     @property
     def dice(self) -> float:
         """2 TP / (2 TP + FP + FN), 0 to 1; NaN when there are neither found nor reference cones."""
-        return _dice(len(self.pairs), len(self.new), len(self.lost))
+        return _ratio(2 * len(self.pairs), 2 * len(self.pairs) + len(self.new) + len(self.lost))
 
     @property
     def true_positive_rate(self) -> float:
@@ -72,12 +73,8 @@ class Agreement:
         Largest distance of a pair, in spacings of the reference.
     tolerance_px : float
         The same in pixels; NaN where no spacing is known.
-    dice : float
-        2 TP / (2 TP + FP + FN), 0 to 1. NaN where there are neither found nor reference cones, or no spacing.
-    true_positive_rate : float
-        TP / (TP + FN), 0 to 1. NaN without reference cones, or no spacing.
-    false_discovery_rate : float
-        FP / (TP + FP), 0 to 1. NaN when nothing was found, or no spacing.
+    dice, true_positive_rate, false_discovery_rate : float
+        As `Matching` defines them, 0 to 1; NaN also without a spacing.
     true_positives, false_positives, false_negatives : int
         Pairs, found cones without and reference cones without a partner. Where no spacing is known nothing is paired.
     chance_dice : float
@@ -112,10 +109,6 @@ def match_cones(found: ArrayLike, reference: ArrayLike, *, tolerance_px: float) 
         Largest distance of a pair, in pixels. Published is 0.75 of the median spacing of the reference
         (`nearest_neighbour_spacing`), at which a random lattice reaches a Dice of 0.88; 0.35 of it tells cones from
         such a lattice.
-
-    Returns
-    -------
-    Matching
 
     Raises
     ------
@@ -159,7 +152,7 @@ def agreement(
     tolerances: Sequence[float] = (STRICT, PUBLISHED),
     spacing: float | None = None,
 ) -> tuple[Agreement, ...]:
-    """Score found cones against reference cones, beside the chance level.
+    """Score found cones against reference cones, beside the chance level: one `Agreement` for each tolerance.
 
     Parameters
     ----------
@@ -178,11 +171,6 @@ def agreement(
     spacing : float, optional
         Distance of neighboring cones in pixels. None: the median distance of nearest neighbors in `reference`, which
         needs two cones.
-
-    Returns
-    -------
-    tuple of Agreement
-        One for each tolerance.
 
     Raises
     ------
@@ -216,24 +204,15 @@ def agreement(
     rows = []
     for tolerance in tolerances:
         limit = float(tolerance * spacing)
-        # Where one side is empty there are no pairs at any tolerance, so that the counts hold without a spacing.
-        known = not math.isnan(limit) or not len(found_at) or not len(reference_at)
-        scores = [_score(p, reference_at, i, counted, limit) for p, i in zip(sets, inside, strict=True)]
-        right, wrong, missed, distances = scores[0]
-        rows.append(
-            Agreement(
-                tolerance=float(tolerance),
-                tolerance_px=limit,
-                dice=_dice(right, wrong, missed) if known else math.nan,
-                true_positive_rate=_ratio(right, right + missed) if known else math.nan,
-                false_discovery_rate=_ratio(wrong, right + wrong) if known else math.nan,
-                true_positives=right,
-                false_positives=wrong,
-                false_negatives=missed,
-                chance_dice=float(np.mean([_dice(*score[:3]) for score in scores[1:]])) if known else math.nan,
-                median_distance_px=float(np.median(distances)) if len(distances) else math.nan,
-            )
-        )
+        here, *chance = (_score(p, reference_at, i, counted, limit) for p, i in zip(sets, inside, strict=True))
+        rates = here.dice, here.true_positive_rate, here.false_discovery_rate
+        chance_dice = float(np.mean([one.dice for one in chance]))
+        # Where one side is empty there are no pairs at any tolerance, so that the rates hold without a spacing.
+        if math.isnan(limit) and len(found_at) and len(reference_at):
+            rates, chance_dice = (math.nan,) * 3, math.nan
+        apart = float(np.median(here.distances)) if len(here.pairs) else math.nan
+        counts = len(here.pairs), len(here.new), len(here.lost)
+        rows.append(Agreement(float(tolerance), limit, *rates, *counts, chance_dice, apart))
     return tuple(rows)
 
 
@@ -370,23 +349,16 @@ def distances_to(others: Floats, points: NDArray[Any]) -> Floats:
 
 
 def _score(
-    found: Floats,
-    reference: Floats,
-    found_inside: NDArray[np.bool_],
-    reference_inside: NDArray[np.bool_],
-    tolerance_px: float,
-) -> tuple[int, int, int, Floats]:
-    """TP, FP, FN among the cones inside, and the distances of the pairs counted as TP."""
+    found: Floats, reference: Floats, found_inside: _Mask, reference_inside: _Mask, tolerance_px: float
+) -> Matching:
+    """Match all cones, and keep what lies inside; an unknown tolerance pairs nothing."""
     if math.isnan(tolerance_px):
-        return 0, int(found_inside.sum()), int(reference_inside.sum()), np.empty(0)
+        nothing = np.empty((0, 2), dtype=np.intp)
+        return Matching(nothing, np.flatnonzero(found_inside), np.flatnonzero(reference_inside), np.empty(0))
     matching = match_cones(found, reference, tolerance_px=tolerance_px)
+    new, lost = matching.new[found_inside[matching.new]], matching.lost[reference_inside[matching.lost]]
     both = found_inside[matching.pairs[:, 0]] & reference_inside[matching.pairs[:, 1]]
-    wrong, missed = found_inside[matching.new], reference_inside[matching.lost]
-    return int(both.sum()), int(wrong.sum()), int(missed.sum()), matching.distances[both]
-
-
-def _dice(right: int, wrong: int, missed: int) -> float:
-    return _ratio(2 * right, 2 * right + wrong + missed)
+    return Matching(matching.pairs[both], new, lost, matching.distances[both])
 
 
 def _ratio(part: int, whole: int) -> float:

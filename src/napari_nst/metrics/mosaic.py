@@ -82,11 +82,6 @@ def cone_density(
     um_per_px : float, optional
         Deprecated alias of `pixel_size`.
 
-    Returns
-    -------
-    float
-        Cones / mm².
-
     Raises
     ------
     ParameterError
@@ -117,9 +112,8 @@ def renamed_argument(value: float | None, old: str, new: float | None) -> float 
     """Return what was passed as `pixel_size`, or under its old name, with a DeprecationWarning."""
     if value is None:
         return new
-    warnings.warn(
-        f"`{old}` is now `pixel_size`; the old name goes with the next release.", DeprecationWarning, stacklevel=3
-    )
+    text = f"`{old}` is now `pixel_size`; the old name goes with the next release."
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
     return value
 
 
@@ -175,12 +169,11 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
     cells = _whole_cells(places, shape, None if mask is None else counted_pixels(mask, shape))
     if not cells:
         return Voronoi(math.nan, math.nan, 0)
-    areas, sides = np.array([_area(corners) for corners in cells]), np.array([len(corners) for corners in cells])
-    regularity = math.nan
+    regularity, areas = math.nan, np.array([_area(corners) for corners in cells])
     if len(areas) > 1:
         mean, scatter = float(areas.mean()), float(areas.std(ddof=1))
         regularity = mean / scatter if scatter > 1e-9 * mean else math.inf
-    return Voronoi(regularity, float(np.mean(sides == 6)), len(areas))
+    return Voronoi(regularity, float(np.mean([len(corners) == 6 for corners in cells])), len(areas))
 
 
 def _whole_cells(places: Floats, shape: Sequence[int], used: NDArray[np.bool_] | None) -> list[Floats]:

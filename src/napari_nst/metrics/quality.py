@@ -7,18 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_nst.imaging.checks import (
-    Floats,
-    check_length,
-    fill_smoothly,
-    image_and_mask,
-    is_flat,
-    noise_deviation,
-    to_unit_range,
-)
-from napari_nst.metrics._bands import cone_band, noise_in_band, spacing_or_default
-
-__all__ = ["aiq", "signal_to_noise"]
+from napari_nst.imaging.checks import Floats, check_length, image_and_mask, is_flat, noise_deviation, to_unit_range
+from napari_nst.metrics._bands import cone_band, noise_in_band, normalized, spacing_or_default
 
 #: Frequencies of photoreceptors, cycles/pixel: spacings from 34.8 to 2.86 pixels. Above lies noise.
 _BAND = (0.02875, 0.35)
@@ -171,7 +161,7 @@ def signal_to_noise(image: ArrayLike, *, spacing: float | None = None, mask: Arr
     spacing = spacing_or_default(pixels, used, spacing)
     if min(*pixels.shape, math.sqrt(np.count_nonzero(used))) < _ROWS * spacing:
         return math.nan
-    values = fill_smoothly(to_unit_range(pixels, used), used, spacing)
+    values = normalized(pixels, used, spacing)
     noise = noise_deviation(values, used)
     if np.asarray(image).dtype.kind in "ui":
         noise = max(noise, _ROUNDING / float(np.ptp(pixels[used])))

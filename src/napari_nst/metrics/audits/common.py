@@ -13,6 +13,7 @@ from napari_nst.errors import ImageError
 from napari_nst.imaging.checks import image_and_mask
 from napari_nst.imaging.cones import DEFAULT_SPACING
 from napari_nst.io.records import plain
+from napari_nst.metrics.matching import STRICT, Agreement, agreement
 
 #: What an audit calls: ``enhance(target, style)`` gives the enhanced target, of the target's shape.
 Enhancer = Callable[[NDArray[Any], NDArray[Any]], ArrayLike]
@@ -35,14 +36,16 @@ def number(value: float, digits: int = 2) -> str:
     return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def enhanced(enhance: Enhancer, target: NDArray[Any], style: NDArray[Any]) -> NDArray[Any]:
-    """Call an enhancer, with copies, and check what comes back.
+def strict_agreement(
+    found: ArrayLike, reference: ArrayLike, shape: tuple[int, ...], mask: ArrayLike | None, spacing: float
+) -> Agreement:
+    """Score detections away from the edges, at the tolerance that tells cones from a random lattice."""
+    border = BORDER * spacing
+    return agreement(found, reference, shape, border=border, mask=mask, tolerances=(STRICT,), spacing=spacing)[0]
 
-    Raises
-    ------
-    ImageError
-        The result has another shape than the target, is not real, or not finite where the target is.
-    """
+
+def enhanced(enhance: Enhancer, target: NDArray[Any], style: NDArray[Any]) -> NDArray[Any]:
+    """Call an enhancer, with copies; ImageError if the shape is not the target's, or a pixel not finite as there."""
     result = np.asarray(enhance(target.copy(), style.copy()))
     if result.shape != target.shape:
         raise ImageError(

@@ -17,8 +17,6 @@ from napari_nst.metrics._bands import spacing_or_default
 from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
 from napari_nst.metrics.matching import points_inside
 
-__all__ = ["DensityBias", "density_bias", "rescale_style"]
-
 #: Below, neither a filter nor a network can learn a texture from it: sides of a resampled style, before it is continued.
 _LEAST_SIDE = 32
 
@@ -79,10 +77,8 @@ def density_bias(
 
     Parameters
     ----------
-    enhance : callable
-        ``enhance(target, style)`` gives the enhanced target as an array of its shape. Called once for each factor.
-    target : array, (H, W)
-        Integers or floats.
+    enhance, target, mask
+        As for `style_agreement`; `enhance` is called once for each factor.
     style : array, (H', W')
         An image of cones, from which all styles are made.
     factors : sequence of float
@@ -90,8 +86,6 @@ def density_bias(
     spacing, style_spacing : float, optional
         Distance of neighboring cones in target and style, in pixels. None: that of the ring, or 8.25 where there is
         none.
-    mask : array, (H, W), optional
-        0 or False for pixels of the target to leave out.
 
     Returns
     -------
@@ -109,9 +103,9 @@ def density_bias(
     Notes
     -----
     A style of density f D, with D that of the target, is `style` resampled by sqrt(D_style / (f D)) along both axes
-    (`rescale_style`); its density is then measured, not assumed. All detections in results are made at the scale of the
-    target's spacing, so that a change is one of the image and not of the detector; those in styles at the scale of their
-    own. Nothing is counted within 0.85 spacings of the edges.
+    by cubic interpolation (``skimage.transform.rescale``); its density is then measured, not assumed. All detections in
+    results are made at the scale of the target's spacing, so that a change is one of the image and not of the detector;
+    those in styles at the scale of their own. Nothing is counted within 0.85 spacings of the edges.
 
     References
     ----------
@@ -138,23 +132,15 @@ def density_bias(
         styles.append(_density(resampled, model_scale * zoom))
         results.append(_density(enhanced(enhance, image, resampled), scale, mask))
     mean = float(np.mean(results))
-    return DensityBias(
-        factors=tuple(wanted),
-        style_densities=tuple(styles),
-        densities=tuple(results),
-        target_density=own,
-        slope=_slope(styles, results),
-        spread=(max(results) - min(results)) / mean if mean > 0 else math.nan,
-        spacing=scale,
-    )
+    spread = (max(results) - min(results)) / mean if mean > 0 else math.nan
+    return DensityBias(tuple(wanted), tuple(styles), tuple(results), own, _slope(styles, results), spread, scale)
 
 
 def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
     """Resample a style so that its cones lie `zoom` times as far apart, in an image of its own size, dtype and range.
 
-    By cubic interpolation, after a Gaussian against aliasing where it is made smaller (``skimage.transform.rescale``).
     Enlarged, it is the middle; made smaller, it is continued by reflection, which neither doubles the cones at the seam
-    nor changes the density. Spots become larger or smaller with their distances, as in images of another eccentricity.
+    nor changes the density.
     """
     model, used = image_and_mask(style, None, "style")
     if not 0 < zoom < math.inf:
@@ -172,14 +158,10 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
 
     # Clipped to the range of the style: cubic interpolation overshoots.
     scaled = rescale(model, zoom, order=3, mode="reflect", anti_aliasing=zoom < 1, preserve_range=True, clip=True)
-    for axis, side in enumerate(model.shape):
-        spare = scaled.shape[axis] - side
-        if spare > 0:
-            scaled = np.take(scaled, np.arange(spare // 2, spare // 2 + side), axis=axis)
-        elif spare < 0:
-            width = [(0, 0), (0, 0)]
-            width[axis] = (-spare // 2, -spare - -spare // 2)
-            scaled = np.pad(scaled, width, mode="reflect")
+    spare = np.subtract(scaled.shape, model.shape)
+    first, missing = np.maximum(spare, 0) // 2, np.maximum(-spare, 0)
+    scaled = scaled[first[0] : first[0] + model.shape[0], first[1] : first[1] + model.shape[1]]
+    scaled = np.pad(scaled, np.column_stack([missing // 2, missing - missing // 2]), mode="reflect")
     dtype = np.asarray(style).dtype
     result: NDArray[Any] = (np.rint(scaled) if dtype.kind in "ui" else scaled).astype(dtype)
     return result

@@ -18,8 +18,6 @@ from napari_nst.metrics.audits.common import Enhancer, Report, enhanced, number
 from napari_nst.metrics.matching import distances_to, points_inside
 from napari_nst.metrics.mosaic import nearest_neighbour_spacing
 
-__all__ = ["Erased", "PhantomTest", "erase_cones", "phantom_ratio", "phantom_test"]
-
 #: In spacings; that many pixels at the spacing of the images for which the test was made, 8.25.
 _RADIUS = 13 / DEFAULT_SPACING
 _EDGE = 10 / DEFAULT_SPACING  # kept free between a disc and the edges: unreliable annotations, and the soft rim
@@ -65,7 +63,7 @@ class Erased:
     @property
     def core(self) -> float:
         """Radius of the part of a disc that counts, in pixels: without the rim, where halves of cones are left."""
-        return _core_radius(self.radius, self.spacing)
+        return self.radius - _CORE * self.spacing
 
 
 @dataclass(frozen=True)
@@ -145,10 +143,6 @@ def erase_cones(
     mask : array, (H, W), optional
         0 or False for pixels that no disc may touch.
 
-    Returns
-    -------
-    Erased
-
     Raises
     ------
     ImageError
@@ -178,11 +172,8 @@ def erase_cones(
     check_length(spacing, "spacing")
     original = np.asarray(image)
     plane, used = image_and_mask(original, mask)
-    points = (
-        detect_cones(original, mask=mask, spacing=spacing).points
-        if cones is None
-        else _check_cones(cones, original.shape)
-    )
+    found = detect_cones(original, mask=mask, spacing=spacing).points if cones is None else cones
+    points = _check_cones(found, original.shape)
     if spacing is None:
         spacing = nearest_neighbour_spacing(points) if len(points) > 1 else spacing_or_default(plane, used, None)
     if len(points) < _LEAST:
@@ -211,7 +202,7 @@ def erase_cones(
         result = result * (1 - inside) + (background + rng.normal(0, deviation, plane.shape)) * inside
     changed = original.copy()
     changed[used] = _as_dtype(result[used], original.dtype)
-    erased = np.flatnonzero(distances_to(centres, points) < _core_radius(wide, spacing))
+    erased = np.flatnonzero(distances_to(centres, points) < wide - _CORE * spacing)
     return Erased(changed, centres, wide, spacing, points, erased)
 
 
@@ -280,7 +271,7 @@ def phantom_ratio(
     response = -ndimage.gaussian_laplace(values, _SIGMA * spacing)
     maxima = (response == ndimage.maximum_filter(response, _odd(_NEIGHBOURHOOD * spacing))) & (response > 0) & used
     places = np.argwhere(maxima)
-    drawn = response[maxima][distances_to(middles, places) < _core_radius(wide, spacing)]
+    drawn = response[maxima][distances_to(middles, places) < wide - _CORE * spacing]
 
     # A cone right at the edge has no neighbors on one side: that of the pixel beside it stands for it.
     pixels = np.clip(np.rint(points).astype(np.intp), 1, np.maximum(np.array(plane.shape) - 2, 0))
@@ -310,7 +301,7 @@ def phantom_test(
     Parameters
     ----------
     enhance : callable
-        ``enhance(target, style)`` gives the enhanced target as an array of its shape. Called once for each seed.
+        As for `style_agreement`; called once for each seed.
     target : array, (H, W)
         Of good quality: where noise looks like cones already, the test says nothing (compare `ratios_before`).
     style : array, (H', W')
@@ -321,10 +312,6 @@ def phantom_test(
     seeds : sequence of int
         Of `erase_cones`, at least one.
 
-    Returns
-    -------
-    PhantomTest
-
     Raises
     ------
     ImageError
@@ -334,30 +321,24 @@ def phantom_test(
 
     References
     ----------
-    Cohen, Luck and Honari, MICCAI 2018, as `erase_cones`.
+    As `erase_cones`.
     """
     if not len(seeds):
         raise ParameterError("seeds is empty; pass one number for each draw of discs, as (0, 1, 2).")
     plane, model = np.asarray(target), np.asarray(style)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for seed in seeds:
         hole = erase_cones(plane, cones=cones, spacing=spacing, discs=discs, seed=seed, mask=mask)
-        row: list[Any] = [hole]
+        ratios, detected = [], []
         for image in (enhanced(enhance, hole.image, model), hole.image):
-            ratio = phantom_ratio(image, hole.centres, hole.cones, spacing=hole.spacing, radius=hole.radius, mask=mask)
+            ratios.append(
+                phantom_ratio(image, hole.centres, hole.cones, spacing=hole.spacing, radius=hole.radius, mask=mask)
+            )
             found = detect_cones(image, mask=mask, spacing=hole.spacing).points
-            row += [ratio, int(np.count_nonzero(distances_to(hole.centres, found) < hole.core))]
-        rows.append(row)
-    return PhantomTest(
-        ratios=tuple(row[1] for row in rows),
-        ratios_before=tuple(row[3] for row in rows),
-        erased=tuple(len(row[0].erased) for row in rows),
-        detected=tuple(row[2] for row in rows),
-        detected_before=tuple(row[4] for row in rows),
-        seeds=tuple(int(seed) for seed in seeds),
-        radius=rows[0][0].radius,
-        spacing=rows[0][0].spacing,
-    )
+            detected.append(int(np.count_nonzero(distances_to(hole.centres, found) < hole.core)))
+        rows.append((*ratios, len(hole.erased), *detected))
+    draws = tuple(int(seed) for seed in seeds)
+    return PhantomTest(*zip(*rows, strict=True), seeds=draws, radius=hole.radius, spacing=hole.spacing)
 
 
 def _check_cones(cones: ArrayLike, shape: tuple[int, ...]) -> Floats:
@@ -415,16 +396,10 @@ def _disc_radius(radius: float | None, spacing: float) -> float:
     return float(radius)
 
 
-def _core_radius(radius: float, spacing: float) -> float:
-    """Radius of the part of a disc that counts, in pixels."""
-    return radius - _CORE * spacing
-
-
 def _as_dtype(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+    if dtype.kind != "f":
+        values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return values.astype(dtype)
 
 
 def _odd(half: float) -> int:

@@ -13,9 +13,9 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, fill_smoothly, image_and_mask
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.metrics._bands import cone_band, spacing_or_default
-from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
+from napari_nst.metrics.audits.common import Enhancer, Report, enhanced, number, strict_agreement
 from napari_nst.metrics.comparison import structure_correlation
-from napari_nst.metrics.matching import STRICT, Agreement, agreement, points_inside
+from napari_nst.metrics.matching import STRICT, Agreement, points_inside
 
 #: Repeats that correlate less, or overlap less, may show different places. Measured on annotated confocal images, also
 #: degraded ones: repeats correlate by 0.41 to 0.9, different places by up to 0.29 where they overlap that much.
@@ -85,7 +85,7 @@ def repeatability(
     Parameters
     ----------
     enhance : callable
-        ``enhance(target, style)`` gives the enhanced target as an array of its shape. Called twice.
+        As for `style_agreement`; called twice.
     target, repeat : array, (H, W) and (H', W')
         Images of one place, of one pixel size, that may be shifted against each other.
     style : array
@@ -121,57 +121,43 @@ def repeatability(
     first, first_used = image_and_mask(target, mask, "target")
     second, second_used = image_and_mask(repeat, repeat_mask, "repeat")
     scale = spacing_or_default(first, first_used, spacing)
-    moved = _register(first, first_used, second, second_used, scale) if shift is None else _check_shift(shift)
+    moved = _check_shift(_register((first, second), (first_used, second_used), scale) if shift is None else shift)
     overlap = first_used & _moved_mask(second_used, moved, first.shape)
 
+    raw = np.asarray(target), np.asarray(repeat)
     rows = []
-    for change in (False, True):
-        points = []
-        for given, used in ((target, mask), (repeat, repeat_mask)):
-            image = np.asarray(given)
-            shown = enhanced(enhance, image, np.asarray(style)) if change else image
-            points.append(detect_cones(shown, mask=used, spacing=scale).points)
-        here, there = (one[points_inside(one, first.shape, mask=overlap)] for one in (points[0], points[1] + moved))
-        rows.append(
-            agreement(
-                here, there, first.shape, border=BORDER * scale, mask=overlap, tolerances=(STRICT,), spacing=scale
-            )[0]
+    for images in (raw, [enhanced(enhance, image, np.asarray(style)) for image in raw]):
+        here, there = (
+            detect_cones(image, mask=used, spacing=scale).points
+            for image, used in zip(images, (mask, repeat_mask), strict=True)
         )
-    return Repeatability(
-        raw=rows[0],
-        enhanced=rows[1],
-        shift=moved,
-        correlation=_correlation(first, second, overlap, moved, scale),
-        overlap=float(overlap.mean()),
-        spacing=scale,
-    )
+        here, there = (points[points_inside(points, first.shape, mask=overlap)] for points in (here, there + moved))
+        rows.append(strict_agreement(here, there, first.shape, overlap, scale))
+    correlation = _correlation(first, second, overlap, moved, scale)
+    return Repeatability(rows[0], rows[1], moved, correlation, float(overlap.mean()), scale)
 
 
 def _register(
-    first: Floats,
-    first_used: NDArray[np.bool_],
-    second: Floats,
-    second_used: NDArray[np.bool_],
-    spacing: float,
-) -> tuple[float, float]:
+    images: tuple[Floats, Floats], masks: tuple[NDArray[np.bool_], NDArray[np.bool_]], spacing: float
+) -> list[float]:
     """Rows and columns that move the second image onto the first."""
     from scipy.signal import windows
     from skimage.registration import phase_cross_correlation
 
-    shape = np.maximum(first.shape, second.shape)
+    shape = np.maximum(images[0].shape, images[1].shape)
     bands = []
-    for image, used in ((first, first_used), (second, second_used)):
+    for image, used in zip(images, masks, strict=True):
         values = fill_smoothly(image, used, spacing) if used.any() else image
         band = np.where(used, cone_band(values, spacing), 0.0)
         band *= np.outer(windows.tukey(image.shape[0], 0.3), windows.tukey(image.shape[1], 0.3))
         size = float(np.abs(band).max())
         bands.append(np.pad(band / size if size else band, [(0, int(n)) for n in shape - image.shape]))
     if not all(band.any() for band in bands):
-        return 0.0, 0.0
-    found = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
+        return [0.0, 0.0]
+    found: Floats = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
         *bands, upsample_factor=10, normalization=None, disambiguate=True
     )[0]
-    return float(found[0]), float(found[1])
+    return found.tolist()
 
 
 def _check_shift(shift: Sequence[float]) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from napari_nst.errors import ParameterError
 from napari_nst.imaging.checks import Floats, image_and_mask
 from napari_nst.imaging.cones import detect_cones
 from napari_nst.metrics._bands import spacing_or_default
-from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number
-from napari_nst.metrics.matching import STRICT, Agreement, agreement, distances_to, points_inside
+from napari_nst.metrics.audits.common import BORDER, Enhancer, Report, enhanced, number, strict_agreement
+from napari_nst.metrics.matching import STRICT, Agreement, distances_to, points_inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +82,7 @@ def style_agreement(
     spacing : float, optional
         Distance of neighboring cones in the target, in pixels. None: that of its ring, or 8.25 where it has none.
     mask : array, (H, W), optional
-        0 or False for pixels to leave out.
-
-    Returns
-    -------
-    StyleAgreement
+        0 or False for pixels of the target to leave out.
 
     Raises
     ------
@@ -111,18 +107,11 @@ def style_agreement(
     scale = spacing_or_default(*image_and_mask(image, mask, "target"), spacing)
     results = [enhanced(enhance, image, np.asarray(style)) for style in styles]
     found = [detect_cones(result, mask=mask, spacing=scale).points for result in results]
-    border = BORDER * scale
     pairs = tuple(itertools.combinations(range(len(styles)), 2))
-    rows = tuple(
-        agreement(found[one], found[other], image.shape, border=border, mask=mask, tolerances=(STRICT,), spacing=scale)[
-            0
-        ]
-        for one, other in pairs
-    )
-    only, detected = [], []
-    for index, points in enumerate(found):
-        others = np.concatenate([other for k, other in enumerate(found) if k != index])
-        inside = points[points_inside(points, image.shape, border=border, mask=mask)]
-        only.append(inside[distances_to(others, inside) > STRICT * scale])
-        detected.append(len(inside))
-    return StyleAgreement(pairs, rows, tuple(detected), tuple(only), scale)
+    rows = tuple(strict_agreement(found[one], found[other], image.shape, mask, scale) for one, other in pairs)
+    inside = [points[points_inside(points, image.shape, border=BORDER * scale, mask=mask)] for points in found]
+    only = []
+    for index, points in enumerate(inside):
+        others = np.concatenate([*found[:index], *found[index + 1 :]])
+        only.append(points[distances_to(others, points) > STRICT * scale])
+    return StyleAgreement(pairs, rows, tuple(len(points) for points in inside), tuple(only), scale)
