@@ -21,44 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Enhanced:
-    """An enhanced image.
+    """An enhanced image."""
 
-    Attributes
-    ----------
-    image : array
-        A new array of the target's shape, dtype and value range.
-    losses : Losses or None
-        Of every step; None where nothing was optimized.
-    stopped : {"finished", "converged", "cancelled", "done"}
-        Why it ended; "done" for methods without steps.
-    metadata : dict
-        JSON-able: ``method``, ``value_range``, ``style_value_range``; after a style transfer also its whole record, of
-        which :func:`napari_nst.arguments_from` makes the arguments that repeat it.
-    """
-
-    image: NDArray[Any]
-    losses: Losses | None = None
-    stopped: str = "done"
-    metadata: dict[str, Any] = field(default_factory=dict)
+    image: NDArray[Any]  # of the target's shape, dtype and value range
+    losses: Losses | None = None  # of every step; None where nothing was optimized
+    stopped: str = "done"  # finished, converged, cancelled; done for methods without steps
+    metadata: dict[str, Any] = field(default_factory=dict)  # JSON-able; after a style transfer its whole record, too
 
 
 @dataclass(frozen=True)
 class Input:
-    """Target or style, checked.
+    """Target or style, checked."""
 
-    Attributes
-    ----------
-    pixels : array, (H, W) or (H, W, 3)
-        Any integer or float dtype.
-    mask : array of bool, (H, W), or None
-        True where a pixel is used; None where all are.
-    value_range : ValueRange
-        The values that count as black and white.
-    """
-
-    pixels: NDArray[Any]
-    mask: NDArray[np.bool_] | None
-    value_range: ValueRange
+    pixels: NDArray[Any]  # (H, W) or (H, W, 3), any integer or float dtype
+    mask: NDArray[np.bool_] | None  # (H, W), True where a pixel is used; None where all are
+    value_range: ValueRange  # black and white
 
     @classmethod
     def checked(cls, role: str, pixels: ArrayLike, mask: ArrayLike | None, value_range: ValueRange) -> Input:
@@ -73,43 +50,22 @@ class Input:
 
 @dataclass(frozen=True)
 class Options:
-    """Whatever else a method may look at.
+    """Whatever else a method may look at."""
 
-    Attributes
-    ----------
-    parameters : mapping
-        Fields of :class:`napari_nst.StyleTransferParameters`, for methods with a style transfer.
-    cancel : threading.Event or callable, or None
-    callback : callable or None
-        To be called after every step.
-    """
-
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any]  # fields of `StyleTransferParameters`, for methods with a style transfer
     cancel: Cancel | None
-    callback: Callable[[TransferProgress], object] | None
+    callback: Callable[[TransferProgress], object] | None  # called after every step
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to enhance an image.
+    """A way to enhance an image."""
 
-    Attributes
-    ----------
-    name, summary : str
-        As it is asked for, and one line for people.
-    function : callable
-        From target (`Input`), style (`Input`, or None) and `Options` to `Enhanced`.
-    uses_style : bool
-        Whether it needs a style.
-    transfers : bool
-        Whether it optimizes by style transfer: it then has parameters, a device, and takes its time.
-    """
-
-    name: str
-    summary: str
-    function: Callable[[Input, Any, Options], Enhanced]
+    name: str  # as it is asked for
+    summary: str  # one line for people
+    function: Callable[[Input, Any, Options], Enhanced]  # target, style or None, options
     uses_style: bool = True
-    transfers: bool = False
+    transfers: bool = False  # by style transfer: it has parameters, a device, and takes its time
 
 
 def checked_range(name: str, value: tuple[float, float]) -> ValueRange:

@@ -82,11 +82,7 @@ def run_on(client: Client, tasks: Sequence[PatchTask], cancel: Cancel | None = N
 
     Only some patches wait at the scheduler at any time, so that thousands of them need no memory there. A patch whose
     worker dies is started again on another one, up to the scheduler's limit of failures; then its original is kept.
-
-    Raises
-    ------
-    SessionError
-        The scheduler is gone, or what happened to one patch would happen to all.
+    SessionError is raised where the scheduler is gone, or what happened to one patch would happen to all.
     """
     cancelled, waiting = as_cancel(cancel), deque(tasks)
     pending: dict[Any, PatchTask] = {}
@@ -149,10 +145,7 @@ def local_workers(number: int) -> Iterator[Client | None]:
 
 @contextmanager
 def connect(scheduler: str, timeout: float = 15.0) -> Iterator[Client]:
-    """Connect to a running scheduler by its address, such as ``tcp://10.0.0.1:8786``.
-
-    Raises SessionError where it does not answer within `timeout` seconds, ParameterError for what is not an address.
-    """
+    """Connect to a running scheduler, such as ``tcp://10.0.0.1:8786``, which has `timeout` seconds to answer."""
     from distributed import Client
 
     try:

@@ -17,8 +17,6 @@ from napari_nst.imaging.values import ValueRange, apply_change, check_dtype
 from napari_nst.io.filenames import safe_stem, split_extension
 from napari_nst.io.records import FileName, Part
 
-__all__ = ["MINIMUM_PATCH", "Patch", "PatchCropper", "PatchImage", "cut_patch", "patch_name", "stitch"]
-
 #: Smallest patch in pixels: below, there are too few cones for a spacing, and four poolings leave one position.
 MINIMUM_PATCH = 32
 
@@ -35,25 +33,15 @@ Sides = tuple[Count, Count, Count, Count]
 class Patch(Part):
     """Where a patch lies in its image."""
 
-    name: FileName
-    """File name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``."""
-    image: FileName
-    """File name of the image, without folders."""
-    crop_id: Count
-    """Number of the patch, unique in a session."""
-    x: Count
+    name: FileName  # file name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``
+    image: FileName  # file name of the image, without folders
+    crop_id: Count  # number of the patch, unique in a session
+    x: Count  # column and row, in the image, of the first pixel that the patch shows of it: padding is not counted
     y: Count
-    """Column and row, in the image, of the first pixel that the patch shows of it; never negative, since padding is not
-    counted."""
-    shape: tuple[Length, Length]
-    """Height and width of the patch's array in pixels, padding included."""
-    padding: Sides
-    """Pixels added by reflection at the top, the bottom, the left and the right."""
-    overlaps: Sides
-    """Pixels shared with the neighbor above, below, to the left and to the right; 0 where there is none."""
-    fades: Sides
-    """So many pixels in the middle of each overlap, over which stitching goes over to that neighbor; those beyond
-    belong to one of the two alone."""
+    shape: tuple[Length, Length]  # height and width of the patch's array in pixels, padding included
+    padding: Sides  # pixels added by reflection at the top, the bottom, the left and the right
+    overlaps: Sides  # pixels shared with the neighbor above, below, to the left and to the right; 0 where there is none
+    fades: Sides  # so many pixels in the middle of each overlap, over which stitching goes over to that neighbor
 
     @model_validator(mode="after")
     def _shows_its_image(self) -> Self:
@@ -96,13 +84,9 @@ def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:
 class PatchImage(NamedTuple):
     """A patch that was cut out."""
 
-    patch: Patch
-    """Where it lies."""
-    array: NDArray[Any]
-    """Of shape (size, size) or (size, size, channels): its pixels, a contiguous copy in the image's dtype."""
-    valid: NDArray[np.bool_]
-    """Of shape (size, size): False for padding, and for what the caller declared to be no tissue, such as a black
-    border."""
+    patch: Patch  # where it lies
+    array: NDArray[Any]  # (size, size) or (size, size, channels): a contiguous copy in the image's dtype
+    valid: NDArray[np.bool_]  # (size, size): False for padding, and for what is no tissue, such as a black border
 
 
 @dataclass(frozen=True)

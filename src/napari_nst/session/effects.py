@@ -30,38 +30,20 @@ _VERDICTS = {"unchanged": "unchanged", "trusted": "trusted", "look": "to be look
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """The cones of target and result, and which of them are the same.
-
-    Attributes
-    ----------
-    before, after : Cones
-        Of target and result.
-    matching : Matching
-        The result's as found, the target's as reference.
-    unsupported : array of float64, (n, 2)
-        Row and column of what was drawn in the result without support by the target, whether the detector is sure of it
-        or not.
-    far, shaded : int
-        How many of the new ones are farther than one spacing from every cone of the target, and lie where the target is
-        too dark to show cones.
-    assessment : Assessment or None
-        Everything that was measured; None where nothing was changed, or the cones alone were wanted.
-    """
+    """The cones of target and result, and which of them are the same."""
 
     before: Cones
     after: Cones
-    matching: Matching
-    unsupported: NDArray[np.float64]
-    far: int = 0
-    shaded: int = 0
-    assessment: Assessment | None = None
+    matching: Matching  # the result's as found, the target's as reference
+    unsupported: NDArray[np.float64]  # (n, 2): drawn in the result without support by the target, sure ones or not
+    far: int = 0  # new ones farther than one spacing from every cone of the target
+    shaded: int = 0  # new ones where the target is too dark to show cones
+    assessment: Assessment | None = None  # None where nothing was changed, or the cones alone were wanted
 
     @classmethod
     def of(cls, changes: ConeChanges, assessment: Assessment | None = None) -> Effects:
         """Take from changes what the detector is sure of, and all that is unsupported."""
-        sure = len(
-            changes.matching.new
-        )  # the others, listed behind them, are unsupported ones that the detector doubts
+        sure = len(changes.matching.new)  # behind them are unsupported ones that the detector doubts
         return cls(
             before=changes.before,
             after=changes.after,

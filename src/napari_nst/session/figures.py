@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_nst.errors import ImageError, ParameterError
-from napari_nst.imaging.planes import luminance
+from napari_nst.errors import ImageError
 from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED, Mark
 from napari_nst.session.quality import QUALITY_SCORES
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_nst.metrics.matching import Matching
-
-#: More rows than this make an image that few programs open; they go into several figures.
-MAXIMUM_ROWS = 50
 
 # All lengths in inches. Axes are placed by hand: matplotlib's layout engines take seconds for ten rows of them.
 _MARGIN, _GAP, _IMAGE, _CURVES = 0.15, 0.12, 2.5, 2.7
@@ -42,66 +38,35 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ComparisonRow:
-    """A patch before and after.
+    """A patch before and after: gray images (H, W) of any real dtype, and what is drawn upon them."""
 
-    Attributes
-    ----------
-    name, style_name : str
-        File names of patch and style.
-    target, style, result : array, (H, W), (H, W, 3) or (H, W, 4)
-        Any real dtype; the result has the target's shape.
-    value_range, style_value_range : (float, float)
-        The values that are black and white, of target and result, and of the style.
-    target_points, result_points : array, (n, 2), or None
-        Row and column of the cones detected before and after.
-    matching : Matching, or None
-        Which of them are kept, lost and new.
-    unsupported : array, (n, 2), or None
-        Those of the result's cones at which the target shows nothing that could be a cone: row and column.
-    caption : str
-        The measures in a line, for example "ring 9.1 → 12.0 dB, 24 new"; a line of its own for the verdict.
-    valid, style_valid : array of bool, (H, W), or None
-        True where target and style are valid; histograms and spectra leave out the rest.
-    ring : float or None
-        The modal frequency of the cone mosaic in cycles/pixel, to be marked in the spectra.
-    """
-
-    name: str
+    name: str  # file names
     style_name: str
     target: NDArray[Any]
     style: NDArray[Any]
     result: NDArray[Any]
-    value_range: tuple[float, float]
+    value_range: tuple[float, float]  # black and white, of target and result
     style_value_range: tuple[float, float]
-    target_points: NDArray[np.float64] | None = None
-    result_points: NDArray[np.float64] | None = None
-    matching: Matching | None = None
-    unsupported: NDArray[np.float64] | None = None
-    caption: str = ""
-    valid: NDArray[np.bool_] | None = None
-    style_valid: NDArray[np.bool_] | None = None
-    ring: float | None = None
+    target_points: Floats  # (n, 2): row and column of the cones that are detected
+    result_points: Floats
+    matching: Matching
+    unsupported: Floats  # (n, 2): cones of the result at which the target shows nothing that could be one
+    caption: str  # the measures in a line, and a line of its own for the verdict
+    valid: NDArray[np.bool_]  # histograms and spectra leave out the rest
+    style_valid: NDArray[np.bool_]
+    ring: float  # the modal frequency of the cone mosaic, cycles/pixel; NaN where unknown
 
 
 def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figure:
     """Draw the documented ``preprocessing_comparison.png``: what an enhancement did to patches.
 
-    Each of 1 to 50 rows has target, style, result (on the target's gray scale), result - target with its scale in gray
-    levels, histograms, radial power spectra, and the result with the detected cones. The documentation names the file
-    and not its content. Where the ranges of values differ, histogram and spectrum of the style are those on the target's
-    scale, as a transfer sees them.
-
-    Raises
-    ------
-    ParameterError
-        No row or too many, or a matching without the points that it refers to.
-    ImageError
-        Target and result have different shapes.
+    Each row has target, style, result (on the target's gray scale), result - target with its scale in gray levels,
+    histograms, radial power spectra, and the result with the detected cones. The documentation names the file and not its
+    content. Where the ranges of values differ, histogram and spectrum of the style are those on the target's scale, as a
+    transfer sees them.
     """
     from matplotlib.figure import Figure
 
-    if not 0 < len(rows) <= MAXIMUM_ROWS:
-        raise ParameterError(f"`rows` must be 1 to {MAXIMUM_ROWS} rows, got {len(rows)}. Make several figures.")
     heads = [_heading(row) for row in rows]
     above = 0.4 if title else 0.1
     heights = [len(head) * _LINE + _HEAD + _IMAGE + _FOOT for head in heads]
@@ -118,10 +83,6 @@ def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figu
 
 
 def _draw_row(figure: Figure, row: ComparisonRow, bottom: float) -> None:
-    if row.target.shape != row.result.shape:
-        raise ImageError(
-            f"{row.name}: target and result must have one shape, got {row.target.shape} and {row.result.shape}."
-        )
     left = _MARGIN
 
     def panel(title: str, width: float = _IMAGE, before: float = 0.0) -> Axes:
@@ -151,7 +112,7 @@ def _draw_row(figure: Figure, row: ComparisonRow, bottom: float) -> None:
 
 
 def _draw_difference(axes: Axes, bar: Axes, row: ComparisonRow) -> None:
-    change = _gray(row.result) - _gray(row.target)
+    change = row.result.astype(np.float64) - row.target.astype(np.float64)
     sizes = np.abs(change[np.isfinite(change)])
     largest = float(sizes.max(initial=0.0))
     # Not the largest: one bright pixel would make all the rest look unchanged. The bar's arrows tell of it.
@@ -184,7 +145,7 @@ def _draw_histograms(axes: Axes, curves: Sequence[_Curve], row: ComparisonRow) -
     _legend(axes)
 
 
-def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> None:
+def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float) -> None:
     from napari_nst.imaging.spectrum import radial_power_spectrum
 
     largest = 0.0
@@ -206,51 +167,41 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float | None) -> N
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.15)  # room for the legend
-    if ring is not None and math.isfinite(ring):
+    if math.isfinite(ring):
         axes.axvline(ring, 0, 0.86, color="black", linestyle=":", linewidth=1)
-        text = f"ring {ring:.3f}"
         axes.annotate(
-            text, (ring, 0.02), xycoords=axes.get_xaxis_transform(), xytext=(3, 0), textcoords="offset points",
-            fontsize=_SMALL - 1, va="bottom",
+            f"ring {ring:.3f}", (ring, 0.02), xycoords=axes.get_xaxis_transform(), xytext=(3, 0),
+            textcoords="offset points", fontsize=_SMALL - 1, va="bottom",
         )  # fmt: skip
     _legend(axes)
 
 
 def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
     _show(axes, row.result, row.value_range)
-    marker = float(np.clip(4 * 72 * _IMAGE / max(row.result.shape[:2]), 2.5, 5))  # four pixels of the image, in points
+    marker = float(np.clip(4 * 72 * _IMAGE / max(row.result.shape), 2.5, 5))  # four pixels of the image, in points
     for points, mark, label, width, size in _groups(row):
         # Open, so that what was detected stays visible; heavier where an enhancement lost or invented something.
         axes.plot(
             points[:, 1], points[:, 0], linestyle="none", marker=mark.marker, markersize=size * marker,
             markerfacecolor="none", markeredgecolor=mark.color, markeredgewidth=width, label=f"{label} {len(points)}",
         )  # fmt: skip
-    height, width = row.result.shape[:2]
+    height, width = row.result.shape
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    if axes.lines:
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3 if len(axes.lines) < 4 else 2, fontsize=_SMALL,
-            facecolor="0.35", framealpha=1, labelcolor="white", handletextpad=0.1, columnspacing=1.0, borderpad=0.3,
-            borderaxespad=0.1,
-        )  # fmt: skip
-    else:
-        axes.set_title("result, no cones detected", fontsize=_NORMAL, pad=4)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3 if len(axes.lines) < 4 else 2, fontsize=_SMALL,
+        facecolor="0.35", framealpha=1, labelcolor="white", handletextpad=0.1, columnspacing=1.0, borderpad=0.3,
+        borderaxespad=0.1,
+    )  # fmt: skip
 
 
 def _groups(row: ComparisonRow) -> list[tuple[NDArray[Any], Mark, str, float, float]]:
     """Return points (n, 2), mark, label, line width and relative size of each kind of detection."""
-    groups: list[tuple[NDArray[Any], Mark, str, float, float]] = []
-    if row.matching is not None:
-        if row.result_points is None or row.target_points is None:
-            raise ParameterError(f"{row.name}: a matching is drawn with the points of target and result; pass both.")
-        groups = [
-            (row.result_points[row.matching.kept], KEPT, "kept", 0.8, 1.0),
-            (row.target_points[row.matching.lost], LOST, "lost", 1.5, 1.0),
-            (row.result_points[row.matching.new], NEW, "new", 1.5, 1.0),
-        ]
-    elif row.result_points is not None:
-        groups = [(row.result_points, KEPT, "found", 0.8, 1.0)]
-    if row.unsupported is not None and len(row.unsupported):
+    groups = [
+        (row.result_points[row.matching.kept], KEPT, "kept", 0.8, 1.0),
+        (row.target_points[row.matching.lost], LOST, "lost", 1.5, 1.0),
+        (row.result_points[row.matching.new], NEW, "new", 1.5, 1.0),
+    ]
+    if len(row.unsupported):
         groups.append((row.unsupported, UNSUPPORTED, "unsupported", 1.5, 1.9))
     return groups
 
@@ -278,7 +229,7 @@ class _Curve(NamedTuple):
 
 
 def _curves(row: ComparisonRow) -> list[_Curve]:
-    style, label = _gray(row.style), "style"
+    style, label = row.style.astype(np.float64), "style"
     (low, high), (style_low, style_high) = row.value_range, row.style_value_range
     if (low, high) != (style_low, style_high):
         style = low + (style - style_low) * ((high - low) / (style_high - style_low))
@@ -287,31 +238,21 @@ def _curves(row: ComparisonRow) -> list[_Curve]:
     # The result is drawn thin upon the target, so that both show where nothing changed.
     for image, valid, color, line, width, name in (
         (style, row.style_valid, STYLE, "--", 1.3, label),
-        (_gray(row.target), row.valid, TARGET, "-", 2.0, "target"),
-        (_gray(row.result), row.valid, RESULT, "-", 1.1, "result"),
+        (row.target.astype(np.float64), row.valid, TARGET, "-", 2.0, "target"),
+        (row.result.astype(np.float64), row.valid, RESULT, "-", 1.1, "result"),
     ):
-        used = np.isfinite(image) if valid is None else np.isfinite(image) & valid
+        used = np.isfinite(image) & valid
         curves.append(_Curve(image, used, {"color": color, "linestyle": line, "linewidth": width, "label": name}))
     return curves
 
 
-def _gray(image: NDArray[Any]) -> Floats:
-    gray: Floats = (image if image.ndim == 2 else luminance(image[..., :3])).astype(np.float64)
-    return gray
-
-
 def _show(axes: Axes, image: NDArray[Any], limits: tuple[float, float]) -> None:
-    low, high = limits
-    if image.ndim == 2:
-        axes.imshow(image.astype(np.float64), cmap="gray", vmin=low, vmax=high)
-    else:
-        axes.imshow(np.clip((image[..., :3].astype(np.float64) - low) / (high - low), 0, 1))
+    axes.imshow(image.astype(np.float64), cmap="gray", vmin=limits[0], vmax=limits[1])
     _bare(axes)
 
 
 def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
 
 
 def _note(axes: Axes, text: str) -> None:
@@ -356,23 +297,13 @@ def _shortened(text: str, most: int = _CHARACTERS) -> str:
 def quality_figure(scores: ArrayLike, split_threshold: float | None, kind: str, *, reason: str = "") -> Figure:
     """Draw the documented ``_analysis/detect_otsu_distribution.png``: how the scores of patches are distributed.
 
-    Parameters
-    ----------
-    scores : array, (n,)
-        Scores of the patches; those that are not finite are counted as unknown.
-    split_threshold : float or None
-        Good is above it; None when there is none.
-    kind : str
-        What the score is: a key of `QUALITY_SCORES`, or any text for the axis.
-    reason : str
-        Why this threshold, or why none, as `split_scores` says it.
+    Scores that are not finite are counted as unknown; good is above the threshold, None when there is none. `kind` is a key
+    of `QUALITY_SCORES`, `reason` that of `Split`.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1:
-        raise ParameterError(f"`scores` must be one row of numbers, got an array of shape {values.shape}.")
     finite = values[np.isfinite(values)]
     unknown = len(values) - len(finite)
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
@@ -387,19 +318,15 @@ def quality_figure(scores: ArrayLike, split_threshold: float | None, kind: str, 
     axes.set_ylabel("patches")
     axes.spines[["top", "right"]].set_visible(False)
     if not len(finite):
-        axes.text(0.5, 0.5, "no score is known", transform=axes.transAxes, ha="center", va="center")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        _note(axes, "no score is known")
+        _bare(axes)
         return figure
     edges = _score_bins(finite, split_threshold)
     if split_threshold is None:
         groups = [(finite, UNCLASSIFIED[0], f"no threshold: {len(finite)}")]
     else:
         good = finite > split_threshold
-        groups = [
-            (finite[~good], POOR[0], f"poor: {(~good).sum()}"),
-            (finite[good], GOOD[0], f"good: {good.sum()}"),
-        ]
+        groups = [(finite[~good], POOR[0], f"poor: {(~good).sum()}"), (finite[good], GOOD[0], f"good: {good.sum()}")]
     below = np.zeros(len(edges) - 1)
     for group, color, label in groups:
         counts = np.histogram(group, edges)[0]

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from napari_nst.io.images import FileInfo
     from napari_nst.settings.session import SessionSettings
 
-__all__ = ["LoadedImage", "SessionImage", "find_images", "load_image", "natural_order"]
-
 #: Micrometers on the retina per degree of visual angle, in an eye of 24 mm (AOSLO; scaled by the axial length).
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
 
@@ -33,32 +31,20 @@ UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
 class SessionImage(Part):
     """What is known of an image of the session, without its pixels."""
 
-    name: FileName
-    """File name; unique in the session, its stem too."""
-    sha256: str
-    """Of the file."""
-    shape: tuple[Length, Length]
-    """Height and width in pixels."""
-    dtype: str
-    """Of the pixels."""
-    value_range: tuple[FiniteFloat, FiniteFloat]
-    """The gray levels that count as black and white, of the whole image, so that all its patches agree."""
-    valid: FiniteFloat
-    """Share of pixels inside the black border."""
+    name: FileName  # file name; unique in the session, its stem too
+    sha256: str  # of the file
+    shape: tuple[Length, Length]  # height and width in pixels
+    dtype: str  # of the pixels
+    value_range: tuple[FiniteFloat, FiniteFloat]  # black and white of the whole image: its patches agree
+    valid: FiniteFloat  # share of pixels inside the black border
+    # Of a pixel on the retina, µm; um_per_px in files of version 0.1.
     pixel_size: PositiveFloat | None = Field(validation_alias=AliasChoices("pixel_size", "um_per_px"))
-    """Of a pixel on the retina, µm; ``um_per_px`` in files of version 0.1."""
+    # Its center on the retina, x and y in pixels (along columns and rows), in its `frame`; None where unknown.
     place: tuple[FiniteFloat, FiniteFloat] | None
-    """Center of the image on the retina, x and y in pixels (x along columns, y along rows), in its `frame`; None where
-    it is unknown."""
-    retina: tuple[str, ...] | None
-    """What tells one retina from another (subject and eye); None where the name says nothing."""
-    modality: str | None
-    """From the name."""
-    cropped: bool
-    """Whether the file is a patch already (``CROP_...``) and is not cut again."""
-    frame: str | None = None
-    """Within which its place was found by overlaps with other images; None for a place by the degrees of its name. Only
-    places in one frame can be compared."""
+    retina: tuple[str, ...] | None  # what tells one retina from another (subject and eye), if the name says it
+    modality: str | None  # from the name
+    cropped: bool  # whether the file is a patch already (``CROP_...``) and is not cut again
+    frame: str | None = None  # of a place found by overlaps; only places in one frame can be compared
 
     @property
     def stem(self) -> str:
@@ -70,27 +56,16 @@ class LoadedImage(NamedTuple):
     """An image with its pixels."""
 
     image: SessionImage
-    array: NDArray[Any]
-    """Of shape (H, W): gray, in the dtype of the file."""
-    valid: NDArray[np.bool_]
-    """Of shape (H, W): False in the black border of registration."""
-    info: FileInfo | None
-    """Resolution and pixel size, for files made from it."""
+    array: NDArray[Any]  # of shape (H, W): gray, in the dtype of the file
+    valid: NDArray[np.bool_]  # of shape (H, W): False in the black border of registration
+    info: FileInfo | None  # resolution and pixel size, for files made from it
 
 
 def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tuple[list[Path], list[dict[str, str]]]:
-    """Find the images of a session, in natural order (2 before 10), the same on every system; sub-folders are not looked into.
+    """Find the images of a session, in natural order on every system, and those that are not of the wanted modality.
 
-    Returns
-    -------
-    paths : list of Path
-    left_out : list of dict
-        ``image`` and ``reason`` of images that are not of the modality of `settings`.
-
-    Raises
-    ------
-    FileError
-        The folder is missing, no folder, unreadable, or holds no image; or two of its images have one name.
+    The latter have ``image`` and ``reason``. Sub-folders are not looked into. Raises FileError where the folder is missing,
+    no folder, unreadable, or holds no image, or two of its images have one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -131,12 +106,8 @@ def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tu
 def load_image(path: Path, settings: SessionSettings, value_range: str | tuple[float, float] = "auto") -> LoadedImage:
     """Read an image and what its name says.
 
-    Raises
-    ------
-    FileError
-        It cannot be read.
-    ImageError
-        It is no single gray image, is constant or black, or is a patch larger than the patch size.
+    Raises FileError where it cannot be read; ImageError where it is no single gray image, is constant or black, or is a
+    patch larger than the patch size.
     """
     file = ImageFile.read(path)
     array, info = _gray(file), file.info

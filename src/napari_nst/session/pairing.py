@@ -20,8 +20,6 @@ from napari_nst.session.quality import Quality
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CorrespondingPatchFinder", "PatchFacts", "read_pairs", "write_pairs"]
-
 #: Distance in pixels at which a style counts half: some four patches of 185 px on, where the spacing can differ.
 HALF_DISTANCE = 500.0
 #: Distance in pixels at which the documented score is 0.
@@ -35,37 +33,22 @@ Bools = NDArray[np.bool_]
 class PatchFacts:
     """What is known of a patch when its style is chosen."""
 
-    patch: str
-    """Its file name, unique in the session."""
-    image: str
-    """File name of the image it was cut from."""
+    patch: str  # its file name, unique in the session
+    image: str  # file name of the image it was cut from
     x: int
-    y: int
-    """Column and row, in the image, of its first pixel."""
+    y: int  # column and row, in the image, of its first pixel
     height: int
-    width: int
-    """Of what it shows of the image, in pixels."""
-    image_shape: tuple[int, int] | None = None
-    """Height and width of the image."""
-    retina: Hashable | None = None
-    """What tells one retina from another, such as (subject, eye); None is unknown."""
-    modality: str | None = None
-    """How the image was taken; None is unknown."""
-    place: tuple[float, float] | None = None
-    """Center of the image on the retina, x and y in pixels; None is unknown."""
-    score: float = math.nan
-    """Quality, higher is better; NaN is unknown."""
-    good: bool | None = None
-    """Whether the score is above the threshold; None is unknown."""
-    spacing: float = math.nan
-    """Cone spacing in pixels; NaN is unknown."""
-    cones: float = math.nan
-    """Number of cones, for the documented score; NaN is unknown."""
-    valid_fraction: float = 1.0
-    """Share of its pixels that show tissue, not a border or padding."""
-    frame: Hashable | None = None
-    """Within which `place` was found by the cones that images share; None is a place by other means. Only places in one
-    frame are compared."""
+    width: int  # of what it shows of the image, in pixels
+    image_shape: tuple[int, int] | None = None  # height and width of the image
+    retina: Hashable | None = None  # what tells one retina from another, such as (subject, eye); None is unknown
+    modality: str | None = None  # how the image was taken; None is unknown
+    place: tuple[float, float] | None = None  # center of the image on the retina, x and y in pixels; None is unknown
+    score: float = math.nan  # quality, higher is better; NaN is unknown
+    good: bool | None = None  # whether the score is above the threshold; None is unknown
+    spacing: float = math.nan  # cone spacing in pixels; NaN is unknown
+    cones: float = math.nan  # number of cones, for the documented score; NaN is unknown
+    valid_fraction: float = 1.0  # share of its pixels that show tissue, not a border or padding
+    frame: Hashable | None = None  # of a `place` found by shared cones; only places in one frame are compared
 
 
 class CorrespondingPatchFinder:
@@ -322,24 +305,10 @@ class _Columns:
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
-    """Write a table of pairs that can be edited in a spreadsheet and read again; returns the file that was written.
+    """Write a table of pairs, ``patch`` and ``style`` first, for a spreadsheet and `read_pairs`; return the file that was written.
 
-    Parameters
-    ----------
-    path : path-like
-        Wanted name. An existing file stays, and the new one gets a counter, unless `publish` is `write_over`.
-    frame : pandas.DataFrame
-        With the columns ``patch`` and ``style``, which come first; an empty style: the patch is not enhanced. All other
-        columns are for the reader. The file is CSV in UTF-8 with a byte order mark, without which Excel takes it for
-        another encoding.
-    publish : write_new or write_over
-
-    Raises
-    ------
-    ParameterError
-        `frame` lacks a column.
-    FileError
-        The file cannot be written.
+    An existing file stays, and the new one gets a counter, unless `publish` is `write_over`. The file is CSV in UTF-8 with a
+    byte order mark, without which Excel takes it for another encoding. Raises ParameterError where a column is missing.
     """
     missing = [name for name in ("patch", "style") if name not in frame.columns]
     if missing:
@@ -351,27 +320,11 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: P
 
 
 def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.DataFrame:
-    """Read a table of pairs.
+    """Read a table of pairs: ``patch``, ``treat`` (bool) and ``style``, with full names, in the order of the file.
 
-    Parameters
-    ----------
-    path : path-like
-        CSV with the columns ``patch`` and ``style``, separated by commas, semicolons or tabs; other columns are ignored.
-        Names with a comma are quoted; they may lack their extension.
-    known_names : iterable of str
-        The patches of the session.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``patch``, ``treat`` (bool) and ``style``, with the full names, in the order of the table. An empty style
-        is "" and not enhanced, as are patches that the table does not name.
-
-    Raises
-    ------
-    FileError
-        The table cannot be read, lacks a column, or has a row whose patch or style the session does not have, whose patch
-        has been named before, or whose patch is its own style. The message says in which line.
+    The CSV has the columns ``patch`` and ``style``; others are ignored, and names may lack their extension. A patch with an
+    empty style, or that is not named, is not enhanced. Raises FileError, with the line, where a column is missing, or a row
+    has a patch or style that the session does not have, a patch again, or one that is its own style.
     """
     import pandas as pd
 

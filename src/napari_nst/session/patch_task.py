@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import math
 import os
 import re
 import socket
@@ -68,43 +67,21 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchTask:
-    """Everything that a worker must know of a patch; plain values, so that it can travel.
-
-    Attributes
-    ----------
-    output, fingerprint : str
-        The output folder, and what tells this session from another.
-    settings : SessionSettings
-    parameters : StyleTransferParameters
-    patch, style : str
-        File names in ``raw_run``; `style` is "" for a patch that is not enhanced.
-    hashes : dict
-        SHA-256 of these two files.
-    masks : dict
-        The packed masks of those of the two that are not all valid.
-    value_range, style_value_range : (float, float)
-        Gray levels that count as black and white.
-    measures : PatchMeasures
-        Of the patch before.
-    statistics : dict or None
-        For a global range correction.
-    pixel_size : float or None
-        µm per pixel.
-    """
+    """Everything that a worker must know of a patch; plain values, so that it can travel."""
 
     output: str
     fingerprint: str
     settings: SessionSettings
     parameters: StyleTransferParameters
-    patch: str
-    style: str
-    hashes: dict[str, str]
-    masks: dict[str, Any]
-    value_range: tuple[float, float]
+    patch: str  # its file in ``raw_run``
+    style: str  # likewise; "" for a patch that is not enhanced
+    hashes: dict[str, str]  # SHA-256 of these two files
+    masks: dict[str, Any]  # packed, of those of the two that are not all valid
+    value_range: tuple[float, float]  # gray levels that count as black and white
     style_value_range: tuple[float, float]
-    measures: PatchMeasures
-    statistics: dict[str, Any] | None
-    pixel_size: float | None
+    measures: PatchMeasures  # of the patch before
+    statistics: dict[str, Any] | None  # for a global range correction
+    pixel_size: float | None  # µm
 
     @property
     def store(self) -> SessionStore:
@@ -144,15 +121,10 @@ def run_task(
     cancel: Cancel | None = None,
     callback: Callable[[TransferProgress], object] | None = None,
 ) -> PatchRecord:
-    """Enhance a patch, measure what that did, write it all, and return its record.
+    """Enhance a patch, measure what that did, write it all, and return its record; Cancelled where `cancel` asked for it.
 
-    Raises
-    ------
-    SessionError
-        What no other patch would survive either: the output folder cannot be seen from here, is another session's, or
-        the disk is full.
-    Cancelled
-        `cancel` asked for it.
+    SessionError is what no other patch would survive either: the output folder cannot be seen from here, is another
+    session's, or the disk is full.
     """
     started = time.perf_counter()
     _check_folder(task)
@@ -322,7 +294,6 @@ def _comparison(
 ) -> ComparisonRow:
     from napari_nst.session.figures import ComparisonRow
 
-    spacing = task.measures.spacing
     return ComparisonRow(
         name=task.patch,
         style_name=task.style,
@@ -338,7 +309,7 @@ def _comparison(
         caption=caption(row, task.measures),
         valid=target.mask,
         style_valid=style.mask,
-        ring=1 / spacing if math.isfinite(spacing) else None,
+        ring=1 / task.measures.spacing,
     )
 
 

@@ -25,8 +25,6 @@ from napari_nst.settings.session import SessionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PlannedPatch", "SessionPlan", "plan_row"]
-
 _KEPT_IN_MEMORY = 4  # images
 
 
@@ -35,20 +33,13 @@ class PlannedPatch(Part):
 
     patch: Patch
     measures: Annotated[PatchMeasures, PlainSerializer(PatchMeasures._asdict)]
-    score: Number
-    """Its quality; NaN where unknown."""
-    good: bool | None
-    """Whether the score is above the threshold; None where unknown."""
-    treat: bool = False
-    """Whether it is enhanced."""
-    style: str = ""
-    """Name of the patch whose texture it gets; "" for none."""
-    distance: Number = math.nan
-    """From the style, pixels on the retina; NaN where unknown."""
-    pair_score: Number = math.nan
-    """What the pairing was chosen by; NaN where there is none."""
-    reason: str = ""
-    """Why, in words."""
+    score: Number  # its quality; NaN where unknown
+    good: bool | None  # whether the score is above the threshold; None where unknown
+    treat: bool = False  # whether it is enhanced
+    style: str = ""  # name of the patch whose texture it gets; "" for none
+    distance: Number = math.nan  # from the style, pixels on the retina; NaN where unknown
+    pair_score: Number = math.nan  # what the pairing was chosen by; NaN where there is none
+    reason: str = ""  # why, in words
 
     @property
     def quality(self) -> Quality:

@@ -28,21 +28,6 @@ from napari_nst.settings.session import SessionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "NEEDS_READING",
-    "Candidate",
-    "Pairs",
-    "PlanProgress",
-    "continued_plan",
-    "input_digests",
-    "needs_reading",
-    "plan_session",
-    "read_given_pairs",
-    "replan",
-    "style_candidates",
-    "with_pairs",
-]
-
 #: Called with the name of what is being looked at, how much is done, and how much there is.
 PlanProgress: TypeAlias = Callable[[str, int, int], object]
 
@@ -56,10 +41,7 @@ _SCORING = ("quality", "quality_table", "markers")
 #: Settings on which the scores, the split, or the pairs depend.
 _ASSESSING = (*_SCORING, *("markers_base", "threshold", "treat", "score", "max_distance", "spacing_tolerance"))
 _MARKER_FOLDERS = ("algorithmMarkers", "output_cone_detector/algorithmMarkers")
-_MARKER_FILE, _QUALITY_TABLE = (
-    "marker file ",
-    "quality table ",
-)  # how the inputs of a plan that are no images are called
+_MARKER_FILE, _QUALITY_TABLE = "marker file ", "quality table "  # before the names of inputs that are no images
 _UNITS = {"ring": "dB", "aiq": "dB"}
 _SHOWN = 4  # differences in a message
 
@@ -160,13 +142,7 @@ def plan_session(
 
 
 def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> dict[str, str]:
-    """Return the SHA-256 of every file that the plan of a session is made from: images, markers, table of scores.
-
-    Raises
-    ------
-    FileError
-        A file cannot be read, or there is none.
-    """
+    """Return the SHA-256 of every file that a plan is made from (images, markers, table); FileError where one cannot be read."""
     paths = {path.name: path for path in find_images(folder, settings)[0]}
     markers = _marker_folder(Path(folder), settings)
     if markers is not None and markers.is_dir():
@@ -186,10 +162,7 @@ def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> 
 def read_given_pairs(pairs: Pairs, names: Sequence[str]) -> dict[str, str]:
     """Return a pairing from a file, a table, or a mapping: patch to style, of the patches that are to be enhanced.
 
-    Raises
-    ------
-    FileError, ParameterError
-        It names a patch that is not in the session, or is no pairing.
+    Raises FileError or ParameterError where it names a patch that is not in the session, or is no pairing.
     """
     if isinstance(pairs, str | os.PathLike):
         pairs = read_pairs(pairs, names)
@@ -372,15 +345,9 @@ def replan(
 ) -> SessionPlan:
     """Make a plan with other settings from the measures of one that is there, which is not changed.
 
-    Its pairs are looked for again, unless nothing that they depend on differs; pairs that were given are gone. `parameters`
-    are those of the plan by default; `cancel` ends the work with a KeyboardInterrupt.
-
-    Raises
-    ------
-    ParameterError
-        A setting differs for which the images must be read again, see `needs_reading`.
-    FileError
-        A table or marker file is wrong.
+    Its pairs are looked for again, unless nothing that they depend on differs; pairs that were given are gone. `cancel` ends
+    the work with a KeyboardInterrupt. Raises ParameterError where the images must be read again (see `needs_reading`), and
+    FileError where a table or marker file is wrong.
     """
     parameters = plan.parameters if parameters is None else parameters
     again = needs_reading(plan, settings, parameters)
@@ -415,19 +382,9 @@ def _inputs(plan: SessionPlan, settings: SessionSettings) -> dict[str, str]:
 
 
 def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
-    """Return a plan in which some patches have another style; it counts as one whose pairs were given.
+    """Return a plan in which some patches have another style, or none (""); it counts as one whose pairs were given.
 
-    Parameters
-    ----------
-    plan : SessionPlan
-        Is not changed.
-    changes : mapping
-        Patch to style; an empty style: the patch is not enhanced. Names may lack their extension.
-
-    Raises
-    ------
-    ParameterError
-        There is no such patch or style, or a patch is its own style.
+    Names may lack their extension. Raises ParameterError where there is no such patch or style, or a patch is its own style.
     """
     wanted = _checked_pairs(changes.items(), [planned.patch.name for planned in plan.patches])
     if not wanted:
@@ -472,10 +429,7 @@ def continued_plan(
 ) -> SessionPlan:
     """Return the plan of the session in the folder `output`, if it is the one that is asked for.
 
-    Raises
-    ------
-    FileError
-        It is another session, of which the message says what differs, or its record is damaged.
+    Raises FileError where it is another session, of which the message says what differs, or its record is damaged.
     """
     plan = SessionPlan.from_dict(record.plan, folder, output / STATE, record.fingerprint)
     differs = [

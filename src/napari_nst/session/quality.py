@@ -27,18 +27,6 @@ from napari_nst.io.tables import KnownNames, read_table
 if TYPE_CHECKING:
     from napari_nst.session.cropping import Patch
 
-__all__ = [
-    "QUALITY_SCORES",
-    "MarkerCounts",
-    "PatchMeasures",
-    "Quality",
-    "Split",
-    "count_markers",
-    "measure_patch",
-    "read_quality_table",
-    "split_scores",
-]
-
 #: The kinds of scores that a patch can be given, and what they are.
 QUALITY_SCORES = {
     "markers": "number of cones in marker files",
@@ -73,31 +61,21 @@ class Quality(enum.StrEnum):
 class PatchMeasures(NamedTuple):
     """What was measured in a patch; NaN where it cannot be."""
 
-    ring: Number
-    """Height of Yellott's ring over the spectrum around it, dB."""
-    spacing: Number
-    """Cone spacing that follows from the ring, pixels."""
-    cones: Number
-    """Number of cones that the own detector finds."""
-    aiq: Number
-    """Spectral signal-to-noise ratio (Brennan 2024), dB."""
-    valid_fraction: Number
-    """Share of pixels that show tissue, not a border or padding; 0 to 1."""
+    ring: Number  # height of Yellott's ring over the spectrum around it, dB
+    spacing: Number  # cone spacing that follows from the ring, pixels
+    cones: Number  # number of cones that the own detector finds
+    aiq: Number  # spectral signal-to-noise ratio (Brennan 2024), dB
+    valid_fraction: Number  # share of pixels that show tissue, not a border or padding; 0 to 1
 
 
 class Split(Part):
     """Which scores are good."""
 
-    threshold: FiniteFloat | None
-    """Good is above it; None when no threshold was found."""
-    reason: str
-    """Why this threshold, or why none."""
-    separability: Number
-    """Otsu's eta: between-class over total variance of the scores, 0 to 1; NaN when they do not vary."""
-    p_value: FiniteFloat | None
-    """Share of equally large samples of a uniform distribution that look as separate; None when not tested."""
-    good: tuple[bool | None, ...] = Field((), exclude=True)
-    """One for each score; None is unknown. Not written to files, where each patch has its own."""
+    threshold: FiniteFloat | None  # good is above it; None when no threshold was found
+    reason: str  # why this threshold, or why none
+    separability: Number  # Otsu's eta: between-class over total variance of the scores, 0 to 1; NaN when all are equal
+    p_value: FiniteFloat | None  # share of uniform samples of this size that look as separate; None: not tested
+    good: tuple[bool | None, ...] = Field((), exclude=True)  # one for each score; None is unknown
 
 
 class MarkerCounts(NamedTuple):
@@ -108,11 +86,7 @@ class MarkerCounts(NamedTuple):
 
 
 def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> PatchMeasures:
-    """Measure a patch, a gray image (H, W) of any real dtype.
-
-    `valid`, (H, W), is False in a border or padding; pixels that are not finite never count. Raises ImageError for what is
-    no gray image, or a mask that does not fit.
-    """
+    """Measure a gray patch (H, W); `valid`, (H, W), is False in a border or padding. Raises ImageError for anything else."""
     from napari_nst.imaging.cones import detect_cones
     from napari_nst.imaging.spacing import ring_prominence
     from napari_nst.metrics.quality import aiq
@@ -136,32 +110,16 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
 
 
 def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
-    """Divide scores into poor and good, if they really are two groups.
+    """Divide scores, (n,), into poor and good if they really are two groups; a `threshold` that is given is used as it is.
 
-    Parameters
-    ----------
-    scores : array of numbers, (n,)
-        Higher is better; any unit. NaN and infinite ones are left out; their quality is unknown.
-    threshold : float, optional
-        Used as it is.
+    Higher is better; the quality of what is not finite is unknown. Raises ParameterError where `scores` is not one row of
+    numbers, or `threshold` is not finite.
 
-    Returns
-    -------
-    Split
-
-    Raises
-    ------
-    ParameterError
-        `scores` is not one row of numbers, or `threshold` is not finite.
-
-    Notes
-    -----
-    Otsu's threshold (1979, IEEE Trans. SMC 9:62) of the scores themselves, without bins, in the middle of the gap:
-    every value in it divides them alike. Otsu's method divides anything, so his measure of separability
-    (§III, eta = between-class / total variance) is compared with samples of the same size from a uniform distribution,
-    which is the flattest with one group (a normal one reaches 2/pi, a uniform one 3/4). Scores that were rounded, such
-    as counts, get the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for
-    being two numbers.
+    Otsu's threshold (1979, IEEE Trans. SMC 9:62) of the scores themselves, without bins, in the middle of the gap: every
+    value in it divides them alike. Otsu's method divides anything, so his measure of separability (§III, eta =
+    between-class / total variance) is compared with samples of the same size from a uniform distribution, which is the
+    flattest with one group (a normal one reaches 2/pi, a uniform one 3/4). Scores that were rounded, such as counts, get
+    the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for being two numbers.
     """
     given: NDArray[Any] = np.asarray(scores)
     if given.ndim != 1 or given.dtype.kind not in "buif":
@@ -205,26 +163,14 @@ def count_markers(
     base: int = 0,
     image_shapes: Mapping[str, tuple[int, int]] | None = None,
 ) -> MarkerCounts:
-    """Count the cones that marker files hold for each patch.
+    """Count the cones that the marker files of a folder (x,y without a header) hold for each patch.
 
-    Parameters
-    ----------
-    folder : path-like
-        Its ``.csv`` files hold x,y without a header. A file belongs to a patch, or to a whole image, whose file name
-        or stem it has: ``{name}.csv``, ``{stem}.csv`` or ``{stem}_coords.csv``, the first that exists. A patch's own
-        file comes before that of its image, of which the points in the patch's window count. Cones in the padding of a
-        patch are reflections, and not counted.
-    patches : sequence of Patch
-    base : {0, 1}
-        The coordinate of the first pixel.
-    image_shapes : mapping of str to (H, W), optional
-        By image name, to find markers that lie outside of their image.
+    A file belongs to a patch, or to a whole image, whose name it has: ``{name}.csv``, ``{stem}.csv`` or
+    ``{stem}_coords.csv``, the first that exists. A patch's own file comes before that of its image, of which the points in
+    the patch's window count. Cones in the padding of a patch are reflections, and not counted.
 
-    Raises
-    ------
-    FileError
-        The folder cannot be read, has no marker file of any patch or image, or a file has markers outside of its
-        image.
+    `base` is the coordinate of the first pixel, 0 or 1; `image_shapes`, (H, W) by image name, finds markers outside of their
+    image. Raises FileError for those, and where the folder cannot be read or has no file of any patch or image.
     """
     folder = Path(folder)
     files = _marker_files(folder)
@@ -260,26 +206,11 @@ def count_markers(
 
 
 def read_quality_table(path: str | os.PathLike[str], known_names: Mapping[str, str]) -> dict[str, float]:
-    """Read the scores of patches from a table that the user made.
+    """Read the score of every patch of `known_names` (patch to image) from a table that the user made.
 
-    Parameters
-    ----------
-    path : path-like
-        CSV with the columns ``patch`` (or ``image``) and ``score``; other columns are ignored. An empty score is
-        unknown. Names may lack their extension.
-    known_names : mapping of str to str
-        Patch to image: the score of an image is that of all its patches.
-
-    Returns
-    -------
-    dict of str to float
-        Of every patch, in the order of `known_names`; NaN for those that the table does not name.
-
-    Raises
-    ------
-    FileError
-        The table cannot be read, lacks a column, names something unknown or something twice, or a score is no finite
-        number. The message says in which line.
+    A CSV with the columns ``patch`` (or ``image``: the score is that of all its patches) and ``score``. Names may lack their
+    extension; an empty score, and that of a patch which is not named, is NaN. Raises FileError, with the line, where the
+    table cannot be read, lacks a column, names something unknown or twice, or a score is no finite number.
     """
     table = read_table(path, ("score",))
     column = "patch" if "patch" in table.columns else "image"

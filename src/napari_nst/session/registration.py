@@ -21,8 +21,6 @@ from napari_nst.session.images import natural_order
 if TYPE_CHECKING:
     from napari_nst.session.images import LoadedImage, SessionImage
 
-__all__ = ["MOST_PAIRS", "SAME_CONES", "Overlap", "PlacedImage", "find_overlap", "place_images"]
-
 #: Above this score two patches are taken to show the same cones. Measured with cone spacings of 5 to 10 px, patches of
 #: 150 and 185 px: other places 0.12 to 0.31 (one of 690 pairs above 0.3), the same place 0.52 to 0.91, and 0.27 to 0.54
 #: (median 0.46) when one of the two is badly degraded, 0.28 to 0.48 between confocal and split detection. Refusing a
@@ -57,20 +55,16 @@ Mask = NDArray[np.bool_]
 class Overlap(NamedTuple):
     """How two patches fit together best."""
 
-    score: float
-    """Correlation of their overlap, -1 to 1; 0 where nothing can be compared."""
-    shift: tuple[int, int]
-    """Rows and columns by which `style` is to be moved to lie on `target`."""
+    score: float  # correlation of their overlap, -1 to 1; 0 where nothing can be compared
+    shift: tuple[int, int]  # rows and columns by which `style` is to be moved to lie on `target`
 
 
 class PlacedImage(NamedTuple):
     """Where an image lies."""
 
-    frame: str
-    """Name of the first image of those that it is connected with by overlaps; only places in one frame compare."""
+    frame: str  # name of the first image that it is connected with by overlaps; only within one, places compare
     x: float
-    y: float
-    """Center of the image from that of the first one, pixels along columns and rows."""
+    y: float  # center of the image from that of the first one, pixels along columns and rows
 
 
 class _Band(NamedTuple):
@@ -95,22 +89,11 @@ class _Fit(NamedTuple):
 def find_overlap(
     target: ArrayLike, style: ArrayLike, target_mask: Mask | None = None, style_mask: Mask | None = None
 ) -> Overlap:
-    """Find the shift at which two patches correlate best; above a score of `SAME_CONES` they show the same cones.
+    """Find the shift at which two gray patches (H, W) correlate best; above `SAME_CONES` they show the same cones.
 
-    Parameters
-    ----------
-    target, style : array, (H, W)
-        Gray, integers or floats; their shapes may differ.
-    target_mask, style_mask : array of bool, optional
-        False for pixels to leave out. Pixels that are not finite never count.
+    Their shapes may differ. Masks are False for pixels to leave out; pixels that are not finite never count. Raises
+    ImageError where a patch is not gray, or its mask does not fit.
 
-    Raises
-    ------
-    ImageError
-        A patch is not gray, or its mask does not fit.
-
-    Notes
-    -----
     Masked normalized cross-correlation (Padfield 2012, IEEE Trans. Image Process. 21:2706) over all shifts, by
     `skimage.registration.phase_cross_correlation`, of the patches without their shading and pixel noise (difference
     of Gaussians of 1 and 8 px, which count masked pixels nowhere). Shading, vessels and the ring of equal spacings alone
@@ -146,34 +129,13 @@ def place_images(
     cancel: Cancel | None = None,
     note: Callable[[str], object] | None = None,
 ) -> dict[str, PlacedImage]:
-    """Find which images overlap, and so where they lie to each other.
+    """Find which images overlap, and so where they lie to each other; one that overlaps no other has a frame of its own.
 
-    Parameters
-    ----------
-    load : callable
-        Gives an image with its pixels by its name; called once for each, from this thread.
-    images : sequence of SessionImage
-        In the order of their names. Those whose names give their place, and patches, are left out. Images of different
-        retinas are not compared; those of different modalities are, because they show the same cones.
-    progress : callable, optional
-        Called with a text, how much is done, and how much there is.
-    cancel : callable or threading.Event, optional
-        Ends the work: KeyboardInterrupt is raised.
-    note : callable, optional
-        Called with what a user should know: overlaps that contradict better ones, or pairs that were not compared.
+    `load` is called once for each, from this thread. Images whose names give their place, and patches, are left out. Images
+    of different retinas are not compared; those of different modalities are, because they show the same cones. `note` is
+    called with overlaps that contradict better ones, or pairs that were not compared; KeyboardInterrupt is raised when
+    `cancel` asks for it.
 
-    Returns
-    -------
-    dict of str to PlacedImage
-        For each image that was compared. One that overlaps no other has a frame of its own.
-
-    Raises
-    ------
-    FileError, ImageError
-        An image cannot be read.
-
-    Notes
-    -----
     Masked normalized cross-correlation over all shifts (Padfield 2012, IEEE Trans. Image Process. 21:2706) of the band of
     the cones at half resolution, at which overlaps separate as well as at full resolution. The local means, nearly 0 in a
     band, are left out. Of two images of n common pixels the correlation r varies by chance as 1 / sqrt(n), so the shift of
@@ -221,10 +183,7 @@ def place_images(
 
 
 def _band_pass(image: ArrayLike, mask: Mask | None, what: str) -> tuple[Doubles, Mask]:
-    """Take pixel noise, and shading larger than cones, out of an image.
-
-    Difference of Gaussians of 1 and 8 px over used pixels, of the values divided by their range; 0 where unused.
-    """
+    """Return an image less pixel noise and shading: difference of Gaussians over used pixels of values / range; 0 elsewhere."""
     from scipy.ndimage import gaussian_filter
 
     values, used = image_and_mask(image, mask, what)

@@ -176,10 +176,7 @@ class SessionStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second run out of the folder; the lock ends with the process, however that ends.
-
-        Raises FileError where another run is working, or the folder cannot be written to.
-        """
+        """Keep a second run out of the folder until the process ends; FileError where one works there or it cannot be written to."""
         from filelock import FileLock, Timeout
 
         lock, made = FileLock(self.folder / _LOCK, timeout=0), not self.folder.exists()
@@ -219,10 +216,7 @@ class SessionStore:
     def read_record(self, patch: str) -> PatchRecord | None:
         """Read the record of a patch, whether its files are still there or not; None when there is none.
 
-        Raises
-        ------
-        FileError
-            The record is damaged, of another patch, or names a file outside of the folder.
+        Raises FileError where it is damaged, of another patch, or names a file outside of the folder.
         """
         path = self.record_path(patch)
         if not os.path.lexists(path):
