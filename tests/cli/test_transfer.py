@@ -245,3 +245,11 @@ def test_our_warnings_are_one_line(images, tmp_path, capsys):
     assert message.count("Warning: ") == 1
     assert "area" in message
     assert "transfer.py" not in message  # no source line
+
+
+def test_parameters_are_checked_once(images, tmp_path, monkeypatch):
+    checks = []
+    real = StyleTransferParameters._complete
+    monkeypatch.setattr(StyleTransferParameters, "_complete", lambda given: checks.append(given) or real(given))
+    assert run("transfer", *images, "-o", tmp_path, *QUICK) == 0
+    assert sum(given.get("epoch") == 3 for given in checks) == 1  # the help asks for the recommended preset, too

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_nst import arguments_from, transfer_style
+from napari_nst import StyleTransferParameters, arguments_from, transfer_style
 from napari_nst.errors import ParameterError
 from napari_nst.imaging.spectrum import match_spectrum
 
@@ -117,3 +117,19 @@ def test_other_starts_are_refused(initial, images):
 def test_two_starts_are_one_too_many(images):
     with pytest.raises(ParameterError, match="initial='spectrum' and init='noise'"):
         transfer_style(*images, **QUICK, initial="spectrum", init="noise")
+
+
+def test_parameters_that_are_checked_stand_for_the_fields(images, monkeypatch):
+    checked = StyleTransferParameters(**QUICK)
+    expected = transfer_style(*images, **QUICK)
+    monkeypatch.setattr(StyleTransferParameters, "_complete", lambda given: pytest.fail("checked again"))
+    np.testing.assert_array_equal(transfer_style(*images, parameters=checked).image, expected.image)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"parameters": QUICK}, "got dict"), ({"parameters": StyleTransferParameters(), "lr": 1}, "lr")],
+)
+def test_fields_beside_checked_parameters_are_refused(images, wrong, message):
+    with pytest.raises(ParameterError, match=f"`parameters` must be .*{message}"):
+        transfer_style(*images, **wrong)

@@ -86,14 +86,18 @@ def _transfer(options: argparse.Namespace) -> int:
         )
     if options.record is None:
         parameters.setdefault("preset", RECOMMENDED)
-    StyleTransferParameters(**parameters)  # before torch is loaded: a wrong value is reported at once
-    target, style, arguments = _inputs(options, parameters | given_of(options, _ARGUMENTS))
+    checked = StyleTransferParameters(**parameters)  # before torch is loaded: a wrong value is reported at once
+    target, style, arguments = _inputs(options, given_of(options, _ARGUMENTS))
+    if options.record is not None:
+        checked = StyleTransferParameters(**{name: arguments.pop(name) for name in checked.asdict()} | parameters)
     from napari_nst.transfer.api import transfer_style
     from napari_nst.transfer.files import save_transfer
 
     with interruptible() as cancel, transfer_bar(f"{target.file} ← {style.file}") as show:
         try:
-            result = transfer_style(target.array, style.array, callback=show, cancel=cancel, **arguments)
+            result = transfer_style(
+                target.array, style.array, callback=show, cancel=cancel, parameters=checked, **arguments
+            )
             status = INTERRUPTED if result.stopped == "cancelled" else DONE
         except DivergenceError as error:
             if error.partial is None:
@@ -174,7 +178,7 @@ class _Input:
 
 
 def _inputs(options: argparse.Namespace, given: dict[str, Any]) -> tuple[_Input, _Input, dict[str, Any]]:
-    """Return the two images and all arguments of the transfer; those given replace those of a record."""
+    """Return the two images and the arguments of the transfer, a record's parameters too; those given replace recorded ones."""
     from napari_nst.io.images import ImageFile
 
     for name in ("mask", "style_mask"):

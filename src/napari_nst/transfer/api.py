@@ -71,7 +71,8 @@ def transfer_style(
         With shape and dtype of the target and assignment by slices, such as a zarr array or a memory map: the result
         is written there band by band and is its ``image``.  For a single target, not a list.
     **parameters
-        The fields of :class:`napari_nst.StyleTransferParameters`: ``preset="texture"``, ``alpha=2.0``...
+        The fields of :class:`napari_nst.StyleTransferParameters`: ``preset="texture"``, ``alpha=2.0``... Or, in place of
+        all of them, ``parameters=``: such an object, which is not checked again.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def transfer_style(
         raise ParameterError("out: with a list of targets there are several results; run them one by one.")
     if len(styles) != len(targets):
         raise ImageError(f"{len(targets)} targets and {len(styles)} styles: give one style, or one for each target.")
-    checked = StyleTransferParameters(**_present(parameters))
+    checked = _checked(parameters)
     transfers = [Transfer(*pair, checked, options, k) for k, pair in enumerate(zip(targets, styles, strict=True))]
     # Closed also when the callback raises: the thread count is given back then and not whenever it is collected.
     with contextlib.closing(run_transfers(transfers, cancel)) as events:
@@ -152,8 +153,8 @@ def transfer_events(
 
 
 def _transfer(target: Any, style: Any, arguments: dict[str, Any]) -> Transfer:
-    options, parameters = TransferOptions.split(_present(arguments))
-    return Transfer(target, style, StyleTransferParameters(**parameters), options)
+    options, parameters = TransferOptions.split(arguments)
+    return Transfer(target, style, _checked(parameters), options)
 
 
 def _only(transfers: list[Transfer]) -> StyleTransfer:
@@ -164,18 +165,26 @@ def _only(transfers: list[Transfer]) -> StyleTransfer:
         raise
 
 
-def _present(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take ``initial=``, which was a second name of ``init=``."""
-    initial = arguments.pop("initial", None)
+def _checked(parameters: dict[str, Any]) -> StyleTransferParameters:
+    """Check the parameters, once: ``parameters=`` has been. ``initial=`` was a second name of ``init=``."""
+    checked = parameters.pop("parameters", None)
+    if isinstance(checked, StyleTransferParameters) and not parameters:
+        return checked
+    if checked is not None:
+        raise ParameterError(
+            f"`parameters` must be a StyleTransferParameters and stand alone, got {type(checked).__name__} and "
+            f"{', '.join(parameters) or 'nothing'} beside it. Pass parameters.replace(...), or the fields themselves."
+        )
+    initial = parameters.pop("initial", None)
     if initial is None:
-        return arguments
+        return StyleTransferParameters(**parameters)
     warnings.warn(
         f"initial={initial!r} is now init={initial!r}; initial goes with the next release.",
         DeprecationWarning,
         stacklevel=3,
     )
-    if isinstance(initial, str) and arguments.get("init", initial) != initial:
+    if isinstance(initial, str) and parameters.get("init", initial) != initial:
         raise ParameterError(
-            f"initial={initial!r} and init={arguments['init']!r} are two starts for one run; give init alone."
+            f"initial={initial!r} and init={parameters['init']!r} are two starts for one run; give init alone."
         )
-    return {**arguments, "init": initial}
+    return StyleTransferParameters(**{**parameters, "init": initial})
