@@ -1,14 +1,23 @@
 """The work of a session off the GUI thread: what it reports, scripts that could not use workers, and viewers that close."""
 
 import sys
+import threading
+import warnings
 from types import SimpleNamespace
 
 import pytest
 from superqt.utils import WorkerBase
 
+from napari_nst.errors import StyleTransferWarning
 from napari_nst.settings.session import split_settings
-from napari_nst.viewer.common.worker import Control
-from napari_nst.viewer.session.job import SessionRequest, ShownPlan, _started_by_a_bare_script, session_work
+from napari_nst.viewer.common.job import Control
+from napari_nst.viewer.session.job import (
+    SessionRequest,
+    ShownPlan,
+    _cluster_warnings,
+    _started_by_a_bare_script,
+    session_work,
+)
 from napari_nst.viewer.session.widget import EnhanceSessionWidget
 
 
@@ -49,6 +58,26 @@ def test_scripts_without_a_guard_get_no_workers(text, spec, bare, tmp_path, monk
         main.__file__ = str(tmp_path / "script.py")
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert _started_by_a_bare_script() is bare
+
+
+def test_warnings_of_the_cluster_are_heard_every_time_and_others_left_alone():
+    def warn(kind, text):
+        warnings.warn(text, kind, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        before = warnings.showwarning, list(warnings.filters)
+        for _ in range(2):
+            seen = []
+            with _cluster_warnings(seen.append):
+                warn(StyleTransferWarning, "ours")
+                warn(UserWarning, "theirs")
+                thread = threading.Thread(target=warn, args=(StyleTransferWarning, "of another thread"))
+                thread.start()
+                thread.join()
+            assert [str(message) for message in seen] == ["ours"]
+        assert (warnings.showwarning, list(warnings.filters)) == before
+    assert [str(warning.message) for warning in others] == ["theirs", "of another thread"] * 2
 
 
 @pytest.mark.parametrize("action", ["make_plan", "run"])

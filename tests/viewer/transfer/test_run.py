@@ -326,8 +326,8 @@ class Big:
 
 
 def failing(error, alive, steps=0):
-    """A transfer_style that holds something big and fails, after so many steps of the real one."""
-    from napari_nst.transfer.api import transfer_style as real
+    """A transfer_events that holds something big and fails, after so many steps of the real one."""
+    from napari_nst.transfer.api import transfer_events as real
 
     def fail():
         try:
@@ -335,20 +335,17 @@ def failing(error, alive, steps=0):
         except KeyError as cause:
             raise error() from cause
 
-    def transfer_style(*args, callback, **kwargs):
+    def transfer_events(*args, **kwargs):
         big = Big()
         alive.append(weakref.ref(big))
-
-        def see(now):
-            callback(now)
+        if steps == 0:
+            fail()
+        for now in real(*args, **kwargs):
+            yield now
             if now.step == steps:
                 fail()
 
-        if steps == 0:
-            fail()
-        return real(*args, callback=see, **kwargs)
-
-    return transfer_style
+    return transfer_events
 
 
 def out_of_memory():
@@ -371,7 +368,7 @@ def test_errors_reach_the_user_and_free_the_memory(viewer, widget, runner, notif
     for steps in (2, 0):  # with a preview, and before there is one
         alive = []
         with monkeypatch.context() as patched:
-            patched.setattr("napari_nst.transfer.api.transfer_style", failing(error, alive, steps))
+            patched.setattr("napari_nst.transfer.api.transfer_events", failing(error, alive, steps))
             assert runner(widget) is None
         assert [(severity, told in message) for severity, message in notified] == [("error", True)]
         assert told in widget.panel.status.text().replace("\u200b", "")

@@ -12,6 +12,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.masks import unpack_mask
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import partners
+from napari_nst.viewer.common.job import Control
 from napari_nst.viewer.common.layers import TRANSFORMS, made_by_us, moved, plain
 from napari_nst.viewer.common.region import (
     ALL,
@@ -24,7 +25,6 @@ from napari_nst.viewer.common.region import (
     mask_from_labels,
     micrometers,
 )
-from napari_nst.viewer.common.worker import Control
 from napari_nst.viewer.session.layers import SESSION_KEY as SESSION
 
 if TYPE_CHECKING:

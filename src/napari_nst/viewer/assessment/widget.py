@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_nst.metrics.assessment import Assessment
     from napari_nst.viewer.assessment.input import AssessRequest, LayerPlane
-    from napari_nst.viewer.common.worker import Outcome
+    from napari_nst.viewer.common.job import Outcome
 
 __all__ = ["AssessmentWidget", "ScaleField"]
 

@@ -1,18 +1,38 @@
-"""A long computation as the GUI thread sees it: the one class behind Run, Pause and Stop of every widget."""
+"""Long computations off the GUI thread: the one class behind Run, Pause and Stop of every widget.
+
+The work is a plain function ``work(request, control)`` that knows arrays and files, but no layers and no widgets:
+
+- It calls ``control.report(event)`` for everything that the GUI thread shall know; any object is an event, and comes out of
+  ``Job.reported``. A warning for the user is an event, too: a StyleTransferWarning comes out of ``Job.warned`` as text.
+- Of events of which only the newest counts, it reports one where ``control.rested(seconds)``: a fast computation would
+  else keep a slow screen busy with nothing else.
+- It hands ``control.cancelled``, an Event, as `cancel` to what it calls, and returns soon after it was set.
+  A KeyboardInterrupt, with which functions end that have no partial result, is an end without value.
+- Between steps it calls ``control.wait()``, if it can be paused.
+- What it returns, or the error that it raises, becomes an :class:`Outcome`; errors that nobody foresaw are logged.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
+from threading import Event
 from typing import Any
 
+import psygnal
 from napari.qt.threading import create_worker
-from psygnal import Signal
+from qtpy.QtCore import QObject, Signal
+from superqt.utils import WorkerBase
 
-from napari_nst.errors import StyleTransferWarning
-from napari_nst.viewer.common.worker import Control, Outcome, Worker
+from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
+
+logger = logging.getLogger(__name__)
 
 
 class State(Enum):
@@ -24,46 +44,175 @@ class State(Enum):
     STOPPING = "stopping"
 
 
-class Job:
-    """A computation in a worker thread, from its start to its end.
+@dataclass(frozen=True)
+class Outcome:
+    """The end of the work: its value, or the error that prevented it, or neither when it was cancelled before."""
+
+    value: Any = None
+    error: StyleTransferError | None = None
+
+
+class Control:
+    """What passes between the GUI thread and the work; every method may be called in any thread.
+
+    Attributes
+    ----------
+    cancelled : Event
+        Whether the work shall end, with what was reached.
+    abandoned : bool
+        Whether nobody is left to hear of its end, because the viewer closes.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = Event()
+        self.abandoned = False
+        self.send: Callable[[Any], object] = lambda event: None
+        self._going = Event()
+        self._going.set()
+        self._reported = self._handled = 0
+        self._handled_at = 0.0
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause was asked for."""
+        return not self._going.is_set()
+
+    def stop(self) -> None:
+        """Ask for an end, also while paused; what was reached is kept."""
+        self.cancelled.set()
+        self._going.set()
+
+    def pause(self) -> None:
+        """Ask for a pause after the step at work."""
+        if not self.cancelled.is_set():
+            self._going.clear()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._going.set()
+
+    def wait(self) -> float:
+        """Wait while paused; gives the seconds that this took."""
+        started = time.perf_counter()
+        self._going.wait()
+        return time.perf_counter() - started
+
+    def report(self, event: Any) -> None:
+        """Send an event to the GUI thread, which handles them one after the other."""
+        self._reported += 1
+        self.send(event)
+
+    def handled(self) -> None:
+        """Note that the GUI thread is done with an event."""
+        self._handled += 1
+        self._handled_at = time.perf_counter()
+
+    def rested(self, seconds: float) -> bool:
+        """Whether the GUI thread is done with all events, and has had so many seconds for other things since then."""
+        return self._handled == self._reported and time.perf_counter() - self._handled_at >= seconds
+
+
+class _Signals(QObject):
+    """Those of superqt's workers, and one for events."""
+
+    started = Signal()
+    reported = Signal(object)
+    returned = Signal(object)
+    finished = Signal()
+    _finished = Signal(object)
+    errored = Signal(object)
+    warned = Signal(tuple)
+
+
+class _Worker(WorkerBase):  # type: ignore[type-arg]  # superqt's parameter is the type of what `work` returns
+    """A worker for napari's ``create_worker`` with what a long computation needs on top.
+
+    - ``quit``, which napari calls when its window closes, cancels the work, and tells nobody.
+    - ``returned`` emits an :class:`Outcome` at every end. napari's own worker never ends after a RuntimeError, which is
+      what PyTorch raises; and the errors here hold no frames, which would hold the arrays of the work.
+    - Warning filters are left alone. The base class swaps them process-wide, and workers that overlap would leave each
+      other's behind.
+    """
+
+    def __init__(self, work: Callable[[Any, Control], Any], request: Any, job: Job) -> None:
+        super().__init__(SignalsClass=_Signals)  # type: ignore[arg-type]  # any QObject with these signals
+        # Signals hold bound methods weakly: the worker keeps the job until it has ended.
+        self._work, self._request, self.job = work, request, job
+        job.send = self.reported.emit
+
+    def quit(self) -> None:
+        self.job.abandoned = True
+        self.job.stop()
+        super().quit()
+
+    def run(self) -> None:
+        """Run in the thread; what Qt calls."""
+        try:
+            self.started.emit()
+            self._running = True
+            try:
+                outcome = Outcome(self._work(self._request, self.job))
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the user must hear of it
+                outcome = Outcome(error=_for_user(error))
+            self._running = False
+            self.returned.emit(outcome)
+            self.finished.emit()
+            self._finished.emit(self)
+        except RuntimeError:
+            # The signals' C++ side is gone: the application has ended, and nobody is left to tell.
+            logger.debug("A computation outlived the application.", exc_info=True)
+
+
+def _for_user(error: BaseException) -> StyleTransferError | None:
+    """The error as the user is told it; None for a cancellation."""
+    if isinstance(error, KeyboardInterrupt):
+        return None
+    if isinstance(error, MemoryError):
+        error = OutOfMemoryError(
+            f"There is not enough memory ({error}). Choose a smaller region or fewer workers, or close other programs."
+        )
+    elif not isinstance(error, StyleTransferError):
+        logger.error("A computation failed:\n%s", "".join(traceback.format_exception(error)))
+        text = str(error).strip().splitlines()
+        error = StyleTransferError(
+            f"{type(error).__name__}: {text[0] if text else 'no message'} This was not foreseen: try the device cpu, and "
+            "report it with the log and the output of 'napari-nst info'."
+        )
+    # Their frames hold whatever the failed work had in memory.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
+
+
+class Job(Control):
+    """A computation in a worker thread, from its start to its end, as the GUI thread sees it.
 
     It outlives the widget that started it if need be, ends with napari's window, and lets go of everything at its end.
     Events and the end are handled one after the other in the GUI thread.  A widget connects to the signals and calls
     ``start``; a subclass that has more to do than show it overrides ``take``, ``warn``, ``conclude`` and ``release``.
-
-    Parameters
-    ----------
-    work : callable
-        ``work(request, control)``, see :mod:`napari_nst.viewer.common.worker`.
-    request : object
-        What is to be done.
-    description : str
-        For napari's progress bar in the activity dock; "" for none.
+    The description is for napari's progress bar in the activity dock; "" for none.
     """
 
-    reported = Signal(object, description="An event that the work has reported")
-    warned = Signal(str, description="Something was done in another way than asked")
-    ended = Signal(object, description="Outcome, or what the subclass makes of it; not emitted after abandon")
+    reported = psygnal.Signal(object, description="An event that the work has reported")
+    warned = psygnal.Signal(str, description="Something was done in another way than asked")
+    ended = psygnal.Signal(object, description="Outcome, or what the subclass makes of it; not emitted after abandon")
 
     def __init__(self, work: Callable[[Any, Control], Any], request: Any, description: str = "") -> None:
+        super().__init__()
         self.request = request
-        self._control = Control()
-        self._abandoned = False
+        self._silent = False
         self._waiting: deque[Callable[[], None]] = deque()
         self._busy = False
         self._worker: Any = create_worker(
             work,
             request,
-            self._control,
-            _worker_class=Worker,
+            self,
+            _worker_class=_Worker,
             _ignore_errors=True,  # an outcome holds them
             _progress={"desc": description, "total": 0} if description else None,
         )
 
     def start(self) -> None:
         """Start."""
-        # Signals hold bound methods weakly: the worker keeps this object until it has ended.
-        self._worker.job = self
         self._worker.reported.connect(self._on_reported)
         self._worker.returned.connect(self._on_returned)
         self._worker.start()
@@ -73,26 +222,14 @@ class Job:
         """What was asked for last."""
         if self._worker is None:
             return State.IDLE
-        if self._control.cancelled.is_set():
+        if self.cancelled.is_set():
             return State.STOPPING
-        return State.PAUSED if self._control.paused else State.RUNNING
-
-    def stop(self) -> None:
-        """End soon, and keep what was reached."""
-        self._control.stop()
-
-    def pause(self) -> None:
-        """Pause after the step at work."""
-        self._control.pause()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._control.resume()
+        return State.PAUSED if self.paused else State.RUNNING
 
     def abandon(self) -> None:
         """End, and emit nothing any more: the widget or the viewer is being closed."""
-        self._abandoned = True
-        self._control.abandon()
+        self._silent = self.abandoned = True
+        self.stop()
         self.release()
 
     def show_progress(self, done: int, total: int) -> None:
@@ -141,20 +278,19 @@ class Job:
         self._in_turn(lambda: self._end(outcome))
 
     def _report(self, event: Any) -> None:
-        if self._control.abandoned:
+        if self.abandoned:
             self.release()
         elif isinstance(event, StyleTransferWarning):
             self.warn(str(event))
         else:
             self.take(event)
             self.reported.emit(event)
-        self._control.handled()
+        self.handled()
 
     def _end(self, outcome: Outcome) -> None:
         # napari quits workers when it closes: there may be no layers any more.
-        end = self.conclude(Outcome() if self._control.abandoned else outcome)
-        worker, self._worker = self._worker, None
-        worker.job = None
+        end = self.conclude(Outcome() if self.abandoned else outcome)
+        self._worker = None
         self.release()
-        if not self._abandoned:
+        if not self._silent:
             self.ended.emit(end)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -18,7 +20,7 @@ from PIL import Image
 from napari_nst.errors import StyleTransferError, StyleTransferWarning
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import SessionStore
-from napari_nst.viewer.common.worker import Control
+from napari_nst.viewer.common.job import Control
 from napari_nst.viewer.session.table import THUMBNAIL
 
 if TYPE_CHECKING:
@@ -81,16 +83,34 @@ def session_work(request: SessionRequest, control: Control) -> ShownPlan | Sessi
             "worker would open a viewer too. Add it for more."
         )
         control.report(StyleTransferWarning(message))
-    return enhance_session(
-        request.folder,
-        shown.output,
-        plan=shown.plan,
-        workers=workers,
-        scheduler=request.scheduler,
-        spare_cores=1,
-        callback=report,
-        cancel=control.cancelled,
-    )
+    with _cluster_warnings(control.report):
+        return enhance_session(
+            request.folder,
+            shown.output,
+            plan=shown.plan,
+            workers=workers,
+            scheduler=request.scheduler,
+            spare_cores=1,
+            callback=report,
+            cancel=control.cancelled,
+        )
+
+
+@contextmanager
+def _cluster_warnings(report: Callable[[Any], object]) -> Iterator[None]:
+    """Report what a cluster warns of in this thread: it has no worker yet, or processes cannot be started."""
+    thread, shown = threading.get_ident(), warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if issubclass(category, StyleTransferWarning) and threading.get_ident() == thread:
+            report(message)
+        else:
+            shown(message, category, *args, **kwargs)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StyleTransferWarning)  # a second run warns again
+        warnings.showwarning = show
+        yield
 
 
 def _plan(request: SessionRequest, control: Control) -> ShownPlan:

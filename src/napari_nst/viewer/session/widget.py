@@ -19,9 +19,8 @@ from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.quality import Quality
 from napari_nst.viewer import commands
 from napari_nst.viewer.common.fields import PathField
-from napari_nst.viewer.common.job import Job, State
+from napari_nst.viewer.common.job import Job, Outcome, State
 from napari_nst.viewer.common.panel import PanelWidget, say, time_text
-from napari_nst.viewer.common.worker import Outcome
 from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
 from napari_nst.viewer.session.panel import FRONT, SessionPanel, SettingFields, process_fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -14,13 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from napari.utils.notifications import show_error, show_warning
 
-from napari_nst.errors import DivergenceError, FileError, StyleTransferError
+from napari_nst.errors import DivergenceError, FileError, StyleTransferError, StyleTransferWarning
 from napari_nst.io.images import FileInfo, read_image
 from napari_nst.transfer.record import KEY
-from napari_nst.viewer.common.job import Job
+from napari_nst.viewer.common.job import Control, Job, Outcome
 from napari_nst.viewer.common.layers import add_above, is_in, plain
 from napari_nst.viewer.common.region import Cut
-from napari_nst.viewer.common.worker import Control, Outcome
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -33,67 +33,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TransferRequest:
-    """All that a transfer needs, taken from the layers before it starts.
+    """All that a transfer needs, taken from the layers before it starts."""
 
-    Attributes
-    ----------
-    target, style : array
-        Data of the layers' finest level, NumPy, Dask or the like; cut and computed in the worker.
-    target_cut, style_cut : Cut
-        What of them takes part.
-    parameters, options : dict
-        For :func:`napari_nst.transfer.api.transfer_style`.
-    target_name, style_name : str
-        Names for the files.
-    inputs : dict
-        About the layers, for the record.
-    folder : Path or None
-        Where files are written; None writes none.
-    target_path : str or None
-        The target's own file: its resolution goes into the TIFF.
-    pixel_size_um : (float, float) or None
-        Of the target, goes into the TIFF.
-    interval : float
-        Seconds between two snapshots.
-    discarded : Event
-        Set when the preview was deleted: no files are written then.
-    """
-
-    target: Any
+    target: Any  #: data of the layer's finest level, NumPy, Dask or the like; cut and computed in the worker
     style: Any
     target_cut: Cut
     style_cut: Cut
     parameters: dict[str, Any]
-    options: dict[str, Any]
+    options: dict[str, Any]  #: the other arguments of `transfer_style`
     target_name: str
     style_name: str
-    inputs: dict[str, Any]
-    folder: Path | None = None
-    target_path: str | None = None
-    pixel_size_um: tuple[float, float] | None = None
-    interval: float = 0.3
-    discarded: Event = field(default_factory=Event)
+    inputs: dict[str, Any]  #: about the layers, for the record
+    folder: Path | None = None  #: where files are written; None writes none
+    target_path: str | None = None  #: the target's own file: its resolution goes into the TIFF
+    pixel_size_um: tuple[float, float] | None = None  #: of the target, for the TIFF
+    interval: float = 0.3  #: seconds between two snapshots
+    discarded: Event = field(default_factory=Event)  #: set when the preview was deleted: no files are written then
 
 
-@dataclass(frozen=True)
-class Placement:
-    """How the result becomes a layer.
-
-    Attributes
-    ----------
-    target, style : Image
-        The layers of the run.
-    cut : Cut
-        The part of the target.
-    arguments : dict
-        For ``viewer.add_image``.
-    record : dict
-        What the layer's record says beside the engine's.
-    """
+class Placement(NamedTuple):
+    """How the result becomes a layer: above those of the run, by arguments of ``add_image``, with this in its record."""
 
     target: Image
     style: Image
-    cut: Cut
     arguments: dict[str, Any]
     record: dict[str, Any]
 
@@ -109,33 +71,16 @@ class Started(NamedTuple):
     total: int
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The state a few times a second.
-
-    Attributes
-    ----------
-    step, total : int
-        Steps done, and steps at most, over all planes.
-    losses : ndarray, (new steps, 3)
-        Style, content, total of the steps since the last snapshot.
-    image : ndarray
-        The plane at work (or the one just finished), in the target's dtype.
-    index : tuple of int
-        Of the plane in a stack; empty for one plane.
-    base : ndarray or None
-        Of a stack, with the first snapshot: the planes before their turn.
-    seconds_per_step : float
-        Without pauses and without the set-up.
-    """
+class Snapshot(NamedTuple):
+    """The state a few times a second."""
 
     step: int
-    total: int
-    losses: np.ndarray[Any, Any]
-    image: np.ndarray[Any, Any]
-    index: tuple[int, ...] = ()
-    base: np.ndarray[Any, Any] | None = None
-    seconds_per_step: float = 0.0
+    total: int  #: steps at most, over all planes
+    losses: np.ndarray[Any, Any]  #: style, content, total of the steps since the last snapshot, (steps, 3)
+    image: np.ndarray[Any, Any]  #: the plane at work (or the one just finished), in the target's dtype
+    index: tuple[int, ...]  #: of the plane in a stack; empty for one plane
+    base: np.ndarray[Any, Any] | None  #: of a stack, with the first snapshot: the planes before their turn
+    seconds_per_step: float  #: without pauses and without the set-up; 0 after the first step
 
 
 class Done(NamedTuple):
@@ -168,9 +113,18 @@ def neural_style_transfer(request: TransferRequest, control: Control) -> Done:
     control.report(Started(describe_device(device), memory, planes * parameters.epoch))
 
     camera = _Camera(control, request.interval, target if cut.stack else None)
-    result: StyleTransfer = api.transfer_style(
-        target, style, callback=camera.see, cancel=control.cancelled, **request.options, **parameters.asdict()
-    )
+    events = api.transfer_events(target, style, cancel=control.cancelled, **request.options, **parameters.asdict())
+    with contextlib.closing(events):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                result: StyleTransfer = end.value
+                break
+            if isinstance(event, api.TransferNotice):
+                control.report(StyleTransferWarning(event.message))
+            else:
+                camera.see(event)
     if camera.unseen:
         camera.take()
     if request.discarded.is_set() or control.abandoned or len(result.losses.total) == 0:
@@ -221,9 +175,7 @@ class _Camera:
 
 def _cores() -> int:
     """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _save(request: TransferRequest, result: StyleTransfer) -> Done:
@@ -270,24 +222,16 @@ class TransferJob(Job):
 
     At most one layer is added: with the first snapshot, as preview; it becomes the result.  If the user deletes it, the
     run stops and adds nothing more.
-
-    Attributes
-    ----------
-    layer : Image or None
-        The preview, later the result.
-    losses : ndarray, (steps, 3)
-        Style, content, total so far.
     """
 
     request: TransferRequest
 
     def __init__(self, viewer: Viewer, request: TransferRequest, placement: Placement) -> None:
         super().__init__(neural_style_transfer, request, placement.arguments["name"])
-        self.layer: Any = None
-        self.losses = np.empty((0, 3))
+        self.layer: Any = None  #: the preview, later the result
+        self.losses = np.empty((0, 3))  #: style, content, total so far, (steps, 3)
         self._viewer: Any = viewer
         self._placement = placement
-        self._warned: set[str] = set()
         viewer.layers.events.removed.connect(self._on_layer_removed)
 
     def take(self, event: Started | Snapshot) -> None:
@@ -301,10 +245,7 @@ class TransferJob(Job):
             self._show(event)
 
     def warn(self, message: str) -> None:
-        """Show a warning once: it comes from the worker, and with the record."""
-        if message in self._warned:
-            return
-        self._warned.add(message)
+        """Show a warning."""
         show_warning(message)
         super().warn(message)
 
@@ -320,8 +261,6 @@ class TransferJob(Job):
             return End(layer, error, str(error))
         if done is None:
             return End(None, None, "")
-        for message in done.result.metadata["warnings"]:
-            self.warn(message)
         if done.problem:
             show_warning(done.problem)
         return End(self._keep(done.result, done.files), None, self._summary(done))
@@ -333,7 +272,7 @@ class TransferJob(Job):
             self._viewer = None
 
     def _show(self, snapshot: Snapshot) -> None:
-        cut = self._placement.cut
+        cut = self.request.target_cut
         if self.layer is None:
             image = snapshot.image if snapshot.base is None else snapshot.base
             if snapshot.base is not None:
@@ -349,7 +288,7 @@ class TransferJob(Job):
     def _add(self, image: np.ndarray[Any, Any]) -> None:
         # Above the style too: wherever the two overlap, it would hide the preview.
         placement, below = self._placement, (self._placement.target, self._placement.style)
-        self.layer = add_above(self._viewer, below, placement.cut.put(image), placement.arguments)
+        self.layer = add_above(self._viewer, below, self.request.target_cut.put(image), placement.arguments)
 
     def _on_layer_removed(self, event: Any) -> None:
         if self.layer is not None and plain(event.value) is self.layer:
@@ -366,7 +305,7 @@ class TransferJob(Job):
         elif not is_in(self.layer, self._viewer):
             return None
         else:
-            self.layer.data = self._placement.cut.put(result.image)
+            self.layer.data = self.request.target_cut.put(result.image)
         record = {**result.metadata, **self._placement.record, "files": files}
         self.layer.metadata = {**self.layer.metadata, KEY: record}
         return self.layer

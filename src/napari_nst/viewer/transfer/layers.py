@@ -108,7 +108,7 @@ def assemble(
         interval=interval,
     )
     arguments = {**carried_over(target, cut), "name": result_name(target.name, style.name)}
-    return request, Placement(target, style, cut, arguments, about)
+    return request, Placement(target, style, arguments, about)
 
 
 def _style_region(target: Image, style: Image, cut: Cut) -> str:
