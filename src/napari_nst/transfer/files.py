@@ -146,4 +146,4 @@ def read_record(path: str | Path) -> dict[str, Any]:
     FileError
         When it cannot be read, or is not such a record.
     """
-    return records.read_record(path, TransferRecord).model_dump()
+    return dict(records.plain(records.read_record(path, TransferRecord).model_dump(exclude_unset=True)))
