@@ -15,6 +15,8 @@ from napari_nst.imaging.spectrum import radial_power_spectrum
 # Some are measures for the users of napari_nst.metrics, though they lie in imaging, where transfers need them.
 __all__ = ["Cones", "Ring", "detect_cones", "radial_power_spectrum", "relative_spacing", "ring_prominence"]
 
+#: Which pixels count.
+Mask = NDArray[np.bool_]
 #: Standard deviations of the two Gaussians, in spacings: 0.8 and 4.8 pixels at 8 pixels.
 _FINE, _COARSE = 0.1, 0.6
 
@@ -28,7 +30,7 @@ def cone_band(image: Floats, spacing: float) -> Floats:
     return band
 
 
-def normalized(image: Floats, used: NDArray[np.bool_], spacing: float) -> Floats:
+def normalized(image: Floats, used: Mask, spacing: float) -> Floats:
     """Return an image from 0 to 1, continued smoothly where it is not used; zeros for a flat one."""
     if is_flat(image[used]):
         return np.zeros_like(image)
@@ -43,7 +45,7 @@ def noise_in_band(spacing: float) -> float:
     return float(np.linalg.norm(cone_band(impulse, spacing)))
 
 
-def spacing_or_default(image: Floats, used: NDArray[np.bool_], spacing: float | None) -> float:
+def spacing_or_default(image: Floats, used: Mask, spacing: float | None) -> float:
     """Return the given spacing, else that of the image's ring, else 8.25 pixels; ParameterError if it is no length."""
     check_length(spacing, "spacing")
     return shared_spacing((image,), used) if spacing is None else float(spacing)
@@ -51,14 +53,14 @@ def spacing_or_default(image: Floats, used: NDArray[np.bool_], spacing: float | 
 
 def prepared(
     target: ArrayLike, result: ArrayLike, mask: ArrayLike | None, spacing: float | None
-) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
+) -> tuple[Floats, Floats, Mask, float]:
     """Return what comparisons begin with: two checked images, the pixels used in both, and the spacing of the cones."""
     check_length(spacing, "spacing")
     first, second, used = images_and_mask(target, result, mask)
     return first, second, used, spacing_or_default(first, used, spacing)
 
 
-def shared_spacing(images: tuple[Floats, ...], used: NDArray[np.bool_]) -> float:
+def shared_spacing(images: tuple[Floats, ...], used: Mask) -> float:
     """Return the spacing of the first image whose spectrum shows a ring, else 8.25 pixels."""
     for image in images:
         measured = math.nan if is_flat(image[used]) else ring_prominence(image, mask=used).spacing

@@ -21,7 +21,7 @@ from napari_nst.imaging.spacing import ring_prominence
 from napari_nst.io.atomic import free_stem, write_new
 from napari_nst.io.coordinates import write_coordinates
 from napari_nst.io.records import plain, to_json, write_record
-from napari_nst.metrics._bands import shared_spacing
+from napari_nst.metrics._bands import Mask, shared_spacing
 from napari_nst.metrics.changes import ConeChanges, cone_changes
 from napari_nst.metrics.comparison import Comparison, compare
 from napari_nst.metrics.matching import Agreement, agreement
@@ -141,15 +141,13 @@ class Assessment:
 
     @property
     def scale(self) -> float | None:
-        """The same as `pixel_size`, its name in version 0.1."""
+        """The name of `pixel_size` in version 0.1."""
         return self.pixel_size
 
     def measure_rows(self) -> list[TableRow]:
         """Return the measures of target, result and style (if there is one) as text."""
-        images = [self.before, self.after, *([self.style] if self.style is not None else [])]
-        return [
-            TableRow(label, tuple(show(read(one)) for one in images), text) for label, read, text, show in _MEASURES
-        ]
+        images = [one for one in (self.before, self.after, self.style) if one is not None]
+        return [TableRow(label, tuple(show(of(one)) for one in images), text) for label, of, text, show in _MEASURES]
 
     def comparison_rows(self) -> list[TableRow]:
         """Return what became of the target's cones, and how much the image was changed, as text: one value a row."""
@@ -174,14 +172,12 @@ class Assessment:
 
     def place_texts(self) -> list[str]:
         """Return the places to look at in words, the worst first."""
-        return [
-            f"{place.count} new detection{'s' if place.count != 1 else ''} around row {place.row:.0f}, column {place.column:.0f}"
-            for place in self.cones.places
-        ]
+        text = "{0.count} new detection{1} around row {0.row:.0f}, column {0.column:.0f}"
+        return [text.format(place, "s" if place.count != 1 else "") for place in self.cones.places]
 
     def __str__(self) -> str:
-        style = ("Style",) if self.style is not None else ()
-        rows = [TableRow("", ("Target", "Result", *style), ""), *self.measure_rows()]
+        headings = ("Target", "Result") if self.style is None else ("Target", "Result", "Style")
+        rows = [TableRow("", headings, ""), *self.measure_rows()]
         lines = [
             f"{row.label:{_LABEL}}"
             + " → ".join(f"{value:>{_VALUE}}" for value in row.values[:2])
@@ -196,23 +192,13 @@ class Assessment:
         return "\n".join([*lines, *(f"Place {n}: {text}" for n, text in enumerate(self.place_texts(), start=1))])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all numbers, JSON-able: what cannot be said (NaN) and what is infinite is None; no pixels.
-
-        Returns
-        -------
-        dict
-            Positions are [row, column] in pixels.
-        """
+        """Return all numbers, JSON-able: NaN and infinity are None, positions [row, column] in pixels; no pixels."""
         cones = self.cones
         flags = cones.flags("unsupported", "shaded", "remapped", "far")
+        images = {"before": self.before, "after": self.after, "style": self.style}
         record = {
             "verdict": self.verdict,
-            **{
-                name: None
-                if one is None
-                else {"cones": len(one.cones), **{k: v for k, v in vars(one).items() if k != "cones"}}
-                for name, one in (("before", self.before), ("after", self.after), ("style", self.style))
-            },
+            **{name: one and {**vars(one), "cones": len(one.cones)} for name, one in images.items()},
             "comparison": self.comparison,
             "cones": {
                 **{name: len(getattr(cones, name)) for name in ("kept", "lost", "new", *_FLAGS)},
@@ -253,22 +239,16 @@ class Assessment:
             try:
                 with Path(path).open("x", encoding="utf-8") as file:
                     file.write(text + "\n")
-            except FileExistsError as error:
-                raise FileError(f"{path} exists already, and nothing is overwritten. Pass another name.") from error
             except OSError as error:
-                raise FileError(
-                    f"{path} cannot be written ({error.strerror}). Pass a name in a folder that exists."
-                ) from error
+                exists = isinstance(error, FileExistsError)
+                what = (
+                    "exists already, and nothing is overwritten" if exists else f"cannot be written ({error.strerror})"
+                )
+                raise FileError(f"{path} {what}. Pass another name, in a folder that exists.") from error
         return text
 
     def figure(self) -> Figure:
-        """Draw target, result with its cones, change, suspicion and spectra.
-
-        Returns
-        -------
-        matplotlib Figure
-            Belongs to no screen; ``savefig`` it.
-        """
+        """Draw target, result with its cones, change, suspicion and spectra: a figure of no screen, to ``savefig``."""
         from napari_nst.metrics.figure import assessment_figure
 
         style = None if self.style_image is None or self.style_used is None else (self.style_image, self.style_used)
@@ -287,10 +267,9 @@ class Assessment:
 
         Parameters
         ----------
-        folder : path-like
-            Made if it does not exist.
-        stem : str
-            Beginning of the names. Nothing that exists is overwritten: all files get the same counter.
+        folder, stem : path-like, str
+            Where, made if it does not exist, and the beginning of the names. Nothing that exists is overwritten: all files
+            get the same counter.
         record : mapping
             What the JSON holds: `to_dict`, and what else is known.
         ending : str
@@ -383,44 +362,40 @@ def assess(
     """
     pixel_size = renamed_argument(scale, "scale", pixel_size)
     check_pixel_size(pixel_size)
+    target, result = np.asarray(target), np.asarray(result)
     chosen = _mask(mask, target, "mask")
     before, after, used = images_and_mask(target, result, chosen)
     spacing = shared_spacing((before, after), used)
     cones = cone_changes(before, after, mask=used, spacing=spacing)
-    span = _value_span(np.asarray(target), before, used, value_range)
-    comparison = compare(before, after, used, spacing=spacing, value_span=span)
+    comparison = compare(
+        before, after, used, spacing=spacing, value_span=_value_span(target, before, used, value_range)
+    )
     style_measures, style_used = None, None
     if style is not None:
+        style = np.asarray(style)
         image, style_used = image_and_mask(style, _mask(style_mask, style, "style_mask"), "style")
         own = shared_spacing((image,), style_used)
-        found = detect_cones(image, mask=style_used, spacing=own)
-        style_measures = _measure(np.asarray(style), image, style_used, found, own, pixel_size)
-    first, second = (
-        _measure(np.asarray(given), image, used, detected, spacing, pixel_size)
-        for given, image, detected in ((target, before, cones.before), (result, after, cones.after))
-    )
-    limits = _limits(first, second, comparison, spacing, used, pixel_size is not None, (before, after))
+        style_measures = _measure(style, style_used, detect_cones(image, mask=style_used, spacing=own), own, pixel_size)
+    first = _measure(target, used, cones.before, spacing, pixel_size)
+    second = _measure(result, used, cones.after, spacing, pixel_size)
+    spans = [float(np.ptp(image[used])) if used.any() else 0.0 for image in (before, after)]
+    limits = _limits(first, second, comparison, spacing, used, spans)
+    detected = cones.after.points, cones.before.points
+    unknown = None if len(cones.before) > 1 else spacing
     return Assessment(
         before=first,
         after=second,
         style=style_measures,
         comparison=comparison,
         cones=cones,
-        agreement=agreement(
-            cones.after.points,
-            cones.before.points,
-            before.shape,
-            border=BORDER,
-            mask=None if used.all() else used,
-            spacing=None if len(cones.before) > 1 else spacing,
-        ),
+        agreement=agreement(*detected, used.shape, border=BORDER, mask=used, spacing=unknown),
         verdict=Verdict.from_measures(cones, comparison, limits, _holes(target, result, chosen)),
         pixel_size=None if pixel_size is None else float(pixel_size),
         pixels=int(np.count_nonzero(used)),
-        target=np.asarray(target),
-        result=np.asarray(result),
+        target=target,
+        result=result,
         used=used,
-        style_image=None if style is None else np.asarray(style),
+        style_image=style,
         style_used=style_used,
     )
 
@@ -478,13 +453,11 @@ def _mask(given: ArrayLike | str | None, image: ArrayLike, name: str) -> ArrayLi
         return given
     if given not in ("border", "auto"):
         raise ParameterError(f"{name} must be an array, 'border', 'auto' or None, got {given!r}.")
-    if given == "auto":
-        return None
     image_and_mask(image, None)  # reports what is wrong with it
-    return black_border(image)
+    return black_border(image) if given == "border" else None
 
 
-def _value_span(given: NDArray[Any], image: Floats, used: NDArray[np.bool_], value_range: Any) -> float:
+def _value_span(given: NDArray[Any], image: Floats, used: Mask, value_range: Any) -> float:
     """Largest less least value; NaN for a flat target."""
     if value_range is not None:
         try:
@@ -492,9 +465,8 @@ def _value_span(given: NDArray[Any], image: Floats, used: NDArray[np.bool_], val
         except (TypeError, ValueError):
             low = high = math.nan
         if not 0 < high - low < math.inf:
-            raise ParameterError(
-                f"value_range must be two finite numbers, the lower first, got {value_range!r}. Try (0, 255)."
-            )
+            what = "value_range must be two finite numbers, the lower first"
+            raise ParameterError(f"{what}, got {value_range!r}. Try (0, 255).")
         return high - low
     if given.dtype == np.uint8:
         return 255.0
@@ -502,17 +474,10 @@ def _value_span(given: NDArray[Any], image: Floats, used: NDArray[np.bool_], val
     return span if 0 < span < math.inf else math.nan
 
 
-def _measure(
-    given: NDArray[Any],
-    image: Floats,
-    used: NDArray[np.bool_],
-    cones: Cones,
-    spacing: float,
-    pixel_size: float | None,
-) -> MosaicMeasures:
+def _measure(image: NDArray[Any], used: Mask, cones: Cones, spacing: float, pixel_size: float | None) -> MosaicMeasures:
     area = int(np.count_nonzero(used))
     ring = ring_prominence(image, mask=used)
-    cells = voronoi_regularity(cones.points, image.shape, mask=None if used.all() else used)
+    cells = voronoi_regularity(cones.points, image.shape, mask=used)
     apart = nearest_neighbour_spacing(cones.points)
     return MosaicMeasures(
         cones=cones,
@@ -525,51 +490,27 @@ def _measure(
         ring_spacing=ring.spacing,
         aiq_db=aiq(image) if used.all() else math.nan,
         # In its own type: integers have at least the noise of their rounding.
-        snr_db=signal_to_noise(given, spacing=spacing, mask=used),
+        snr_db=signal_to_noise(image, spacing=spacing, mask=used),
     )
 
 
 def _limits(
-    before: MosaicMeasures,
-    after: MosaicMeasures,
-    comparison: Comparison,
-    spacing: float,
-    used: NDArray[np.bool_],
-    has_pixel_size: bool,
-    images: tuple[Floats, Floats],
+    before: MosaicMeasures, after: MosaicMeasures, change: Comparison, spacing: float, used: Mask, spans: list[float]
 ) -> tuple[str, ...]:
     """Return sentences that say what an assessment cannot say, and why."""
     if not used.any():
         return ("No pixel is left to look at: the mask leaves out all of them, or none is finite.",)
-    said = []
-    if not len(before.cones):
-        said.append(
-            "No cones are found in the target, so it cannot be said whether those of the result are real."
-            if len(after.cones)
-            else "No cones are found, so nothing can be said about them."
-        )
-    if min(*used.shape, math.sqrt(np.count_nonzero(used))) < _SPECTRUM:
-        said.append(
-            f"The image is smaller than {_SPECTRUM} × {_SPECTRUM} pixels, too small for its spectrum to be read: the "
-            f"spacing of its cones was taken to be {spacing:.3g} pixels."
-        )
-    elif math.isnan(before.ring_spacing) and math.isnan(after.ring_spacing):
-        said.append(
-            f"No spectrum shows a ring of cones; the spacing to look with was taken to be {spacing:.3g} pixels."
-        )
-    elif math.isnan(before.ring_spacing):
-        said.append(
-            "The spectrum of the target shows no ring of cones; the spacing to look with is that of the result, "
-            f"{spacing:.3g} pixels."
-        )
-    if not has_pixel_size:
-        said.append("Without the pixel size (µm per pixel) no density can be given.")
-    if len(before.cones) and comparison.displacement_tiles == 0 and comparison.largest_change > 0:
-        said.append("Whether cones were displaced cannot be said: no part of the image has enough structure in both.")
-    spans = [float(np.ptp(image[used])) for image in images]
-    if min(spans) > 0 and max(spans) > _SCALES * min(spans):
-        said.append(
-            f"The values of target and result span {spans[0]:.3g} and {spans[1]:.3g}: they hardly share a scale, so that "
-            "SSIM and the changes in gray levels say nothing."
-        )
-    return tuple(said)
+    small = min(*used.shape, math.sqrt(np.count_nonzero(used))) < _SPECTRUM
+    unknown = math.isnan(before.ring_spacing)
+    still = change.displacement_tiles == 0 and change.largest_change > 0
+    sentences = (
+        (not len(before.cones) and len(after.cones), "No cones are found in the target, so it cannot be said whether those of the result are real."),
+        (not len(before.cones) and not len(after.cones), "No cones are found, so nothing can be said about them."),
+        (small, f"The image is smaller than {_SPECTRUM} × {_SPECTRUM} pixels, too small for its spectrum to be read: the spacing of its cones was taken to be {spacing:.3g} pixels."),
+        (not small and unknown and math.isnan(after.ring_spacing), f"No spectrum shows a ring of cones; the spacing to look with was taken to be {spacing:.3g} pixels."),
+        (not small and unknown and not math.isnan(after.ring_spacing), f"The spectrum of the target shows no ring of cones; the spacing to look with is that of the result, {spacing:.3g} pixels."),
+        (math.isnan(before.density), "Without the pixel size (µm per pixel) no density can be given."),
+        (len(before.cones) and still, "Whether cones were displaced cannot be said: no part of the image has enough structure in both."),
+        (min(spans) > 0 and max(spans) > _SCALES * min(spans), f"The values of target and result span {spans[0]:.3g} and {spans[1]:.3g}: they hardly share a scale, so that SSIM and the changes in gray levels say nothing."),
+    )  # fmt: skip
+    return tuple(sentence for applies, sentence in sentences if applies)

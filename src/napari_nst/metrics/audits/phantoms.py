@@ -72,10 +72,9 @@ class PhantomTest(Report):
 
     Attributes
     ----------
-    ratios : tuple of float
-        `phantom_ratio` of the enhanced image, for each seed: 0 nothing, 1 as strong as real cones.
-    ratios_before : tuple of float
-        The same of the image before enhancement, cones erased: noise that looks like cones.
+    ratios, ratios_before : tuple of float
+        `phantom_ratio` for each seed, of the enhanced image and, with cones erased, of that before: noise that looks like
+        cones.
     erased : tuple of int
         Cones that were erased, in the parts of the discs that count.
     detected, detected_before : tuple of int
@@ -188,7 +187,7 @@ def erase_cones(
     from scipy import ndimage
 
     rng = np.random.default_rng(seed)
-    centres = _places(rng, points, used, discs, wide, spacing)
+    centres = _draw_discs(rng, points, used, discs, wide, spacing)
     values = fill_smoothly(plane, used, spacing)
     window = 2 * max(1, round((_WINDOW * spacing - 1) / 2)) + 1
     background = ndimage.gaussian_filter(ndimage.percentile_filter(values, 20, size=window), _SMOOTH * spacing)
@@ -221,14 +220,8 @@ def phantom_ratio(
     ----------
     result : array, (H, W)
         The enhanced image of `Erased`, or `Erased.image` itself.
-    centres : array, (n, 2)
-        Middles of the discs, row and column, in pixels.
-    cones : array, (m, 2)
-        All cones of the original image, row and column, in pixels.
-    spacing : float
-        Of the cones, in pixels.
-    radius : float, optional
-        Of the discs, in pixels. None: 1.58 spacings.
+    centres, cones, spacing, radius
+        Of `Erased`. Without a radius: 1.58 spacings.
     mask : array, (H, W), optional
         0 or False for pixels to leave out.
 
@@ -305,19 +298,15 @@ def phantom_test(
     target : array, (H, W)
         Of good quality: where noise looks like cones already, the test says nothing (compare `ratios_before`).
     style : array, (H', W')
-    cones : array, (n, 2), optional
-        Annotated cones of the target, row and column. None: detections.
-    spacing, discs, mask
+    cones, spacing, discs, mask
         As `erase_cones`.
     seeds : sequence of int
         Of `erase_cones`, at least one.
 
     Raises
     ------
-    ImageError
-        An image is not gray, or the enhancer gives one of another shape.
-    ParameterError
-        As `erase_cones`, or there is no seed.
+    ImageError, ParameterError
+        As `erase_cones`; the enhancer gives an image of another shape, or there is no seed.
 
     References
     ----------
@@ -329,16 +318,14 @@ def phantom_test(
     rows: list[tuple[Any, ...]] = []
     for seed in seeds:
         hole = erase_cones(plane, cones=cones, spacing=spacing, discs=discs, seed=seed, mask=mask)
-        ratios, detected = [], []
-        for image in (enhanced(enhance, hole.image, model), hole.image):
-            ratios.append(
-                phantom_ratio(image, hole.centres, hole.cones, spacing=hole.spacing, radius=hole.radius, mask=mask)
-            )
-            found = detect_cones(image, mask=mask, spacing=hole.spacing).points
-            detected.append(int(np.count_nonzero(distances_to(hole.centres, found) < hole.core)))
-        rows.append((*ratios, len(hole.erased), *detected))
+        where: dict[str, Any] = {"spacing": hole.spacing, "mask": mask}
+        images = enhanced(enhance, hole.image, model), hole.image
+        strong = [phantom_ratio(image, hole.centres, hole.cones, radius=hole.radius, **where) for image in images]
+        found = [distances_to(hole.centres, detect_cones(image, **where).points) < hole.core for image in images]
+        rows.append((*strong, len(hole.erased), *(int(near.sum()) for near in found)))
     draws = tuple(int(seed) for seed in seeds)
-    return PhantomTest(*zip(*rows, strict=True), seeds=draws, radius=hole.radius, spacing=hole.spacing)
+    ratios, before, erased, detected, detected_before = zip(*rows, strict=True)
+    return PhantomTest(ratios, before, erased, detected, detected_before, draws, hole.radius, hole.spacing)
 
 
 def _check_cones(cones: ArrayLike, shape: tuple[int, ...]) -> Floats:
@@ -355,10 +342,9 @@ def _check_cones(cones: ArrayLike, shape: tuple[int, ...]) -> Floats:
     return points
 
 
-def _places(
+def _draw_discs(
     rng: np.random.Generator, points: Floats, used: NDArray[np.bool_], discs: int, radius: float, spacing: float
 ) -> Floats:
-    """Draw the middles of the discs."""
     from scipy import ndimage
 
     margin = radius + _EDGE * spacing
@@ -370,7 +356,7 @@ def _places(
     for _ in range(_TRIES if possible else 0):
         x, y = rng.uniform((margin, margin), (width - margin, height - margin))
         place = np.array([[y, x]])
-        far = not len(centres) or distances_to(centres, place)[0] > _APART * radius
+        far = distances_to(centres, place)[0] > _APART * radius  # infinite from none
         whole = free is None or free[round(y), round(x)] > radius + _RAMP * spacing
         if far and whole and np.count_nonzero(distances_to(place, points) < radius) >= _LEAST:
             centres = np.concatenate([centres, place])
@@ -384,7 +370,7 @@ def _places(
 
 
 def _disc_radius(radius: float | None, spacing: float) -> float:
-    """Radius of a disc in pixels; None is one so wide that a cone can be drawn whose neighbors are gone, too."""
+    """Check a radius; that for None is so wide that a cone can be drawn whose neighbors are gone, too."""
     check_length(radius, "radius")
     if radius is None:
         return _RADIUS * spacing

@@ -32,7 +32,7 @@ class Repeatability(Report):
         Detections in the first image as found cones, those in the repeat as reference, at 0.35 spacings, in the part that
         both show.
     shift : (float, float)
-        Rows and columns by which the repeat has to be moved to lie on the first image, in pixels.
+        Rows and columns that move the repeat onto the first image, in pixels.
     correlation : float
         Of the raw images in the band of the cones, so moved, -1 to 1; NaN where nothing overlaps.
     overlap : float
@@ -90,10 +90,10 @@ def repeatability(
         Images of one place, of one pixel size, that may be shifted against each other.
     style : array
         For both; it must not show the same place.
-    spacing : float, optional
-        Distance of neighboring cones, in pixels. None: that of the target's ring, or 8.25 where it has none.
+    spacing
+        As for `style_agreement`.
     shift : (float, float), optional
-        Rows and columns that move the repeat onto the target. None: by registration.
+        As in `Repeatability`. None: by registration.
     mask, repeat_mask : array, (H, W) and (H', W'), optional
         0 or False for pixels to leave out.
 
@@ -157,7 +157,7 @@ def _register(
     found: Floats = phase_cross_correlation(  # type: ignore[no-untyped-call]  # scikit-image has no types
         *bands, upsample_factor=10, normalization=None, disambiguate=True
     )[0]
-    return found.tolist()
+    return list(found)
 
 
 def _check_shift(shift: Sequence[float]) -> tuple[float, float]:
