@@ -1,9 +1,4 @@
-"""Synthetic cone mosaics: sample data with a known truth, made by a procedure instead of a file.
-
-A confocal AOSLO image shows each cone photoreceptor as a bright spot on a nearly hexagonal lattice. Here
-the lattice, the optics and the camera are simulated, so that every cone's true position is known and one and
-the same retina can be imaged well and badly.
-"""
+"""Synthetic confocal images of cones: the true positions are known, and one retina can be imaged well and badly."""
 
 from __future__ import annotations
 
@@ -16,10 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_nst.errors import ParameterError
+from napari_nst.imaging.checks import Floats
 
 __all__ = ["Mosaic", "MosaicPair", "cone_mosaic", "mosaic_pair"]
 
-Floats = NDArray[np.float64]
 _Field = Callable[[Floats, Floats], Floats]
 
 _SIGMA = 1 / math.sqrt(8 * math.log(2))  # standard deviation of a Gaussian of FWHM 1
@@ -56,12 +51,8 @@ class MosaicPair:
 
     Attributes
     ----------
-    target : array, (H, W)
-        The poor image: defocused, hazy, few photons.
-    style : array, (H, W)
-        A good image of another place of the same retina.
-    reference : array, (H, W)
-        `target` as it would look if it were as good as `style`.
+    target, style, reference : array, (H, W)
+        Defocused, hazy, few photons; a good image of another place of the same retina; `target` as good as `style`.
     target_cones, style_cones : array of float64, (n, 2)
         As `Mosaic.cones`; those of the target are those of the reference.
     spacing : float
@@ -81,31 +72,14 @@ def mosaic_pair(
 ) -> MosaicPair:
     """Simulate a target to improve, a style to improve it with, and what the target should have looked like.
 
-    Parameters
-    ----------
-    size : (int, int)
-        Height and width in pixels.
-    spacing : float
-        Distance of neighboring cones in pixels, at least 3.
-    seed : int
-        Not negative. The same seed gives bit-equal arrays; the places of different seeds share no lattice.
-    dtype : uint8 or uint16
-
-    Returns
-    -------
-    MosaicPair
-
-    Raises
-    ------
-    ParameterError
-        As `cone_mosaic`.
+    `size` is the shape of `cone_mosaic`; the others are as there. The same seed gives bit-equal arrays; the places of
+    different seeds share no lattice. Raises ParameterError as `cone_mosaic`.
     """
     _check(size, spacing, seed, dtype)
     here, elsewhere = 2 * seed, 2 * seed + 1
     reference = cone_mosaic(size, spacing, seed=here, dtype=dtype)
-    target = cone_mosaic(
-        size, spacing, psf_fwhm=0.55, halo=0.3, photons=500.0, read_noise=0.008, seed=here, dtype=dtype
-    )
+    poor: dict[str, Any] = {"psf_fwhm": 0.55, "halo": 0.3, "photons": 500.0, "read_noise": 0.008}
+    target = cone_mosaic(size, spacing, **poor, seed=here, dtype=dtype)
     style = cone_mosaic(size, spacing, vessel=False, seed=elsewhere, dtype=dtype)
     return MosaicPair(target.image, style.image, reference.image, target.cones, style.cones, spacing)
 
@@ -142,19 +116,13 @@ def cone_mosaic(
         Share of the light, 0 to 1, that is scattered over some spacings: haze, which lowers contrast.
     vessel : bool
         Whether a blood vessel in front throws its shadow over the cones.
-    photons : float
-        Detected photons at white; infinity for no shot noise.
-    read_noise : float
-        Standard deviation of the detector's noise, white being 1.
+    photons, read_noise : float
+        Detected photons at white, infinity for no shot noise; standard deviation of the detector's noise, white being 1.
     seed : int
-        Not negative. Place, brightness, vessel and noise are drawn apart: two images with one seed show
-        the same cones, whatever the optics and the noise.
+        Not negative. Place, brightness, vessel and noise are drawn apart: two images with one seed show the same cones,
+        whatever the optics and the noise.
     dtype : uint8 or uint16
         8 bits from black to white, or 16 bits with a camera's offset and a part of the range.
-
-    Returns
-    -------
-    Mosaic
 
     Raises
     ------
@@ -163,9 +131,9 @@ def cone_mosaic(
 
     Notes
     -----
-    The lattice is hexagonal, 2 / (sqrt(3) spacing^2) cones per pixel, turned and gently warped as the
-    retina's is, with independent jitter. Cones are Gaussians drawn at their exact place. Cones and point
-    spread are convolved in closed form (variances add); only the halo is a filter.
+    The lattice is hexagonal, 2 / (sqrt(3) spacing^2) cones per pixel, turned and gently warped as the retina's is, with
+    independent jitter. Cones are Gaussians at their exact place, convolved with the point spread in closed form (variances
+    add); only the halo is a filter.
     """
     kind = _check(shape, spacing, seed, dtype)
     for name, value, low, high in (
@@ -180,23 +148,18 @@ def cone_mosaic(
             raise ParameterError(f"{name} must be from {low} to {high}, got {value}.")
     from scipy import ndimage
 
-    streams = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5))
-    lattice, brightness, tissue, blood, camera = streams
-
+    lattice, brightness, tissue, blood, camera = np.random.default_rng(seed).spawn(5)
     margin = math.ceil(3 * spacing)  # cones outside shine in, and the halo needs surroundings
     canvas = (shape[0] + 2 * margin, shape[1] + 2 * margin)
     cones = _lattice(canvas, spacing, jitter, lattice) - margin
-    rows, columns = np.meshgrid(
-        np.arange(canvas[0]) - float(margin), np.arange(canvas[1]) - float(margin), indexing="ij"
-    )
+    rows, columns = np.indices(canvas) - float(margin)
 
     log_sigma = math.sqrt(math.log1p(reflectance_cv**2))
     reflectance = np.exp(log_sigma * brightness.normal(size=len(cones)) - log_sigma**2 / 2)
     slow = _smooth_field(shape, 7 * spacing, brightness)
     reflectance *= np.exp(0.22 * slow(cones[:, 0], cones[:, 1]))
-    between = _BETWEEN * np.exp(
-        0.3 * slow(rows, columns) + 0.25 * _smooth_field(shape, 0.55 * spacing, tissue)(rows, columns)
-    )
+    fine = _smooth_field(shape, 0.55 * spacing, tissue)
+    between = _BETWEEN * np.exp(0.3 * slow(rows, columns) + 0.25 * fine(rows, columns))
     if vessel:
         shadow = _vessel(shape, spacing, blood)
         reflectance *= shadow(cones[:, 0], cones[:, 1])
@@ -242,8 +205,7 @@ def _lattice(canvas: tuple[int, int], spacing: float, jitter: float, rng: np.ran
     angle = rng.uniform(0, math.pi / 3)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     points = (points + spacing * rng.uniform(-0.5, 0.5, 2)) @ turn + np.divide(canvas, 2)
-    near = np.all((points > -spacing) & (points < np.add(canvas, spacing)), axis=1)
-    points = points[near]
+    points = points[np.all((points > -spacing) & (points < np.add(canvas, spacing)), axis=1)]
     warp = [_smooth_field(canvas, 8 * spacing, rng)(points[:, 0], points[:, 1]) for _ in range(2)]
     points += spacing * (0.4 * np.stack(warp, axis=1) + jitter * rng.normal(size=points.shape))
     # Cones cannot overlap: those that came too close push each other apart, which also spreads the disorder.
@@ -254,8 +216,7 @@ def _lattice(canvas: tuple[int, int], spacing: float, jitter: float, rng: np.ran
         push = 0.25 * (spacing - distance) * apart / np.maximum(distance, 1e-9 * spacing)
         np.add.at(points, pairs[:, 0], push)
         np.subtract.at(points, pairs[:, 1], push)
-    moved: Floats = points
-    return moved
+    return np.asarray(points)
 
 
 def _smooth_field(shape: tuple[int, int], length: float, rng: np.random.Generator) -> _Field:
@@ -267,8 +228,7 @@ def _smooth_field(shape: tuple[int, int], length: float, rng: np.random.Generato
 
     def field(rows: Floats, columns: Floats) -> Floats:
         places = np.stack([(rows + before) / length, (columns + before) / length])
-        values: Floats = ndimage.map_coordinates(knots, places, order=3, mode="nearest")
-        return values
+        return np.asarray(ndimage.map_coordinates(knots, places, order=3, mode="nearest"))
 
     return field
 
@@ -289,8 +249,7 @@ def _vessel(shape: tuple[int, int], spacing: float, rng: np.random.Generator) ->
         slope = bend * 2 * math.pi / length * np.cos(wave)
         distance = (across - aside - bend * np.sin(wave)) / np.hypot(1, slope)
         # Flat in the middle, soft at the wall: the vessel lies out of focus in front of the cones.
-        dark: Floats = 0.8 / (1 + (distance / half) ** 4)
-        return 1 - dark
+        return np.asarray(1 - 0.8 / (1 + (distance / half) ** 4))
 
     return shadow
 
@@ -299,15 +258,12 @@ def _spots(canvas: tuple[int, int], places: Floats, peaks: Floats, sigma: float)
     """Draw Gaussian spots at their exact places."""
     radius = math.ceil(4.5 * sigma)
     window = np.arange(-radius, radius + 1)
-    nearest = np.rint(places).astype(np.intp)
-    profiles, indices, valid = [], [], []
-    for axis in range(2):
-        pixel = nearest[:, axis, np.newaxis] + window
-        profiles.append(np.exp(-((pixel - places[:, axis, np.newaxis]) ** 2) / (2 * sigma**2)))
-        valid.append((pixel >= 0) & (pixel < canvas[axis]))
-        indices.append(pixel)
-    weights = (peaks[:, np.newaxis] * profiles[0])[:, :, np.newaxis] * profiles[1][:, np.newaxis, :]
-    flat = indices[0][:, :, np.newaxis] * canvas[1] + indices[1][:, np.newaxis, :]
-    inside = valid[0][:, :, np.newaxis] & valid[1][:, np.newaxis, :]
+    pixels = np.rint(places).astype(np.intp)[..., np.newaxis] + window  # (n, 2, window)
+    profiles = np.exp(-((pixels - places[..., np.newaxis]) ** 2) / (2 * sigma**2))
+    valid = (pixels >= 0) & (pixels < np.reshape(canvas, (2, 1)))
+    down, across = np.s_[:, 0, :, np.newaxis], np.s_[:, 1, np.newaxis, :]
+    weights = peaks[:, np.newaxis, np.newaxis] * profiles[down] * profiles[across]
+    flat = pixels[down] * canvas[1] + pixels[across]
+    inside = valid[down] & valid[across]
     summed = np.bincount(flat[inside], weights[inside], minlength=canvas[0] * canvas[1])
     return np.asarray(summed, dtype=np.float64).reshape(canvas)

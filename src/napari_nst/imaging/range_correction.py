@@ -42,10 +42,8 @@ class RangeCorrection:
         the pixels that are 0 or less are replaced.
     range_method : {"both", "lower"} or None
         Whether the values at and above the upper limit are replaced too. Of no meaning for "zero", where it may be None.
-    replace : {"border", "median"}
-        The limit itself, or the median.
-    correct : {"local", "global"}
-        Whether the statistics are those of the patch or those of all patches.
+    replace, correct : {"border", "median"}, {"local", "global"}
+        By the limit itself or the median; by statistics of the patch or of all patches.
     k : float
         Half-width of the range in standard deviations (in variances under "var"), above 0.
 
@@ -94,10 +92,9 @@ class RangeCorrection:
             if parts and parts[0] in choices:
                 given[name] = parts.pop(0)
         if parts or not given.keys() >= _CHOICES.keys():
-            raise ParameterError(
-                f"{text!r} is not the name of a range correction; expected "
-                f"{'_'.join('|'.join(choices) for choices in _CHOICES.values())}, for example 'std_both_border_global'."
-            )
+            expected = "_".join("|".join(choices) for choices in _CHOICES.values())
+            example = f"expected {expected}, for example 'std_both_border_global'."
+            raise ParameterError(f"{text!r} is not the name of a range correction; {example}")
         return cls(**given)
 
 
@@ -140,9 +137,8 @@ class KnownStatistics:
             parts = [Distribution(**record[n]) if record[n] else _NOTHING for n in ("everything", "positive")]
             return cls(str(record["dtype"]), *parts)
         except (KeyError, TypeError) as error:
-            raise ParameterError(
-                f"This is no record of range statistics ({error}); collect them again with RangeStatistics.of(patches, masks)."
-            ) from error
+            remedy = "collect them again with RangeStatistics.of(patches, masks)"
+            raise ParameterError(f"This is no record of range statistics ({error}); {remedy}.") from error
 
 
 _NOTHING = Distribution(0, *[math.nan] * 5)
@@ -153,10 +149,8 @@ class RangeCorrected(NamedTuple):
 
     Attributes
     ----------
-    image : array, (H, W)
-        A new array of the patch's dtype.
-    changed : array of bool, (H, W)
-        True where `image` differs from the patch.
+    image, changed : array and array of bool, (H, W)
+        A new array of the patch's dtype, and where it differs from the patch.
     report : dict
         JSON-able: the correction's name, used and changed pixels, and for each step its limit, the value put in
         place, and how many pixels lay at or beyond the limit.
@@ -213,7 +207,7 @@ class _Sums:
         self.samples: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
 
     def add(self, values: NDArray[Any]) -> None:
-        if values.size == 0:
+        if not values.size:
             return
         precise = values.astype(np.float64)
         mean, count = float(precise.mean()), self.count + values.size
@@ -237,7 +231,7 @@ class _Sums:
 
     def _median(self) -> float:
         if self.levels:
-            values, numbers = np.array(list(self.levels), dtype=float), np.array(list(self.levels.values()))
+            values, numbers = np.array([*self.levels.items()], dtype=float).T
         else:
             values, numbers = (np.concatenate(part) for part in zip(*self.samples, strict=True))
         order = np.argsort(values)
@@ -266,11 +260,6 @@ def correct_range(
     mask : array, (H, W), optional
         Not 0 where a pixel is used; the others are neither counted nor touched.
 
-    Returns
-    -------
-    RangeCorrected
-        The new patch, which of its pixels differ, and a report.
-
     Raises
     ------
     ImageError
@@ -282,8 +271,7 @@ def correct_range(
     Warns
     -----
     StyleTransferWarning
-        Under the method "var": a variance is not in gray levels, and mean ± variance usually lies outside of what 8
-        bits hold, so that nothing changes.
+        Under the method "var", whose limits usually lie outside of what 8 bits hold, so that nothing changes.
 
     Notes
     -----
@@ -296,10 +284,8 @@ def correct_range(
     common = None
     if correction.correct == "global":
         if statistics is None:
-            raise ParameterError(
-                f"{correction}: global statistics are needed; collect them with RangeStatistics.of(patches, masks), or take "
-                "correct='local'."
-            )
+            remedy = "collect them with RangeStatistics.of(patches, masks), or take correct='local'"
+            raise ParameterError(f"{correction}: global statistics are needed; {remedy}.")
         known = statistics.compute() if isinstance(statistics, RangeStatistics) else statistics
         _checked_dtype(array.dtype, known.dtype)
         common = known.positive if correction.method == "zero" else known.everything
@@ -327,10 +313,8 @@ def _replace(
     values = out[used].astype(np.float64)
     found = _distribution_of(values[values > 0] if zero else values) if common is None else common
     if found.pixels == 0:
-        raise ImageError(
-            f"{correction}: there is no value{' above 0' if zero else ''} among those that count, so nothing can be put in place "
-            "of others; leave this patch out."
-        )
+        lacking = f"there is no value{' above 0' if zero else ''} among those that count"
+        raise ImageError(f"{correction}: {lacking}, so nothing can be put in place of others; leave this patch out.")
     width = correction.k * (found.variance if correction.method == "var" else found.standard_deviation)
     border = found.mean + sign * width
     limit = 0.0 if zero else border
@@ -347,24 +331,20 @@ def _checked_dtype(dtype: np.dtype[Any], known: str) -> str:
     """Refuse a dtype other than that of the patches before: their gray levels are not the same."""
     native = str(dtype.newbyteorder("="))
     if known not in ("", native):
-        raise ImageError(
-            f"A patch of type {native} cannot be corrected by statistics of {known} patches; bring all to one type."
-        )
+        what = f"A patch of type {native} cannot be corrected by statistics of {known} patches"
+        raise ImageError(f"{what}; bring all to one type.")
     return native
 
 
 def _distribution_of(values: NDArray[np.float64]) -> Distribution:
     if values.size == 0:
         return _NOTHING
-    variance = float(values.var())
-    mean, median, minimum = float(values.mean()), float(np.median(values)), float(values.min())
-    return Distribution(values.size, mean, math.sqrt(variance), variance, median, minimum)
+    mean, variance, median, least = (float(of(values)) for of in (np.mean, np.var, np.median, np.min))
+    return Distribution(values.size, mean, math.sqrt(variance), variance, median, least)
 
 
 def _fitting(value: float, dtype: np.dtype[Any]) -> Any:
     """The value of a type that is nearest to a number."""
-    if dtype.kind == "f":
-        limits = np.finfo(dtype)
-        return dtype.type(np.clip(value, float(limits.min), float(limits.max)))
-    info = np.iinfo(dtype)
-    return dtype.type(min(max(round(value), info.min), info.max))
+    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    number = value if dtype.kind == "f" else round(value)
+    return dtype.type(min(max(number, info.min), info.max))
