@@ -126,6 +126,7 @@ def save_transfer(
     plot_path = save_figure(folder / plot_name(free), learning_curves(losses._asdict()))
     image_path = write_image(folder / f"{free}.tif", result.image, like)
     record = {
+        "schema_version": TransferRecord.model_fields["schema_version"].default,
         **result.metadata,
         "inputs": {"target": {"name": target_name}, "style": {"name": style_name}, **(inputs or {})},
         "files": {
@@ -134,7 +135,7 @@ def save_transfer(
             "plot": plot_path.relative_to(folder).as_posix(),
         },
     }
-    record_path = records.write_record(folder / f"{free}.json", TransferRecord.model_validate(record))
+    record_path = records.write_record(folder / f"{free}.json", record)
     return SavedFiles(image_path, csv_path, plot_path, record_path)
 
 
