@@ -26,17 +26,7 @@ Bars = Callable[[str], AbstractContextManager[Callable[["TransferProgress"], Non
 
 
 class DemoResults(NamedTuple):
-    """What the demonstration made.
-
-    Attributes
-    ----------
-    pair : MosaicPair
-        Target, style, and the truth behind them.
-    results : dict
-        Preset to StyleTransfer.
-    folder : Path
-        Where the files lie.
-    """
+    """What the demonstration made: the pair, the result of each preset, and the folder of the files."""
 
     pair: MosaicPair
     results: dict[str, StyleTransfer]
@@ -44,26 +34,15 @@ class DemoResults(NamedTuple):
 
 
 def run_demo(output: Path | None, *, cancel: threading.Event, progress: Bars) -> DemoResults:
-    """Run the demonstration and say where everything is.
+    """Run the demonstration and say where everything is; FileError if the folder cannot be written to.
 
-    Parameters
-    ----------
-    output : Path or None
-        Folder for the files; None makes a new folder ``napari-nst-demo`` in the current one.
-    cancel : threading.Event
-        When set, the current run ends and is kept, and no further one starts.
-    progress : callable
-        Gives, for a title, a context manager around the callback of a transfer.
-
-    Raises
-    ------
-    FileError
-        The folder cannot be written to.
+    Without `output` it is a new folder ``napari-nst-demo`` in the current one.  When `cancel` is set, the current run ends and is kept,
+    and no further one starts.  `progress` gives, for a title, a context manager around the callback of a transfer.
     """
     from napari_nst.metrics import assess
     from napari_nst.transfer.api import transfer_style
 
-    folder = output or Path(free_stem(".", "napari-nst-demo", [""]))
+    folder = output or Path(free_stem(".", "napari-nst-demo", ["{}"]))
     pair = mosaic_pair(_SIZE)
     print(f"Target: a blurred, noisy mosaic of {len(pair.target_cones)} cones. Style: a clear mosaic of another place.")
     write_image(folder / "target.tif", pair.target)

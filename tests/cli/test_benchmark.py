@@ -63,10 +63,10 @@ def stopped_after(monkeypatch):
         cancel = threading.Event()
 
         @contextlib.contextmanager
-        def bar():
-            yield lambda name, done, total: cancel.set() if done >= turns else None
+        def bar(*arguments, **options):
+            yield lambda done, total, title: cancel.set() if done >= turns else None
 
-        monkeypatch.setattr(command, "_bar", bar)
+        monkeypatch.setattr(command, "progress_bar", bar)
         monkeypatch.setattr(command, "interruptible", lambda: contextlib.nullcontext(cancel))
 
     return after

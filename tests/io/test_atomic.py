@@ -146,13 +146,13 @@ def test_writers_that_race_for_one_name_all_keep_their_file(tmp_path, monkeypatc
 
 
 def test_the_files_of_a_run_share_a_counter(tmp_path):
-    suffixes = ["{}.csv", "nst/{}_1.0_0.1.png", ".json", lambda stem: f"result_{stem}.tif"]
-    assert free_stem(tmp_path / "new", "a_b", suffixes) == "a_b"
+    files = ["{}.csv", "nst/{}_1.0_0.1.png", "{}.json", lambda stem: f"result_{stem}.tif"]
+    assert free_stem(tmp_path / "new", "a_b", files) == "a_b"
     for name in ("a_b.csv", "a_b_1.json", "result_a_b_2.tif", "nst/a_b_3_1.0_0.1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert free_stem(tmp_path, "a_b", suffixes) == "a_b_4"
-    assert free_stem(tmp_path, "a_b", [".png"]) == "a_b"
+    assert free_stem(tmp_path, "a_b", files) == "a_b_4"
+    assert free_stem(tmp_path, "a_b", ["{}.png"]) == "a_b"
 
 
 def test_braces_in_a_stem_are_only_text(tmp_path):
@@ -163,7 +163,7 @@ def test_braces_in_a_stem_are_only_text(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_a_broken_link_occupies_its_name(tmp_path):
     (tmp_path / "x.csv").symlink_to(tmp_path / "nowhere")
-    assert free_stem(tmp_path, "x", [".csv"]) == "x_1"
+    assert free_stem(tmp_path, "x", ["{}.csv"]) == "x_1"
     assert write_new(tmp_path / "x.csv", text("")) == Path(tmp_path / "x_1.csv")
 
 

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +49,9 @@ def stepper(size: int, steps: int, **parameters: Any) -> Iterator[Callable[[], o
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one preset runs in one precision.
+    """How fast one preset runs in one precision: a step of the `epoch` that a patch takes at most.
 
-    Attributes
-    ----------
-    preset, precision : str
-        What was run.
-    epoch : int
-        Steps of a patch at most.
-    step : Timing
-        Seconds per step.
-    roofline : Timing or None
-        Seconds of the convolutions and Gram products alone; of the preset "documented".
-    over_roofline : Ratio or None
-        `step` / `roofline`.
+    `roofline` are the convolutions and Gram products alone, of the preset "documented"; `over_roofline` is `step` / `roofline`.
     """
 
     preset: str
@@ -75,12 +63,12 @@ class Speed:
 
     @property
     def seconds_per_patch(self) -> float:
-        """Return the time of all steps, and about one more for the passes that make the targets."""
+        """The time of all steps, and about one more for the passes that make the targets."""
         return (self.epoch + 1) * self.step.median
 
     @property
     def patches_per_hour(self) -> float:
-        """Return how many, one after the other."""
+        """How many, one after the other."""
         return 3600 / self.seconds_per_patch
 
     def summary(self) -> dict[str, Any]:
@@ -92,24 +80,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a machine did.
+    """What a machine did, in each preset and precision.
 
-    Attributes
-    ----------
-    machine : dict
-        See :func:`machine`.
-    size, rounds : int
-        Side of the image, and rounds that were measured.
-    speeds : tuple of Speed
-        Each preset in each precision.
-    threads : dict
-        Number of CPU threads to seconds per step, of "documented" in the fastest precision; empty on a GPU.
-    other_programs : float
-        Cores that other programs kept busy meanwhile.
-    notes : tuple of str
-        What makes the figures doubtful.
-    automatic : str
-        The precision that "auto" takes on the device.
+    `threads` leads from a number of CPU threads to the time of a step of "documented", and is empty on a GPU; `other_programs` is
+    how many cores these kept busy, `notes` make the figures doubtful, and `automatic` is the precision that "auto" takes.
     """
 
     machine: dict[str, Any]
@@ -221,28 +195,10 @@ def run_benchmark(
     callback: Callable[[str, int, int], object] | None = None,
     cancel: Cancel | None = None,
 ) -> Benchmark | None:
-    """Measure what this machine does.
+    """Measure what this machine does; None if it was cancelled before the first round was complete.
 
-    Parameters
-    ----------
-    size, rounds : int
-        Side of the image in pixels, and rounds of all that is measured.
-    device, precision, threads
-        As in :class:`napari_nst.StyleTransferParameters`; precision "auto" measures all that a patch may run in.
-    callback : callable, optional
-        Called after each turn with what was measured, turns done and turns in all.
-    cancel : Cancel, optional
-        Ends it after the current turn; whole rounds count.
-
-    Returns
-    -------
-    Benchmark or None
-        None if it was cancelled before the first round was complete.
-
-    Raises
-    ------
-    ParameterError
-        For a size, a number of rounds, a device or a precision that is not possible here.
+    `size` is the side of the image in pixels, and precision "auto" measures all that a patch may run in.  The callback gets,
+    after each turn, what was measured, turns done and turns in all.  ParameterError for what is not possible here.
     """
     if not SMALLEST <= size <= LARGEST:
         raise ParameterError(f"`size` must be from {SMALLEST} to {LARGEST} pixels, got {size!r}. Try 185.")
@@ -289,7 +245,7 @@ def _run(
                 roofline = Roofline(StyleTransferParameters(), (size, size), dtype, device, packed=True)
                 runs[f"roofline, {precision}"] = roofline
                 if fewer and precision == precisions[0]:
-                    runs["threads"] = partial(_with_threads, step, fewer)
+                    runs["threads"] = cpu_threads(fewer)(step)
         with OtherPrograms() as others:
             times = take_turns(runs, rounds, each=each, settle=waiting_for(device), callback=callback, cancel=cancel)
     if not times:
@@ -307,11 +263,6 @@ def _run(
     notes = _doubts(speeds, others, threads if on_cpu else 0)
     measured = len(speeds[0].step.seconds)
     return Benchmark(machine(device), size, measured, tuple(speeds), by_threads, others.cores, notes, automatic)
-
-
-def _with_threads(call: Callable[[], object], count: int) -> None:
-    with cpu_threads(count):
-        call()
 
 
 def _doubts(speeds: list[Speed], others: OtherPrograms, threads: int) -> tuple[str, ...]:

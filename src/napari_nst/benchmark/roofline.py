@@ -19,23 +19,8 @@ class Roofline:
     No implementation in the same library does less: what a step takes beyond that is its own.  Each call computes all
     of them once, on values of the size that features have, in the formats in which this library is fastest.
 
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Layers and weights.
-    size : tuple of int
-        Height and width of the image.
-    dtype : torch.dtype
-        Precision of all of it.
-    device : torch.device
-        Where it is computed.
-    count : int
-        Images at once.
-    packed : bool
-        With weights packed beforehand (:class:`napari_nst.engine.kernels.Convolution`), instead of what a caller of
-        ``torch.nn.functional.conv2d`` and of its reverse gets.
-    products : bool
-        Whether the Gram products are computed.
+    `size` are height and width, `count` the images at once.  Weights are `packed` beforehand
+    (:class:`napari_nst.engine.kernels.Convolution`), or what a caller of ``torch.nn.functional.conv2d`` and of its reverse gets.
     """
 
     def __init__(

@@ -54,14 +54,8 @@ class Timing:
 class Ratio:
     """How many times as long one contender took as another.
 
-    Attributes
-    ----------
-    of_medians : float
-        Ratio of the medians.
-    by_round : float
-        Median of the ratios within each round: the figure to trust where the machine changed its pace.
-    low, high : float
-        Quartiles of the ratios within each round.
+    `by_round`, the median of the ratios within each round, is to be trusted where the machine changed its pace; `low` and `high` are
+    their quartiles.
     """
 
     of_medians: float
@@ -81,7 +75,6 @@ def take_turns(
     rounds: int,
     *,
     each: int = 1,
-    warm_up: int = 1,
     settle: Callable[[], object] | None = None,
     callback: Callable[[str, int, int], object] | None = None,
     cancel: Cancel | None = None,
@@ -89,32 +82,9 @@ def take_turns(
 ) -> dict[str, Timing]:
     """Time contenders in turns: every round measures each of them once, in the reverse order of the round before.
 
-    Parameters
-    ----------
-    contenders : mapping of str to callable
-        What is called.
-    rounds, warm_up : int
-        Rounds that are measured, and before these.
-    each : int
-        Calls in a turn; times are per call.
-    settle : callable, optional
-        Waits for a device that works on its own, before and after each turn.
-    callback : callable, optional
-        Called after each turn with the contender's name, turns done and turns in all.
-    cancel : Cancel, optional
-        Asked before every turn; a round that was started does not count.
-    clock : callable
-        Seconds.
-
-    Returns
-    -------
-    dict of str to Timing
-        Of whole rounds; empty if there was none.
-
-    Raises
-    ------
-    ParameterError
-        Without a contender, a round or a call.
+    A round goes before those that are measured, and only whole ones count.  A turn is `each` calls, and times (seconds) are per call;
+    `settle` waits for a device that works on its own, before and after each.  The callback gets the contender's name, turns done
+    and turns in all.  ParameterError without a contender, a round or a call.
     """
     if not contenders or rounds < 1 or each < 1:
         raise ParameterError(
@@ -124,7 +94,7 @@ def take_turns(
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     # Backwards every other round: neighbors stay neighbors, and a drift within a round strikes each side in turn.
     order = list(contenders)
-    turns = ((order + order[::-1]) * (warm_up + rounds))[: (warm_up + rounds) * len(order)]
+    turns = ((order + order[::-1]) * (1 + rounds))[: (1 + rounds) * len(order)]
     for done, name in enumerate(turns, 1):
         if cancelled():
             break
@@ -137,7 +107,7 @@ def take_turns(
         if callback is not None:
             callback(name, done, len(turns))
     whole = min(map(len, seconds.values()))
-    return {name: Timing(tuple(s[warm_up:whole])) for name, s in seconds.items()} if whole > warm_up else {}
+    return {name: Timing(tuple(s[1:whole])) for name, s in seconds.items()} if whole > 1 else {}
 
 
 def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:

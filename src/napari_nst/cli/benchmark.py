@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +42,11 @@ def _benchmark(options: argparse.Namespace) -> int:
     from napari_nst.benchmark.report import run_benchmark
     from napari_nst.io.atomic import write_new
 
-    with interruptible() as cancel, _bar() as show:
+    with interruptible() as cancel, progress_bar("", unit="turn", leave=False) as draw:
+
+        def show(name: str, done: int, total: int) -> None:
+            draw(done, total, title=name)
+
         result = run_benchmark(options.size, options.steps, callback=show, cancel=cancel, **given)
         interrupted = cancel.is_set()
     if result is None:
@@ -55,9 +57,3 @@ def _benchmark(options: argparse.Namespace) -> int:
         text = result.to_json() + "\n"
         print(f"Figures: {write_new(options.json, lambda path: path.write_text(text, encoding='utf-8'))}")
     return INTERRUPTED if interrupted else DONE
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    with progress_bar("", unit="turn", leave=False) as draw:
-        yield lambda name, done, total: draw(done, total, title=name)

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,9 +267,9 @@ def _save(
     from napari_nst.io.records import write_record
 
     if assessment is None:
-        name = safe_stem(f"{files['target'].stem}_marks", 200)
+        name = safe_stem(f"{files['target'].stem}_marks", limit=200)
         return {"Scores": write_record(options.output / f"{name}.json", document)}
-    stem, base = safe_stem(files["result"].stem, 200), options.coordinates_base
+    stem, base = safe_stem(files["result"].stem, limit=200), options.coordinates_base
     return assessment.save(options.output, stem, document, ending="_assessment", coordinates_base=base)
 
 
@@ -333,15 +334,15 @@ def _score_lines(
     if not annotations.inside.any():
         advice = "No annotation is left inside: nothing can be scored. Give a smaller --border, or another mask."
         return [str(annotations), advice]
-    rows: list[tuple[str, ...]] = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]  # cells that end a row may be left out
     for name, entries in scores.items():
         for entry in entries:
             label = f"{name.replace('picture', 'image')}, confidence {entry.confidence:g}"
             rows += [(label, *_cells(one), str(entry.found), str(entry.invented)) for one in entry.agreements]
             chance = f"  chance level ({entry.found} points, random lattice)"
-            rows += [(chance, _within(one), _share(one.chance_dice), *("",) * 8) for one in entry.agreements]
+            rows += [(chance, _within(one), _share(one.chance_dice)) for one in entry.agreements]
     if gains:
-        rows.append(("result less target", *("",) * 10))
+        rows.append(("result less target",))
     rows += [
         (
             f"  confidence {gain['confidence']:g}",
@@ -354,14 +355,11 @@ def _score_lines(
         )
         for gain in gains
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = []
-    for row in rows:
-        cells = [cell.ljust(w) if n < 2 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        table.append("  ".join(cells).rstrip())
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    formats = [f"{{:{'<' if place < 2 else '>'}{width}}}" for place, width in enumerate(widths)]
     return [
         str(annotations),
-        *table,
+        *("  ".join(map(str.format, formats, row)).rstrip() for row in rows),
         "within: tolerance in spacings. Compare with the chance level, and read 0.35 first.",
         "invented: farther than 0.75 spacings from every annotation. off by: median distance of a matched cone.",
     ]

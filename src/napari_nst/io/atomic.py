@@ -44,9 +44,8 @@ def write_new(path: str | os.PathLike[str], write: Callable[[Path], object]) -> 
     Returns
     -------
     pathlib.Path
-        The name that the file got: `path`, or with a counter before the extension (``result_1.tif``) when
-        that existed. An existing file is never replaced, not even one that another process made in the
-        meantime.
+        `path`, or with a counter before the extension (``result_1.tif``) when that existed. An existing file is never
+        replaced, not even one that another process made in the meantime.
 
     Raises
     ------
@@ -93,26 +92,19 @@ def clear_leftovers(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def free_stem(folder: str | os.PathLike[str], stem: str, suffixes: Sequence[str | Callable[[str], str]]) -> str:
+def free_stem(folder: str | os.PathLike[str], stem: str, files: Sequence[str | Callable[[str], str]]) -> str:
     """Return the first of `stem`, ``stem_1``, ``stem_2``... under which all files of a run are free.
 
-    `suffixes` are the files of the run, relative to `folder`: a template with ``{}`` for the stem
-    (``nst/{}_1.0_0.1.png``), what follows the stem (``.csv``), or a function from the stem to the name.  Nothing is
-    reserved: `write_new` still protects the files when two processes choose the same stem at once.
+    `files` are relative to `folder`: templates with ``{}`` for the stem (``nst/{}_1.0_0.1.png``), or functions from the
+    stem to the name.  Nothing is reserved: `write_new` still protects the files when two processes choose the same stem.
     """
-    folder = Path(folder)
 
-    def name(suffix: str | Callable[[str], str], candidate: str) -> str:
-        if not isinstance(suffix, str):
-            return suffix(candidate)
+    def taken(candidate: str) -> bool:
         # Not str.format: a stem or template may hold other braces.
-        return suffix.replace("{}", candidate) if "{}" in suffix else candidate + suffix
+        names = (file.replace("{}", candidate) if isinstance(file, str) else file(candidate) for file in files)
+        return any(os.path.lexists(Path(folder, name)) for name in names)  # a broken link occupies its name too
 
-    for candidate in _counted(stem):
-        # lexists: a broken link occupies its name too.
-        if not any(os.path.lexists(folder / name(suffix, candidate)) for suffix in suffixes):
-            return candidate
-    raise AssertionError("unreachable: the counter has no end")
+    return next(candidate for candidate in _counted(stem) if not taken(candidate))
 
 
 def _counted(stem: str) -> Iterator[str]:
@@ -142,7 +134,7 @@ def _publish(temporary: Path, path: Path) -> Path:
                 os.link(temporary, target)
             except FileExistsError:
                 raise
-            except (OSError, NotImplementedError):  # a file system or a system without hard links
+            except (OSError, NotImplementedError):  # no hard links: exFAT, some network disks
                 _claim_and_rename(temporary, target)
         except FileExistsError:
             continue
@@ -151,7 +143,6 @@ def _publish(temporary: Path, path: Path) -> Path:
 
 
 def _claim_and_rename(temporary: Path, target: Path) -> None:
-    """Claim the name empty, then move onto it: for disks without hard links (exFAT, some network disks)."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     try:
         os.replace(temporary, target)

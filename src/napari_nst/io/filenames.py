@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, SupportsIndex
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["KNOWN_TEMPLATES", "AosloName", "NameTemplate", "joined_stem", "safe_stem", "split_extension"]
+__all__ = ["KNOWN_TEMPLATES", "AosloName", "NameTemplate", "safe_stem", "split_extension"]
 
 #: Longest stem in UTF-8 bytes: file systems allow 255 for the whole name, the rest is for "_123.ome.tiff".
 _BYTES = 240
@@ -52,22 +52,13 @@ def split_extension(name: str) -> tuple[str, str]:
     return (name, "") if found is None else (name[: found.start()], found.group())
 
 
-def safe_stem(name: str, limit: int = 120) -> str:
-    r"""Turn any text into a file-name stem that Windows, macOS and Linux accept; safe stems come back unchanged.
+def safe_stem(*parts: str, limit: int = 120) -> str:
+    r"""Join names by ``_`` into one stem that Windows, macOS and Linux accept; a safe stem comes back unchanged.
 
-    It is in Unicode form NFC, with separators, control characters and ``<>:"/\\|?*`` replaced by ``_``, without dots and
+    Empty parts keep their ``_``. It is in Unicode form NFC, with separators, control characters and ``<>:"/\\|?*`` replaced by ``_``, without dots and
     spaces at its ends, "_" before a device name that Windows reserves, and "image" for nothing at all. A name of more than
     `limit` characters (at least 16) or 240 UTF-8 bytes is cut and ends in a hash of the whole, so that different long
-    names stay different. Parentheses, commas and inner dots stay, and so does an extension.
-    """
-    return joined_stem(name, limit=limit)
-
-
-def joined_stem(*parts: str, limit: int = 120) -> str:
-    """Join names by ``_`` into one safe stem, as `safe_stem`; empty parts keep their ``_``.
-
-    When it is too long each part is cut to a fair share, so that every part can still be recognized, and the hash of
-    the whole is appended.
+    names stay different; each part is cut to a fair share. Parentheses, commas and inner dots stay, and so does an extension.
     """
     if limit < 16:
         raise ParameterError(f"limit must be 16 or more, to leave room for a name and its hash, got limit={limit}.")

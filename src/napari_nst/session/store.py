@@ -211,7 +211,7 @@ class SessionStore:
 
     def record_path(self, patch: str) -> Path:
         """Return where the record of a patch lies."""
-        return self.records / f"{safe_stem(patch, 200)}.json"
+        return self.records / f"{safe_stem(patch, limit=200)}.json"
 
     def read_record(self, patch: str) -> PatchRecord | None:
         """Read the record of a patch, whether its files are still there or not; None when there is none.

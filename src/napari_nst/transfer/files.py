@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.io import records
 from napari_nst.io.atomic import Publish, free_stem, write_new
-from napari_nst.io.filenames import joined_stem
+from napari_nst.io.filenames import safe_stem
 from napari_nst.io.images import FileInfo, write_image
 from napari_nst.transfer.curves import learning_curves
 from napari_nst.transfer.record import TransferRecord
@@ -60,8 +60,8 @@ def output_names(original: str, style: str, alpha: float, beta: float) -> tuple[
     """
     weights = (str(float(alpha)), str(float(beta)))
     if not style:
-        return joined_stem(original, ""), joined_stem(original, *weights)
-    return joined_stem(original, style), joined_stem(original, style, *weights)
+        return safe_stem(original, ""), safe_stem(original, *weights)
+    return safe_stem(original, style), safe_stem(original, style, *weights)
 
 
 def save_losses(path: Path, rows: Iterable[Iterable[float]], *, publish: Publish = write_new) -> Path:

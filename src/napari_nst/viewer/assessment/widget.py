@@ -13,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
-from napari_nst.io.filenames import joined_stem
+from napari_nst.io.filenames import safe_stem
 from napari_nst.palette import INVALID
 from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_request, known_scale, measure, trio_of
 from napari_nst.viewer.assessment.layers import assessment_layers, is_ours, look_at, show_assessment
@@ -341,7 +341,7 @@ class AssessmentWidget(PanelWidget):
             show_info("Copied: the assessment as text.")
 
     def _on_save_clicked(self) -> None:
-        name = joined_stem(self._name, "assessment")
+        name = safe_stem(self._name, "assessment")
         path, _ = QFileDialog.getSaveFileName(
             self.native,
             "Save assessment: numbers, figure and cones",
