@@ -35,23 +35,8 @@ def check_grey(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Check a gray image and its mask for filters, which need every used pixel.
 
-    Parameters
-    ----------
-    image : array, (H, W)
-        Any integer or float dtype.
-    mask : array, (H, W), or None
-        Not 0 where a pixel is used; None: everywhere.
-    role : str
-        "target", "style", "image"..., for messages.
-    minimum_side : int
-        Fewest pixels along either axis.
-    varied : bool
-        Whether a constant image is refused.
-
-    Returns
-    -------
-    array and array of bool, (H, W)
-        `image`, not copied, and where it is used. ImageError for any other input, or when a used pixel is not finite.
+    Both are (H, W), and the mask is not 0 where a pixel is used.  Returned are `image`, not copied, and where it is used.
+    ImageError for any other input, when a used pixel is not finite, and for a constant image if it must be `varied`.
     """
     array = np.asarray(image)
     check_dtype(array.dtype, role)

@@ -33,16 +33,9 @@ def black_border(image: ArrayLike) -> NDArray[np.bool_]:
         False for pixels that are 0 in every channel and connected to the edge of the image through such
         pixels. Zeros inside (a vessel's shadow, a dead pixel) stay True.
 
-    Raises
-    ------
-    ImageError
-        `image` has another shape.
-
     Notes
     -----
-    Connected means sharing a side (4-connectivity). A border is a solid region, so this finds
-    all of it, while across corners (8-connectivity) it would leak through single diagonal pixels into dark
-    tissue beside it.
+    Connected means sharing a side: across corners it would leak through single diagonal pixels into dark tissue beside it.
     """
     array = np.asarray(image)
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))) or 0 in array.shape:
@@ -59,23 +52,10 @@ def black_border(image: ArrayLike) -> NDArray[np.bool_]:
 
 
 def check_mask(mask: ArrayLike, shape: Sequence[int]) -> NDArray[np.bool_]:
-    """Turn a user's mask or labels into booleans, or say why that is impossible.
+    """Turn a user's mask or labels into booleans, or say why that is impossible (ImageError).
 
-    Parameters
-    ----------
-    mask : array
-        bool, integer labels (as a napari Labels layer has), or finite floats; not 0 means: use this pixel.
-    shape : sequence of int
-        The shape that the mask must have, in pixels: that of the image without its channels.
-
-    Returns
-    -------
-    array of bool, `shape`
-
-    Raises
-    ------
-    ImageError
-        Wrong shape, wrong dtype, NaN or infinity, or no pixel to use.
+    They are bool, integer labels (as a napari Labels layer has), or finite floats, and not 0 where a pixel is used. `shape`
+    is that of the image without its channels; there must be a pixel to use.
     """
     array = np.asarray(mask)
     expected = tuple(int(side) for side in shape)

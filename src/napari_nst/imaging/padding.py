@@ -98,23 +98,11 @@ def unpad_from_square(
 
 
 def reflect_to_multiple(array: NDArray[Any], multiple: int) -> tuple[NDArray[Any], tuple[slice, slice]]:
-    """Extend the last two axes by reflection until both are a multiple.
+    """Extend the last two axes of (..., H, W) by reflection until both are a multiple, such as the 16 of four poolings.
 
-    Parameters
-    ----------
-    array : array, (..., H, W)
-        Any dtype.
-    multiple : int
-        In pixels, at least 1: for example 16, what four poolings of VGG divide by.
-
-    Returns
-    -------
-    padded : array, (..., H', W')
-        H' and W' are the next multiples. Both sides get half of what is missing, the end the odd pixel. The
-        edge pixel is not repeated (mode "reflect"), and short sides are reflected as often as needed.
-        `array` itself, not a copy, when nothing is missing.
-    crop : (slice, slice)
-        ``padded[(..., *crop)]`` is the original.
+    Both sides get half of what is missing, the end the odd pixel. The edge pixel is not repeated, and short sides are
+    reflected as often as needed. Returned are `array` itself when nothing is missing, else a longer one, and the slices of
+    rows and columns that crop it again.
     """
     _check_positive("multiple", multiple)
     if array.ndim < 2 or 0 in array.shape:

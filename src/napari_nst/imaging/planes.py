@@ -22,17 +22,10 @@ _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
 
 @dataclass(frozen=True)
 class Planes:
-    """An array seen as planes: (y, x), (y, x, 3 or 4), or stacks of these with any leading axes.
+    """An array seen as planes: (y, x), (y, x, 3 or 4) if it is `rgb`, or stacks of these with any leading axes.
 
-    Attributes
-    ----------
-    array : array
-        NumPy, Dask, or anything with shape, dtype and slices, as of zarr or h5py.  What is not in memory is read plane
-        by plane, and the plane that was read last is kept.
-    role : str
-        "target" or "style", for messages.
-    rgb : bool
-        Whether the last axis is color.
+    It is of NumPy, Dask, or anything with shape, dtype and slices, as of zarr or h5py.  What is not in memory is read plane by
+    plane, and the plane that was read last is kept.  The role, "target" or "style", is for messages.
     """
 
     array: Any

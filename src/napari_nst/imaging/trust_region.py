@@ -36,12 +36,6 @@ def local_trust(image: ArrayLike, spacing: float, *, mask: ArrayLike | None = No
         min(1, E / median(E))³, E being the root mean square of the difference of two Gaussians (0.1 and 0.6 spacings) within
         a Gaussian of 0.5 spacings. 1 everywhere in a constant image.
 
-    Raises
-    ------
-    ImageError
-        Not gray, not finite, or the mask does not fit.
-    ParameterError
-        `spacing` is not a positive length.
     """
     from scipy import ndimage
 

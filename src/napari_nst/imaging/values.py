@@ -61,16 +61,9 @@ def find_range(
 ) -> ValueRange:
     """Return the value range of an image.
 
-    Parameters
-    ----------
-    values : ndarray
-        The values that count: those inside the mask, any shape; NaN is ignored. ImageError without two finite ones.
-    request : {"auto", "percentiles"} or (low, high)
-        "auto": 0..255 for uint8, else the finite minimum..maximum; "percentiles": 0.1 % to 99.9 %.
-    role : str
-        "target" or "style", for messages.
-    dtype : dtype, optional
-        Of the image, if `values` is a sample of another type.
+    `values` are those that count, of any shape; NaN is ignored, and without two finite ones there is an ImageError.  "auto" is
+    0..255 for uint8, else the finite minimum..maximum; "percentiles" 0.1 % to 99.9 %.  `dtype` is the image's, if `values` is a
+    sample of another type.
     """
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if finite.size == 0:

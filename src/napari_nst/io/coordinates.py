@@ -83,8 +83,6 @@ def read_coordinates(
     FileError
         The file cannot be read; it has a header that is not expected, or one that contradicts `order`; a line has
         not two columns, or holds no finite number; or points lie outside `shape`. A pixel reaches half a pixel to each side of its centre.
-    ParameterError
-        `base`, `order` or `shape` cannot be used.
     """
     path = Path(path)
     _check_base(base)
@@ -109,31 +107,18 @@ def read_coordinates(
 def write_coordinates(
     path: str | os.PathLike[str], points: ArrayLike, *, base: int = 0, publish: Publish = write_new
 ) -> Path:
-    """Write points as a table of x,y without a header.
+    """Write points as a table without a header, as `publish` does, and return its path.
+
+    It has a line ``x,y`` a point, in the shortest decimals that `read_coordinates` turns into the same float64 values.
 
     Parameters
     ----------
     path : path-like
-        Wanted name, such as ``{image}_coords.csv``. An existing file stays, and the new one gets a counter.
+        Wanted name, such as ``{image}_coords.csv``.
     points : array, (n, 2)
-        Row and column, 0-based, finite; n may be 0.
+        Row and column, 0-based, finite (else ParameterError); n may be 0.
     base : 0 or 1
         What the file shall call the first pixel.
-    publish : write_new or write_over
-        Whether an existing file stays, or is the program's own and replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written: a line ``x,y`` a point, in the shortest decimals that `read_coordinates`
-        turns into the same float64 values.
-
-    Raises
-    ------
-    ParameterError
-        `points` or `base` cannot be used.
-    FileError
-        The file cannot be written.
     """
     _check_base(base)
     array = np.asarray(points)

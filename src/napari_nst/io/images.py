@@ -52,16 +52,13 @@ class FileInfo:
 
     Attributes
     ----------
-    path : pathlib.Path
-        Where it was read.
     sha256 : str
-        SHA-256 of the bytes of the file, hexadecimal.
+        Of the bytes of the file, hexadecimal.
     resolution : (float, float, int) or None
         TIFF's XResolution, YResolution, and ResolutionUnit (1 none, 2 inch, 3 cm), as they stand there.
         Never a pixel size: many programs write 72 or 96 per inch into everything.
     pixel_size : (float, float) or None
-        Height and width of a pixel in `pixel_unit`, from OME or ImageJ metadata alone.
-    pixel_unit : "um", "nm", "mm" or None
+        Height and width of a pixel in `pixel_unit` ("um", "nm" or "mm"), from OME or ImageJ metadata alone.
     """
 
     path: Path
@@ -88,12 +85,7 @@ def image_stem(name: str) -> str:
 
 
 def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
-    """Read a TIFF, PNG or JPEG file.
-
-    Parameters
-    ----------
-    path : path-like
-        The kind of file is recognized by its content.
+    """Read a TIFF, PNG or JPEG file; the kind is recognized by its content.
 
     Returns
     -------
@@ -106,12 +98,8 @@ def read_image(path: str | os.PathLike[str]) -> tuple[NDArray[Any], FileInfo]:
     Raises
     ------
     FileError
-        The file is missing, a folder, of another kind, or damaged.
-
-    Notes
-    -----
-    Some instruments write TIFF files whose directory points beyond its first page into nowhere.
-    Of such a file the first page is read, and a warning is logged.
+        The file is missing, a folder, of another kind, or damaged. Of a TIFF file whose directory points beyond its first
+        page into nowhere, as some instruments write it, the first page is read, and a warning is logged.
     """
     path = Path(path)
     if path.is_dir():
@@ -233,24 +221,16 @@ def _decode(encoded: bytes) -> NDArray[Any]:
 def write_image(
     path: str | os.PathLike[str], array: NDArray[Any], like: FileInfo | None = None, *, publish: Publish = write_new
 ) -> Path:
-    """Write an image to a new file.
+    """Write an image to a file, as `publish` does, and return its path.
 
     Parameters
     ----------
     path : path-like
-        Where. ``.tif`` is added to a name without the extension of an image. An existing file stays, and the
-        new one gets a counter.
+        Where. ``.tif`` is added to a name without the extension of an image.
     array : array, (H, W), (H, W, 3), (H, W, 4) or (planes, ...)
         Arrays of three axes and more whose last is 3 or 4 long are color, others stacks of gray planes.
     like : FileInfo, optional
         Whose resolution and pixel size to write into a TIFF.
-    publish : write_new or write_over
-        Whether an existing file stays, or is the program's own and replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file that was written.
 
     Raises
     ------

@@ -79,14 +79,7 @@ class Record(BaseModel):
 
 
 def read_record(path: str | os.PathLike[str], model: type[RecordT]) -> RecordT:
-    """Read a JSON file into a model.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, in UTF-8.
-    model : subclass of Record
-        What the file must hold.
+    """Read a JSON file in UTF-8 into a model.
 
     Raises
     ------
@@ -106,19 +99,7 @@ def read_record(path: str | os.PathLike[str], model: type[RecordT]) -> RecordT:
 def check_record(
     data: Any, model: type[RecordT], source: str, error: type[StyleTransferError] = ParameterError
 ) -> RecordT:
-    """Check values, such as a layer's metadata, against a model, as `read_record` does.
-
-    Parameters
-    ----------
-    data : object
-        Must be a mapping.
-    model : subclass of Record
-        What the mapping must hold.
-    source : str
-        Where the values are from, the beginning of messages.
-    error : type
-        The error to raise.
-    """
+    """Check values, such as a layer's metadata, against a model, as `read_record` does; messages begin with their source."""
     if not isinstance(data, Mapping):
         raise error(f"{source} is not {model.described}: it holds {reprlib.repr(data)}. {model.remedy}")
     version, newest = data.get("schema_version", 1), model.model_fields["schema_version"].default
@@ -180,24 +161,9 @@ def write_record(path: str | os.PathLike[str], value: Any, *, publish: Publish =
 
 
 def confine(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> Path:
-    """Return the path of a file that a record names, which must lie in the record's folder.
+    """Return ``folder / name``, the path of a file that a record names, which need not exist.
 
-    Parameters
-    ----------
-    folder : path-like
-        The folder that nothing may lead out of.
-    name : path-like
-        What was read from a file, relative to `folder`.
-
-    Returns
-    -------
-    pathlib.Path
-        ``folder / name``; it need not exist.
-
-    Raises
-    ------
-    FileError
-        The path leads out of the folder, by ``..``, as an absolute path or through a link, or it is no path.
+    FileError where it leads out of the folder, by ``..``, as an absolute path or through a link, or is no path.
     """
     try:
         path = Path(folder) / name

@@ -28,18 +28,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What a file of a table says.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-    columns : tuple of str
-        In lower case, without spaces around.
-    rows : tuple of Row
-        Those that are not empty.
-    separator : str
-        Comma, semicolon or tab.
-    """
+    """What a file of a table says: its columns, in lower case, and the rows that are not empty."""
 
     path: Path
     columns: tuple[str, ...]
@@ -66,22 +55,12 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_table(path: str | os.PathLike[str], needed: Iterable[str]) -> Table:
-    """Read a table with a header.
+    """Read a table with a header: UTF-8 text, with or without a byte order mark, separated by commas, semicolons or tabs.
+
+    Columns that are `needed`, in lower case, must be there; the header may have others, and capitals.  FileError for a file that
+    cannot be read, has no such column, or a row with more cells than the header has columns.
 
     Read with `csv` and not with pandas, which does not tell the line of a row: messages to people name it.
-
-    Parameters
-    ----------
-    path : path-like
-        UTF-8 text, with or without a byte order mark, separated by commas, semicolons or tabs; cells with a separator
-        in them are quoted, as spreadsheets do.
-    needed : iterable of str
-        Columns that must be there, in lower case; the header may have others, and capitals.
-
-    Raises
-    ------
-    FileError
-        The file cannot be read, has no such column, or a row with more cells than the header has columns.
     """
     path, needed = Path(path), tuple(needed)
     lines = read_text(path, "table").splitlines(keepends=True)

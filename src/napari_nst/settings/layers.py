@@ -48,20 +48,7 @@ DOCUMENTED_LAYERS: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1"
 
 
 def check_layers(names: Iterable[str], role: str = "layers") -> tuple[str, ...]:
-    """Return the names as a tuple, or raise.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Layer names such as ``relu3_1``.
-    role : str
-        What the layers are for, named in the message.
-
-    Raises
-    ------
-    ParameterError
-        For no name, an unknown name, or a name given twice.
-    """
+    """Return the names of layers as a tuple; ParameterError for none, an unknown one, or one given twice."""
     names = tuple(names)
     if not names:
         raise ParameterError(f"`{role}` must name at least one layer, got none. Try relu3_1.")

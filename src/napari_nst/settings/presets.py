@@ -13,18 +13,10 @@ RECOMMENDED: Final = "microscopy"
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of values.
+    """A named set of values: those that are not the documented ones, which are the fields' defaults.
 
-    Attributes
-    ----------
-    summary, source : str
-        One line for people, and where the values come from.
-    values : dict
-        Field of :class:`~napari_nst.settings.parameters.StyleTransferParameters` to value, where it is not the documented
-        one, which is the field's default.
-    with_optimizer : dict
-        Values that replace those above when another optimizer than the preset's own is asked for: a learning rate of
-        one optimizer means nothing to another.
+    `with_optimizer` holds what replaces them when another optimizer than the preset's own is asked for: a learning rate of one
+    optimizer means nothing to another.
     """
 
     summary: str

@@ -151,12 +151,7 @@ class SessionSettings(Settings):
 def split_settings(given: Mapping[str, Any]) -> tuple[SessionSettings, StyleTransferParameters]:
     """Divide keyword arguments into the settings of the session and those of the style transfer.
 
-    The preset is the recommended one, unless another is given.
-
-    Raises
-    ------
-    ParameterError
-        For a name that neither of them knows, or a value that cannot be used.
+    The preset is the recommended one, unless another is given.  ParameterError for a name that neither of them knows.
     """
     own, theirs = SessionSettings.names(), StyleTransferParameters.names()
     unknown = sorted(set(given) - own - theirs)

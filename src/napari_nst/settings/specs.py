@@ -23,22 +23,9 @@ ValueRangeSpec = str | tuple[float, float]
 class ParameterSpec:
     """What an interface must know of one field.
 
-    Attributes
-    ----------
-    name, label, help, unit : str
-        The field's name, its short label, one or two sentences, and the unit ("" if none).
-    kind : {"bool", "int", "float", "auto_float", "choice", "text", "names", "numbers", "range"}
-        How the value is entered; "auto_float" is a number or the word auto.
-    default : object
-        The default, of the preset "documented".
-    choices : tuple of str
-        For "choice" only.
-    minimum, maximum : float or None
-        Inclusive limits of a number.
-    advanced : bool
-        Whether an interface should keep it out of the first sight.
-    aliases : tuple of str
-        Former names, still accepted.
+    `kind` is bool, int, float, auto_float (a number or the word auto), choice, text, names, numbers or range. The default is that of
+    the preset "documented", the limits of numbers are inclusive, what is `advanced` should be kept out of the first sight, and
+    `aliases` are former names, still accepted.
     """
 
     name: str
@@ -233,13 +220,7 @@ def call_by(text: str, names: Mapping[str, str]) -> str:
 
 
 def parse_value_range(value: Any, name: str = "value_range") -> ValueRangeSpec:
-    """Return a value range: "auto", "percentiles", or a pair of numbers, also as the text "LOW, HIGH".
-
-    Raises
-    ------
-    ParameterError
-        For anything else.
-    """
+    """Return a value range: "auto", "percentiles", or a pair of numbers, also as the text "LOW, HIGH"; else ParameterError."""
     parts = value
     if isinstance(value, str):
         parts = re.split(r"[,\s]+", value.strip().lower())
