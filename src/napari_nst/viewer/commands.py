@@ -25,7 +25,7 @@ SELECT_TO_ASSESS = (
 NO_TARGET = "The target of {!r} is not in this viewer any more; open it again under the name it had."
 
 
-class _Missing(StyleTransferError):
+class MissingError(StyleTransferError):
     """The layers that a command needs are not there or not selected."""
 
 
@@ -36,7 +36,7 @@ def _command(action: Callable[[Any], None]) -> Callable[[Any], None]:
     def command(viewer: napari.viewer.Viewer) -> None:
         try:
             action(plain(viewer))
-        except _Missing as missing:
+        except MissingError as missing:
             show_info(str(missing))
         except StyleTransferError as error:
             show_warning(str(error))
@@ -49,7 +49,7 @@ def transfer_selected(viewer: napari.viewer.Viewer) -> None:
     """Open the widget with the two selected layers as target and style, ready to run."""
     images = [layer for layer in viewer.layers if layer in viewer.layers.selection and isinstance(layer, Image)]
     if len(images) != 2:
-        raise _Missing(SELECT_TWO)
+        raise MissingError(SELECT_TWO)
     # A selection has no order, but it knows the layer that was clicked last; else the list's order, from below.
     if getattr(viewer.layers.selection, "_current", None) is images[0]:
         images.reverse()
@@ -87,7 +87,7 @@ def copy_as_python(viewer: napari.viewer.Viewer) -> None:
     from napari_nst.viewer.common.panel import copy_text
     from napari_nst.viewer.transfer.script import python_script
 
-    result = _result(viewer)
+    result = selected_result(viewer)
     copy_text(python_script(result.metadata[KEY]))
     show_info(f"Copied: a Python script that makes {result.name!r} again.")
 
@@ -102,7 +102,7 @@ def assess_selected(viewer: napari.viewer.Viewer) -> None:
     images = [plain(layer) for layer in viewer.layers if isinstance(layer, Image) and not is_ours(layer)]
     trio = trio_selected(viewer, images)
     if trio is None:
-        raise _Missing(NO_TARGET.format(_result(viewer, SELECT_TO_ASSESS).name))
+        raise MissingError(NO_TARGET.format(selected_result(viewer, SELECT_TO_ASSESS).name))
     _assess(viewer, trio)
 
 
@@ -154,19 +154,19 @@ def _opened(viewer: Any, name: str, title: str, **how: Any) -> Any:
     return widget
 
 
-def _result(viewer: Any, missing: str = SELECT_RESULT) -> Image:
+def selected_result(viewer: Any, missing: str = SELECT_RESULT) -> Image:
     """The result that is meant: a selected one, else, when no image is selected or it is no result, the newest."""
     results = [layer for layer in viewer.layers if made_by_us(layer)]
     selected = [layer for layer in results if layer in viewer.layers.selection]
     if not results:
-        raise _Missing(missing)
+        raise MissingError(missing)
     layer: Image = (selected or results)[-1]
     return layer
 
 
 def _trio(viewer: Any) -> tuple[Image, Image | None, Image]:
-    result = _result(viewer)
+    result = selected_result(viewer)
     target, style = partners(viewer, result)
     if target is None:
-        raise _Missing(NO_TARGET.format(result.name))
+        raise MissingError(NO_TARGET.format(result.name))
     return target, style, result

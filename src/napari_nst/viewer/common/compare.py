@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_nst.errors import ImageError, ParameterError, StyleTransferError
+from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.imaging.planes import luminance
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.layers import TRANSFORMS, plain
@@ -43,20 +43,10 @@ def remember(result_layer: Layer, target_layer: Layer, style_layer: Layer | None
 
 
 def partners(viewer: ViewerModel, result_layer: Layer) -> tuple[Image | None, Image | None]:
-    """Find the layers that a result came from.
+    """Find the target and style that a result came from; None for one that is not in the viewer.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Only its layers are found.
-    result_layer : napari.layers.Image
-        A layer that was remembered, or that carries the record of a run in its metadata.
-
-    Returns
-    -------
-    target, style : Image or None
-        None for one that is not in the viewer. Layers that were not remembered (the record came with a file, say)
-        are taken by the recorded name, if they are large enough.
+    Layers that were not remembered (the record came with a file, say) are taken by the recorded name, if they are large
+    enough.
     """
     viewer, result = plain(viewer), plain(result_layer)
     record = result.metadata.get(KEY, {})
@@ -89,13 +79,6 @@ class Comparison:
 
     Use :func:`comparison_of`: a viewer has one comparison, however many buttons and commands ask for it.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Kept by weak reference.
-
-    Notes
-    -----
     All cells of the grid share one camera. A style that lies elsewhere in the world is therefore moved over the target
     while the comparison lasts. The result takes the target's contrast limits, and stays linked to them meanwhile.
     A layer that is added ends the comparison, since it would otherwise appear on top of the target.
@@ -109,7 +92,7 @@ class Comparison:
         self._viewer = weakref.ref(viewer)
         self._undo: ExitStack | None = None
         self._linked: list[weakref.ref[Layer]] = []
-        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.inserted.connect(self.stop)
 
     @property
     def active(self) -> bool:
@@ -117,17 +100,9 @@ class Comparison:
         return self._undo is not None
 
     def start(self, target_layer: Image, style_layer: Image | None, result_layer: Image) -> None:
-        """Show target | style | result from left to right, and nothing else.
+        """Show target | style | result from left to right, and nothing else; without a style there are two cells.
 
-        Parameters
-        ----------
-        target_layer, style_layer, result_layer : Image
-            Layers of the viewer; without a style there are two cells.
-
-        Raises
-        ------
-        StyleTransferError
-            When one of them is not in the viewer, or two are the same.
+        Raises StyleTransferError when one of them is not in the viewer, or two are the same.
         """
         viewer = self._viewer()
         target, style, result = plain(target_layer), plain(style_layer), plain(result_layer)
@@ -160,7 +135,9 @@ class Comparison:
                 layer.name_overlay.visible = True
         grid = viewer.canvas.grid
         grid.stride, grid.shape, grid.spacing, grid.enabled = stride, (1, len(trio)), 0.02, True
-        size = min(_fitting(layer.name, viewer.canvas.viewbox_size(viewer.layers)[1]) for layer in trio)
+        # The size in points, within what can be read, at which the longest name fits into the width of a cell.
+        width, longest = viewer.canvas.viewbox_size(viewer.layers)[1], max(1, *(len(layer.name) for layer in trio))
+        size = float(np.clip((width - 20) / (0.9 * longest), 6, 10))
         for layer in trio:
             layer.name_overlay.font_size = min(size, layer.name_overlay.font_size)
         fit_layers(viewer, trio)
@@ -232,9 +209,6 @@ class Comparison:
                 if getattr(layer, key) != value:
                     setattr(layer, key, value)
 
-    def _on_inserted(self) -> None:
-        self.stop()
-
 
 def comparison_of(viewer: ViewerModel) -> Comparison:
     """The comparison of a viewer, made when it is first asked for."""
@@ -266,11 +240,6 @@ def _reorder(viewer: ViewerModel, wanted: Sequence[Layer]) -> None:
         now = viewer.layers.index(layer)
         if now != place:
             viewer.layers.move(now, place)
-
-
-def _fitting(name: str, width: float) -> float:
-    """The size in points, within what can be read, at which a name fits into a width in screen pixels."""
-    return float(np.clip((width - 20) / (0.9 * max(1, len(name))), 6, 10))
 
 
 def fit_layers(viewer: ViewerModel, trio: Sequence[Layer]) -> None:
@@ -315,58 +284,23 @@ def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: ExitStack) 
 
 
 def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
-    """Cut two images into squares and take them in turn.
+    """Cut two images of equal shape, (..., y, x) or (..., y, x, colors), into squares of `size` pixels and take them in turn.
 
-    Parameters
-    ----------
-    one, other : array
-        (..., y, x), or (..., y, x, colors) if `rgb`, of equal shape; NumPy, or Dask, which stays lazy.
-    size : int
-        Side of a square in pixels.
-    rgb : bool
-        Whether the last axis is color.
-
-    Returns
-    -------
-    array
-        The pixel (y, x) is that of `one` where ``y // size + x // size`` is even, of `other` where it is odd.
-
-    Raises
-    ------
-    ImageError, ParameterError
-        The shapes differ, or `size` is less than 1.
+    The pixel (y, x) is that of `one` where ``y // size + x // size`` is even, of `other` where it is odd.  Dask stays lazy.
     """
     if one.shape != other.shape:
         raise ImageError(f"A checkerboard needs two images of one shape, got {one.shape} and {other.shape}.")
-    if size < 1:
-        raise ParameterError(f"`size` must be at least 1 pixel, got {size}.")
     height, width = one.shape[-3:-1] if rgb else one.shape[-2:]
     first = (np.arange(height)[:, None] // size + np.arange(width) // size) % 2 == 0
     return np.where(first[..., None] if rgb else first, one, other)
 
 
 def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Image, squares: int = 8) -> Image:
-    """Add a layer in which squares of target and result alternate, the target first, at the upper left.
+    """Add a layer in which squares of target and result alternate, about so many along the shorter side.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Gets the layer.
-    target_layer, result_layer : Image
-        The result may be a plane or a region of the target: the target's pixels under it are taken.
-    squares : int
-        About as many along the shorter side.
-
-    Returns
-    -------
-    Image
-        It lies on the result and is shown as the target is. Of a stack it has all planes, each of them computed when
-        it is looked at.
-
-    Raises
-    ------
-    StyleTransferError
-        When the result does not lie on pixels of the target.
+    The target is first, at the upper left.  The layer lies on the result, which may be a plane or a region of the target,
+    and is shown as the target is.  Of a stack it has all planes, each of them computed when it is looked at.
+    StyleTransferError when the result does not lie on pixels of the target.
     """
     viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
     if target.rgb != result.rgb:
@@ -380,43 +314,21 @@ def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Ima
     below, above = (_lazy(np.moveaxis(array, shown, plane), target.rgb) for array in _matched(viewer, target, result))
     shorter = min(below.shape[result.ndim - 2 : result.ndim])
     squared = checkerboard(below, above, max(1, math.ceil(shorter / squares)), target.rgb)
-    look = (
-        {}
-        if target.rgb
-        else {"contrast_limits": target.contrast_limits, "colormap": target.colormap, "gamma": target.gamma}
-    )
+    look = {} if target.rgb else {key: getattr(target, key) for key in (*_SHARED, "colormap")}
     return viewer.add_image(
         np.moveaxis(squared, plane, shown),
         name=f"checkerboard of {target.name} and {result.name}",
         rgb=target.rgb,
-        metadata=_note("checkerboard", target, result),
         **look,
-        **_place(result),
+        **_on_result("checkerboard", target, result),
     )
 
 
 def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image) -> Image:
-    """Add a layer with result - target, in the target's gray levels.
+    """Add a layer with result - target, in the target's gray levels; of RGB, of the luminance.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Gets the layer.
-    target_layer, result_layer : Image
-        The result may be a plane or a region of the target: the target's pixels under it are taken. Of RGB, the
-        luminance is compared.
-
-    Returns
-    -------
-    Image
-        float32, blue where the result is darker and red where it is brighter, with limits that are symmetric about 0
-        and hold 99.5 % of the pixels. It lies on the result. Of a stack it has all planes, each of them computed
-        when it is looked at.
-
-    Raises
-    ------
-    StyleTransferError
-        When the result does not lie on pixels of the target.
+    float32, blue where the result is darker and red where it is brighter, with limits that are symmetric about 0 and hold
+    99.5 % of the pixels.  It lies and is computed like the checkerboard, with the same errors.
     """
     viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
     below, above = _matched(viewer, target, result)
@@ -430,8 +342,7 @@ def add_difference(viewer: ViewerModel, target_layer: Image, result_layer: Image
         rgb=False,
         colormap="coolwarm",
         contrast_limits=(-limit, limit),
-        metadata=_note("difference", target, result),
-        **_place(result),
+        **_on_result("difference", target, result),
     )
     layer.colorbar.size = (20, 220)  # high enough for more labels than that of 0
     layer.colorbar.visible = True
@@ -481,12 +392,10 @@ def _plane_index(viewer: ViewerModel, target: Image, result: Image) -> tuple[int
     return tuple(int(i) for i in np.clip(point, 0, np.array(finest(target).shape[: target.ndim]) - 1))
 
 
-def _place(layer: Image) -> dict[str, Any]:
-    return {key: getattr(layer, key) for key in TRANSFORMS}
-
-
-def _note(kind: str, target: Image, result: Image) -> dict[str, Any]:
-    return {"napari_nst_view": {"kind": kind, "target": target.name, "result": result.name}}
+def _on_result(kind: str, target: Image, result: Image) -> dict[str, Any]:
+    """Arguments for ``add_image`` that put a layer on a result, and note what it shows."""
+    note = {"kind": kind, "target": target.name, "result": result.name}
+    return {key: getattr(result, key) for key in TRANSFORMS} | {"metadata": {"napari_nst_view": note}}
 
 
 def _lazy(array: Any, rgb: bool) -> Any:

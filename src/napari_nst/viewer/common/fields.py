@@ -69,15 +69,7 @@ class TextField(LineEdit):
 
 
 class OpenChoice(ComboBox):
-    """A drop-down list that also takes what is typed.
-
-    Parameters
-    ----------
-    suggestions : iterable of str
-        The list.
-    parse, show : callable
-        From text to value, and back.
-    """
+    """A drop-down list of suggestions that also takes what is typed; `parse` and `show` make text a value, and back."""
 
     def __init__(
         self,
@@ -119,15 +111,12 @@ class LayerChoice(ComboBox):
     """A list of layers (and words) that keeps what is chosen when layers come, go or are renamed.
 
     magicgui knows choices by their text, and so would take another layer when the chosen one is renamed.
-
-    Parameters
-    ----------
-    find : callable
-        Gives the choices as pairs of text and value.
+    `find` gives the choices as pairs of text and value.
     """
 
     def __init__(self, find: Callable[[], list[tuple[str, Any]]], **kwargs: Any) -> None:
         super().__init__(choices=lambda _: [(text, plain(value)) for text, value in find()], **kwargs)
+        shrinkable(self)
 
     def set_value(self, value: Any) -> None:
         """Choose."""
@@ -209,13 +198,7 @@ class ParameterFields(Container):
     """One field for each parameter, by its name: ``fields.epoch.value = 4``.
 
     A preset fills the fields that it governs when it is chosen; what is set afterwards, by hand or by a script, counts.
-
-    Parameters
-    ----------
-    fields : iterable of BaseValueWidget, optional
-        Those of the parameters, with others among them; those of the parameters alone by default.
-    name : str
-        Of the container.
+    The fields may have others among them; by default they are those of the parameters alone.
     """
 
     edited = Signal(bool, description="Whether a field differs from what the preset says")
@@ -224,7 +207,7 @@ class ParameterFields(Container):
         if fields is None:
             fields = [field_for(spec) for spec in StyleTransferParameters.recommended_specs()]
         super().__init__(widgets=list(fields), labels=False, name=name)
-        self.preset.changed.connect(self._on_preset)
+        self.preset.changed.connect(self.restore)
         self.optimizer.changed.connect(self._on_optimizer)
         for field in self:
             field.changed.connect(self._on_any)
@@ -232,10 +215,7 @@ class ParameterFields(Container):
     def arguments(self) -> dict[str, Any]:
         """All values, for StyleTransferParameters (but for a value range "contrast limits").
 
-        Raises
-        ------
-        ParameterError
-            Where a text stands for no value.
+        ParameterError where a text stands for no value.
         """
         return {field.name: field.value for field in self}
 
@@ -247,10 +227,6 @@ class ParameterFields(Container):
         """Set fields; the preset and the optimizer first, since they fill others."""
         for name in sorted(values, key=lambda n: (n != "preset", n != "optimizer")):
             self[name].value = values[name]
-
-    def restore(self) -> None:
-        """Fill all that the preset governs."""
-        self._on_preset()
 
     def differs(self) -> list[str]:
         """The fields whose value is not the preset's."""
@@ -266,7 +242,8 @@ class ParameterFields(Container):
             found.append("optimizer")
         return found
 
-    def _on_preset(self) -> None:
+    def restore(self) -> None:
+        """Fill all that the preset governs."""
         self.fill(StyleTransferParameters.of_preset(self.preset.value))
         self._on_any()
 

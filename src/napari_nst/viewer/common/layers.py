@@ -90,25 +90,14 @@ def source_path(layer: Layer) -> str | None:
 def source_of(layer: Image, index: Any = None, region: Any = None) -> dict[str, Any]:
     """Where the pixels of a layer come from, as JSON can hold it, for ``metadata["layers_source"]``.
 
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The target or style of a run.
-    index : int or sequence of int, optional
-        The plane that was used, along the leading axes.
-    region : ((y0, y1), (x0, x1)), optional
-        The rows and columns that were used.
-
-    Returns
-    -------
-    dict
-        ``name``, ``path`` and ``sample`` (None where there is none), ``index``, ``region``, ``multiscale``.
+    The index is that of the plane that was used, along the leading axes; the region ((y0, y1), (x0, x1)) that of its rows
+    and columns.
     """
     layer = plain(layer)
-    path, sample = layer.source.path, layer.source.sample
+    sample = layer.source.sample
     return {
         "name": layer.name,
-        "path": None if path is None else str(path),
+        "path": source_path(layer),
         "sample": None if sample is None else list(sample),
         "index": [int(i) for i in index] if isinstance(index, Sequence) else None if index is None else int(index),
         "region": None if region is None else [[int(edge) for edge in side] for side in region],

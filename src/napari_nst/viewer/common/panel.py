@@ -102,31 +102,17 @@ def row(*widgets: QWidget) -> QHBoxLayout:
 
 def set_tab_order(items: Iterable[QWidget | Widget]) -> None:
     """Let the tab key go through fields and buttons as they are read."""
-    for before, after in itertools.pairwise(stop for item in items for stop in _stops(item)):
+    stops: list[Any] = []
+    for item in items:
+        stops += item if isinstance(item, Container) else [item]  # a line of text with its button are two
+    for before, after in itertools.pairwise(stop.native if isinstance(stop, Widget) else stop for stop in stops):
         QWidget.setTabOrder(before, after)
 
 
-def _stops(item: Any) -> list[QWidget]:
-    if isinstance(item, Container):  # a line of text with its button
-        return [child.native for child in item]
-    return [item.native if isinstance(item, Widget) else item]
-
-
 class Form(QFormLayout):
-    """Fields, one below the other, each with its label and tooltip.
+    """Fields, one below the other, each with its label and tooltip; ``labels`` has them by the names of the fields.
 
-    Parameters
-    ----------
-    fields : iterable of BaseValueWidget
-    wide : container of str
-        Names of fields that need the whole width, below their label.
-    beside : mapping of str to QWidget
-        By the name of a field, what stands beside it.
-
-    Attributes
-    ----------
-    labels : dict of str to QLabel
-        By the names of the fields.
+    Fields whose names are `wide` take the whole width, below their label; `beside` has what stands beside a field.
     """
 
     def __init__(
@@ -214,13 +200,7 @@ class Scrolled(QScrollArea):
 class PanelWidget(Container[Any]):
     """A plugin's widget: fields, by their names, which a panel shows in its own order.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-    fields : sequence of widgets
-        Scripts find them as attributes and by :meth:`asdict`.
-    name : str
-        Of the widget, for :func:`napari_nst.viewer.commands.open_widget`.
+    Scripts find the fields as attributes and by :meth:`asdict`, and commands find the widget by its name.
     """
 
     def __init__(self, viewer: Viewer, fields: Any, name: str) -> None:

@@ -31,25 +31,13 @@ def finest(layer: Layer) -> Any:
 
 @dataclass(frozen=True)
 class Cut:
-    """A part of a layer's data.
+    """A part of a layer's data."""
 
-    Attributes
-    ----------
-    start, stop : tuple of int
-        First pixel, and the one after the last, along every axis of the layer (color is no axis).
-    axes : (int, int)
-        The axes of the plane, ascending.
-    stack : bool
-        Whether all planes take part; else the other axes are one pixel long.
-    kind : str
-        "whole layer", "current plane", "all planes" or "rectangle", for the record.
-    """
-
-    start: tuple[int, ...]
-    stop: tuple[int, ...]
-    axes: tuple[int, int]
-    stack: bool
-    kind: str
+    start: tuple[int, ...]  #: the first pixel along every axis of the layer (color is no axis)
+    stop: tuple[int, ...]  #: the one after the last
+    axes: tuple[int, int]  #: of the plane, ascending
+    stack: bool  #: whether all planes take part; else the other axes are one pixel long
+    kind: str  #: "whole layer", "current plane", "all planes" or "rectangle", for the record
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -104,24 +92,10 @@ def region_choices(viewer: Viewer, target: Image | None) -> list[tuple[str, Any]
 
 
 def cut_layer(layer: Image, viewer: Viewer, region: str | Shapes, role: str) -> Cut:
-    """The part of a layer that a region means.
+    """The part of a layer that a region means; ImageError when there is none.
 
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    viewer : Viewer
-        Its dims say which plane is shown.
-    region : str or Shapes
-        "whole layer" (which for a stack means the current plane), "current plane", "all planes", or a Shapes layer: its
-        first selected rectangle, else its last one; of a stack, in the current plane.
-    role : str
-        "target" or "style", for messages.
-
-    Raises
-    ------
-    ImageError
-        When there is no such part.
+    The region is "whole layer" (which for a stack means the current plane), "current plane", "all planes", or a Shapes
+    layer: its first selected rectangle, else its last one; of a stack, in the current plane.
     """
     shape = _shape(layer)
     if layer.ndim < 2:
@@ -202,10 +176,9 @@ def _factors(viewer: Viewer, old: Any, new: Any) -> NDArray[np.float64]:
     Where the units of the viewer's layers do not fit together, napari takes all coordinates as they are: so do we.
     """
     factors = np.ones(len(new))
-    if viewer.dims.units is None or old is None:
-        return factors
-    for back in range(1, min(len(old), len(new)) + 1):
-        factors[-back] = _ratio(old[-back], new[-back]) or 1.0
+    if viewer.dims.units is not None and old is not None:
+        for back in range(1, min(len(old), len(new)) + 1):
+            factors[-back] = _ratio(old[-back], new[-back]) or 1.0
     return factors
 
 
@@ -225,14 +198,7 @@ def _rectangle(shapes: Shapes, layer: Layer, viewer: Viewer) -> NDArray[np.float
         raise ImageError(f"There is no rectangle in {shapes.name!r}: draw one, or choose another region.")
     selected = sorted(set(rectangles) & set(shapes.selected_data))
     vertices = np.asarray(shapes.data[selected[0] if selected else rectangles[-1]], dtype=float)
-    factors = _factors(viewer, shapes.units, layer.units)
-    shared = min(shapes.ndim, layer.ndim)
-    corners = []
-    for vertex in vertices:
-        world = _world_point(layer, viewer)
-        world[-shared:] = np.asarray(shapes.data_to_world(vertex))[-shared:] * factors[-shared:]
-        corners.append(np.asarray(layer.world_to_data(world)))
-    return np.stack(corners)
+    return np.stack([_carried(vertex, shapes, layer, viewer) for vertex in vertices])
 
 
 def mask_choices(viewer: Viewer) -> list[tuple[str, Any]]:
@@ -262,18 +228,14 @@ def mask_from_labels(labels: Labels, layer: Image, cut: Cut, viewer: Viewer) -> 
         _, hidden = _shown(layer, viewer)
         for axis, position in _position(layer, viewer, hidden, "target").items():
             point[axis] = position
-    origin = _in_labels(labels, layer, viewer, point)
-    steps = []
-    for axis in cut.axes:
-        next_point = point.copy()
-        next_point[axis] += 1
-        steps.append(_in_labels(labels, layer, viewer, next_point) - origin)
+    origin = _carried(point, layer, labels, viewer)
+    down, right = (_carried(point + np.eye(layer.ndim)[axis], layer, labels, viewer) - origin for axis in cut.axes)
     rows, columns = (np.arange(n, dtype=float) for n in cut.plane_shape)
     inside = np.ones(cut.plane_shape, dtype=bool)
     index = []
     for axis, size in enumerate(painted.shape):
         # A hair above the half: rounding errors of the transforms must not move a boundary by a pixel.
-        places = origin[axis] + steps[0][axis] * rows[:, None] + steps[1][axis] * columns[None, :]
+        places = origin[axis] + down[axis] * rows[:, None] + right[axis] * columns
         nearest = np.floor(places + 0.5 + 1e-9).astype(np.intp)
         inside &= (nearest >= 0) & (nearest < size)
         index.append(np.clip(nearest, 0, size - 1))
@@ -281,13 +243,13 @@ def mask_from_labels(labels: Labels, layer: Image, cut: Cut, viewer: Viewer) -> 
     return mask
 
 
-def _in_labels(labels: Labels, layer: Image, viewer: Viewer, point: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A point of the layer's data in data coordinates of the labels."""
-    world = _world_point(labels, viewer)
-    shared = min(labels.ndim, layer.ndim)
-    factors = _factors(viewer, layer.units, labels.units)
-    world[-shared:] = np.asarray(layer.data_to_world(point))[-shared:] * factors[-shared:]
-    return np.asarray(labels.world_to_data(world))
+def _carried(point: NDArray[np.float64], source: Layer, other: Layer, viewer: Viewer) -> NDArray[np.float64]:
+    """A point of a layer's data in data coordinates of another; along axes that it lacks, where the viewer stands."""
+    world = _world_point(other, viewer)
+    shared = min(source.ndim, other.ndim)
+    factors = _factors(viewer, source.units, other.units)
+    world[-shared:] = np.asarray(source.data_to_world(point))[-shared:] * factors[-shared:]
+    return np.asarray(other.world_to_data(world))
 
 
 def pixel_sizes(

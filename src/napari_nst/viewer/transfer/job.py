@@ -18,6 +18,7 @@ from napari.utils.notifications import show_error, show_warning
 from napari_nst.errors import DivergenceError, FileError, StyleTransferError, StyleTransferWarning
 from napari_nst.io.images import FileInfo, read_image
 from napari_nst.transfer.record import KEY
+from napari_nst.viewer.common.compare import remember
 from napari_nst.viewer.common.job import Control, Job, Outcome
 from napari_nst.viewer.common.layers import add_above, is_in, plain
 from napari_nst.viewer.common.region import Cut
@@ -44,10 +45,10 @@ class TransferRequest:
     target_name: str
     style_name: str
     inputs: dict[str, Any]  #: about the layers, for the record
-    folder: Path | None = None  #: where files are written; None writes none
-    target_path: str | None = None  #: the target's own file: its resolution goes into the TIFF
-    pixel_size_um: tuple[float, float] | None = None  #: of the target, for the TIFF
-    interval: float = 0.3  #: seconds between two snapshots
+    folder: Path | None  #: where files are written; None writes none
+    target_path: str | None  #: the target's own file: its resolution goes into the TIFF
+    pixel_size_um: tuple[float, float] | None  #: of the target, for the TIFF
+    interval: float  #: seconds between two snapshots
     discarded: Event = field(default_factory=Event)  #: set when the preview was deleted: no files are written then
 
 
@@ -71,7 +72,8 @@ class Started(NamedTuple):
     total: int
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """The state a few times a second."""
 
     step: int
@@ -308,6 +310,7 @@ class TransferJob(Job):
             self.layer.data = self.request.target_cut.put(result.image)
         record = {**result.metadata, **self._placement.record, "files": files}
         self.layer.metadata = {**self.layer.metadata, KEY: record}
+        remember(self.layer, self._placement.target, self._placement.style)
         return self.layer
 
     def _summary(self, done: Done) -> str:

@@ -10,9 +10,7 @@ from napari_nst.viewer.common.fields import CONTRAST
 from napari_nst.viewer.common.layers import carried_over, default_folder, result_name, source_of, source_path
 from napari_nst.viewer.common.region import (
     ALL,
-    NO_MASK,
     PLANE,
-    WHOLE,
     Cut,
     cut_layer,
     finest,
@@ -33,37 +31,17 @@ def assemble(
     style: Image,
     parameters: dict[str, Any],
     *,
-    region: str | Shapes = WHOLE,
-    mask: str | Labels = NO_MASK,
-    style_mask: str | Labels = NO_MASK,
-    interval: float = 0.3,
-    folder: Path | None = None,
-    write_files: bool = True,
+    region: str | Shapes,
+    mask: str | Labels,
+    style_mask: str | Labels,
+    interval: float,
+    folder: Path | None,
+    write_files: bool,
 ) -> tuple[TransferRequest, Placement]:
-    """Take from the layers what a transfer needs.
+    """Take from the layers what a transfer needs; ParameterError or ImageError when the choices do not fit them.
 
-    Parameters
-    ----------
-    viewer : Viewer
-        Its dims say which plane is shown.
-    target, style : Image
-    parameters : dict
-        Fields of StyleTransferParameters; ``value_range`` may also be "contrast limits".
-    region : str or Shapes
-        See :func:`napari_nst.viewer.common.region.cut_layer`.
-    mask, style_mask : str or Labels
-        "none", "black border", or a Labels layer whose painted pixels are used.
-    interval : float
-        Seconds between two snapshots.
-    folder : Path or None
-        None: beside the target's file, or in the documents.
-    write_files : bool
-        Whether files are written.
-
-    Raises
-    ------
-    ParameterError, ImageError
-        When the choices do not fit the layers.
+    The parameters' ``value_range`` may also be "contrast limits"; a mask is "none", "black border", or a Labels layer
+    whose painted pixels are used; without a folder, files go beside the target's, or into the documents.
     """
     parameters = dict(parameters)
     options: dict[str, Any] = {"rgb": bool(target.rgb), "style_rgb": bool(style.rgb)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from magicgui.widgets import CheckBox, FloatSpinBox
@@ -26,13 +26,7 @@ Find = Callable[[], list[tuple[str, Any]]]
 
 
 def extra_fields(find_regions: Find, find_masks: Find) -> list[BaseValueWidget[Any]]:
-    """The fields beside the parameters: region, masks, files and preview.
-
-    Parameters
-    ----------
-    find_regions, find_masks : callable
-        Give what there is to choose, as pairs of text and value.
-    """
+    """The fields beside the parameters; what there is to choose is given as pairs of text and value."""
     region = LayerChoice(
         find_regions,
         name="region",
@@ -78,66 +72,23 @@ def extra_fields(find_regions: Find, find_masks: Find) -> list[BaseValueWidget[A
         tooltip="Seconds of rest between two updates of the preview and the curves. A larger number leaves more time to the run.",
     )
     interval.native.setSuffix(" s")
-    for field in (region, mask, style_mask, interval):
-        shrinkable(field)
+    shrinkable(interval)
     return [region, mask, style_mask, write_files, output_folder, interval]
 
 
-#: The order of the advanced fields, those of the widget among those of the parameters; others follow.
-ORDER = [
-    "region",
-    "value_range",
-    "mask",
-    "style_mask",
-    "match_pixel_size",
-    "content_layers",
-    "content_layer_weights",
-    "style_layers",
-    "style_layer_weights",
-    "gram",
-    "optimizer",
-    "lr_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "tolerance",
-    "window",
-    "init",
-    "content_from",
-    "style_spacing",
-    "max_change",
-    "seed",
-    "clip",
-    "tv_weight",
-    "padding",
-    "fit_pools",
-    "channels",
-    "weights",
-    "precision",
-    "threads",
-    "batch",
-    "tile",
-    "fallback",
-    "write_files",
-    "output_folder",
-    "interval",
-]
-
-
-def in_order(fields: Iterable[BaseValueWidget]) -> list[BaseValueWidget]:
-    """The advanced fields as they are shown: first what is about the images, last what is about the computer."""
-    return sorted(fields, key=lambda field: ORDER.index(field.name) if field.name in ORDER else len(ORDER))
+#: The order of the advanced fields, first what is about the images, last what is about the computer; others follow.
+_ORDER = """
+region value_range mask style_mask match_pixel_size
+content_layers content_layer_weights style_layers style_layer_weights gram
+optimizer lr_decay adam_beta1 adam_beta2 tolerance window
+init content_from style_spacing max_change seed clip tv_weight padding fit_pools channels
+weights precision threads batch tile fallback
+write_files output_folder interval
+""".split()  # noqa: SIM905  # one a line would be forty lines
 
 
 class TransferPanel(Scrolled):
-    """The rows of the widget.
-
-    Parameters
-    ----------
-    fields : list of BaseValueWidget
-        Shown at first.
-    advanced : list of BaseValueWidget
-        Shown when "Advanced settings" is opened.
-    """
+    """The rows of the widget; the advanced fields are shown when "Advanced settings" is opened."""
 
     def __init__(self, fields: list[BaseValueWidget], advanced: list[BaseValueWidget]) -> None:
         super().__init__()
@@ -177,6 +128,7 @@ class TransferPanel(Scrolled):
         )
 
         form = Form(fields, beside={"preset": self.restore})
+        advanced = sorted(advanced, key=lambda f: _ORDER.index(f.name) if f.name in _ORDER else len(_ORDER))
         further = Form(advanced, wide=("content_layers", "style_layers"))
         self.labels = form.labels | further.labels
         self.advanced = Foldable(
@@ -194,7 +146,16 @@ class TransferPanel(Scrolled):
             rows.addWidget(label)
         rows.addLayout(self.plot_place)
         rows.addWidget(self.advanced)
-        rows.addWidget(self._results())
+        self.results = QWidget()
+        rows.addWidget(self.results)
+        grid = QGridLayout(self.results)
+        grid.setContentsMargins(0, 2, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(self.assess, 0, 0, 1, 6)
+        for column, look in enumerate((self.compare, self.difference, self.checkerboard)):
+            grid.addWidget(look, 1, 2 * column, 1, 2)
+        grid.addWidget(self.use_settings, 2, 0, 1, 3)
+        grid.addWidget(self.copy_python, 2, 3, 1, 3)
         rows.addStretch(1)
         self.set_content(content)
         self.setMinimumWidth(300)
@@ -202,18 +163,6 @@ class TransferPanel(Scrolled):
         chain.insert(next(i for i, field in enumerate(fields) if field.name == "preset") + 1, self.restore)
         chain += [self.assess, self.compare, self.difference, self.checkerboard, self.use_settings, self.copy_python]
         set_tab_order(chain)
-
-    def _results(self) -> QWidget:
-        self.results = QWidget()
-        grid = QGridLayout(self.results)
-        grid.setContentsMargins(0, 2, 0, 0)
-        grid.setSpacing(4)
-        for column, look in enumerate((self.compare, self.difference, self.checkerboard)):
-            grid.addWidget(look, 1, 2 * column, 1, 2)
-        grid.addWidget(self.assess, 0, 0, 1, 6)
-        grid.addWidget(self.use_settings, 2, 0, 1, 3)
-        grid.addWidget(self.copy_python, 2, 3, 1, 3)
-        return self.results
 
     def show_state(self, state: State) -> None:
         """Enable what can be pressed now."""
@@ -224,7 +173,3 @@ class TransferPanel(Scrolled):
             action.setEnabled(state in (State.RUNNING, State.PAUSED))
         self.pause.setText("Resume" if state is State.PAUSED else "Pause")
         self.stop.setText("Stopping…" if state is State.STOPPING else "Stop")
-
-    def add_plot(self, plot: Any) -> None:
-        """Put the learning curves into their place."""
-        self.plot_place.addWidget(plot)

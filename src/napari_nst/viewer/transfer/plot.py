@@ -20,13 +20,7 @@ CURVES = ((2, "total"), (1, "content"), (0, "style"))
 
 
 class LossPlot(FigureCanvasQTAgg):
-    """Three losses over the steps, on a logarithmic scale.
-
-    Parameters
-    ----------
-    theme : napari.utils.theme.Theme
-        Its colors are used.
-    """
+    """Three losses over the steps, on a logarithmic scale, in the colors of napari's theme."""
 
     def __init__(self, theme: Any) -> None:
         figure = Figure(figsize=(3.2, 1.5), dpi=100, layout="constrained")
@@ -60,8 +54,8 @@ class LossPlot(FigureCanvasQTAgg):
         self.axes.tick_params(colors=text, which="both", width=0.6)
         for label in (self.axes.xaxis.label, self.axes.yaxis.label):
             label.set_color(text)
-        for _, name in CURVES:
-            self.lines[name].set_color(LOSSES[name][dark])
+        for name, line in self.lines.items():
+            line.set_color(LOSSES[name][dark])
         self.axes.grid(visible=True, color=text, alpha=0.15, linewidth=0.5)
         self.axes.legend(
             fontsize=7,
@@ -93,8 +87,7 @@ class LossPlot(FigureCanvasQTAgg):
         seen = positive[np.isfinite(positive)]
         if seen.size:
             self.axes.set_yscale("log")
-            low, high = float(seen.min()), float(seen.max())
-            self.axes.set_ylim(low / 1.5, high * 1.5)
+            self.axes.set_ylim(float(seen.min()) / 1.5, float(seen.max()) * 1.5)
         self.axes.set_xlim(1, max(2, len(losses)))
         self.draw_idle()
 

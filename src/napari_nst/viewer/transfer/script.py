@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,59 +29,44 @@ def check(role, image, sha256):
 
 
 def python_script(metadata: Mapping[str, Any]) -> str:
-    """Write the script that repeats a run.
+    """Write the script that repeats a run, from its record; ParameterError where `metadata` is none.
 
-    Parameters
-    ----------
-    metadata : mapping
-        The record of the run: ``layer.metadata["napari_nst"]``, ``StyleTransfer.metadata`` or the JSON file. Where the
-        images come from is read from its entry ``layers_source`` (see :func:`napari_nst.viewer.common.layers.source_of`), or ``inputs`` of a file.
-
-    Returns
-    -------
-    str
-        Reads (or makes) target and style, checks that they are the recorded ones, runs ``transfer_style`` with the
-        recorded device, precision and number of threads, and saves the result. Images that have neither a
-        file nor a recipe are taken from the layers of a viewer, for napari's console.
-
-    Raises
-    ------
-    ParameterError
-        `metadata` is not a record of napari-nst.
+    The script reads (or makes) target and style, checks that they are the recorded ones, runs ``transfer_style`` with the
+    recorded device, precision and number of threads, and saves the result. Images that have neither a file nor a recipe
+    are taken from the layers of a viewer, for napari's console.
     """
     arguments, comments = _arguments(metadata)
-    parts = [_input(role, metadata) for role in ROLES]
     names = [_name(role, metadata) for role in ROLES]
+    # Once what both images come from, such as the pair of a sample.
+    body = list(dict.fromkeys(line for role in ROLES for line in _input(role, metadata)))
+    for role in ROLES:
+        if "sha256" in metadata.get(role, {}):
+            body.append(f'check("{role}", {role}, "{metadata[role]["sha256"]}")')
+    body += ["", *comments, "result = transfer_style(", "    target,", "    style,"]
+    body += [f"    {name}={_literal(name, value, metadata)}," for name, value in arguments.items()]
+    body += [
+        ")",
+        'print(f"{result.stopped} after {len(result.losses.total)} steps, total loss {result.losses.total[-1]:.6g}")',
+        f'files = save_transfer(result, "napari-nst", {names[0]!r}, {names[1]!r})',
+        'print(f"Saved {files.image} with its losses, learning curves and record.")',
+    ]
 
-    imports = {"save_transfer", "transfer_style"}.union(*(part.imports for part in parts))
-    masked = any(isinstance(value, np.ndarray) for value in arguments.values())
+    def used(name: str) -> bool:
+        return any(f"{name}(" in line for line in body)
+
     lines = [
         f"# Style transfer: the target {names[0]!r} in the style of {names[1]!r}.",
         f"# Made by napari-nst {metadata[KEY]}; equal to the last bit at the device, precision and threads given below.",
-        *(["import numpy as np", ""] if any(part.numpy for part in parts) else []),
-        f"from napari_nst import {', '.join(sorted(imports, key=lambda name: (name.islower(), name)))}",
-        *(["from napari_nst.imaging.masks import unpack_mask"] if masked else []),
+        *(["import numpy as np", ""] if used("np.asarray") else []),
+        f"from napari_nst import {', '.join(filter(used, ('ImageFile', 'mosaic_pair', 'save_transfer', 'transfer_style')))}",
+        *(["from napari_nst.imaging.masks import unpack_mask"] if used("unpack_mask") else []),
         "from napari_nst.imaging.values import digest_of",
         "",
         *_CHECK.splitlines(),
         "",
         "",
     ]
-    setup = [line for part in parts for line in part.setup]
-    lines += list(dict.fromkeys(setup)) + [line for part in parts for line in part.lines]
-    for role in ROLES:
-        if "sha256" in metadata.get(role, {}):
-            lines.append(f'check("{role}", {role}, "{metadata[role]["sha256"]}")')
-    lines += ["", *comments, "result = transfer_style(", "    target,", "    style,"]
-    for name, value in arguments.items():
-        lines.append(f"    {name}={_literal(name, value, metadata)},")
-    lines += [
-        ")",
-        'print(f"{result.stopped} after {len(result.losses.total)} steps, total loss {result.losses.total[-1]:.6g}")',
-        f'files = save_transfer(result, "napari-nst", {names[0]!r}, {names[1]!r})',
-        'print(f"Saved {files.image} with its losses, learning curves and record.")',
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + body) + "\n"
 
 
 def _source(metadata: Mapping[str, Any], role: str) -> dict[str, Any]:
@@ -113,41 +97,29 @@ def _arguments(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return ordered | {name: value for name, value in everything.items() if name not in fields}, comments
 
 
-@dataclass
-class _Input:
-    """How the script gets one image."""
-
-    setup: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    imports: set[str] = field(default_factory=set)
-    numpy: bool = False
-
-
-def _input(role: str, metadata: Mapping[str, Any]) -> _Input:
-    source = _source(metadata, role)
-    record = metadata.get(role, {})
-    index, path = _index(source, record, metadata.get("region", {}).get(role)), source.get("path")
-    taken = _subscript(index) + _transposed(metadata.get("region", {}).get(role), record)
+def _input(role: str, metadata: Mapping[str, Any]) -> list[str]:
+    """The lines by which the script gets one image."""
+    source, record = _source(metadata, role), metadata.get(role, {})
+    cut, path = metadata.get("region", {}).get(role), source.get("path")
+    index = _index(source, record, cut)
+    taken = _subscript(index) + _transposed(cut, record)
     if path and EXTENSION.search(str(path)):
         # napari's reader keeps the byte order of the file; ours makes it the machine's.
         dtype = str(record.get("dtype", ""))
         swapped = f'.astype("{dtype}")' if dtype.startswith(">") else ""
-        return _Input(lines=[f"{role} = ImageFile({str(path)!r}).data{taken}{swapped}"], imports={"ImageFile"})
+        return [f"{role} = ImageFile({str(path)!r}).data{taken}{swapped}"]
     sample = None if path else _sample(source, record, index)
     if sample is not None:
         dtype, attribute = sample
         pair, how = ("pair", "") if dtype == "uint8" else ("pair_16bit", f'dtype="{dtype}"')
-        return _Input([f"{pair} = mosaic_pair({how})"], [f"{role} = {pair}.{attribute}{taken}"], {"mosaic_pair"})
+        return [f"{pair} = mosaic_pair({how})", f"{role} = {pair}.{attribute}{taken}"]
     name = source.get("name") or metadata.get("layers", {}).get(role)
     if name is None:
         comment = f"# The record does not say which image this was: put the path of the {role} here."
-        return _Input(lines=[comment, f'{role} = ImageFile("PATH OF THE {role.upper()}").data'], imports={"ImageFile"})
+        return [comment, f'{role} = ImageFile("PATH OF THE {role.upper()}").data']
     level = "[0]" if source.get("multiscale") else ""
     comment = "# This layer has no file that can be read here, so run the script in napari's console."
-    return _Input(
-        lines=[comment, f"{role} = np.asarray(viewer.layers[{name!r}].data{level}{taken})"],
-        numpy=True,
-    )
+    return [comment, f"{role} = np.asarray(viewer.layers[{name!r}].data{level}{taken})"]
 
 
 def _index(source: Mapping[str, Any], record: Mapping[str, Any], cut: Mapping[str, Any] | None) -> tuple[Any, ...]:

@@ -15,8 +15,8 @@ from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer import commands
-from napari_nst.viewer.common.compare import comparison_of, remember
-from napari_nst.viewer.common.fields import CONTRAST, LayerChoice, ParameterFields, shrinkable
+from napari_nst.viewer.common.compare import comparison_of
+from napari_nst.viewer.common.fields import CONTRAST, LayerChoice, ParameterFields
 from napari_nst.viewer.common.job import State
 from napari_nst.viewer.common.layers import made_by_us, plain
 from napari_nst.viewer.common.panel import PanelWidget, say, short_text, size_text, time_text
@@ -24,7 +24,7 @@ from napari_nst.viewer.common.region import WHOLE, mask_choices, region_choices
 from napari_nst.viewer.preferences import defaults
 from napari_nst.viewer.transfer.job import End, Snapshot, Started, TransferJob
 from napari_nst.viewer.transfer.layers import assemble
-from napari_nst.viewer.transfer.panel import TransferPanel, extra_fields, in_order
+from napari_nst.viewer.transfer.panel import TransferPanel, extra_fields
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -80,14 +80,12 @@ class StyleTransferWidget(PanelWidget):
             tooltip="An image of the same tissue whose texture is taken over.",
         )
         self.parameters = ParameterFields()
-        shrinkable(self.target)
-        shrinkable(self.style)
-        extra = extra_fields(self._regions, self._masks)
+        extra = extra_fields(lambda: region_choices(viewer, self.target.value), lambda: mask_choices(viewer))
         super().__init__(viewer, [self.target, self.style, self.parameters, *extra], "style_transfer")
         specs = StyleTransferParameters.specs()
         self.panel = TransferPanel(
             [self.target, self.style, *(self.parameters[s.name] for s in specs if not s.advanced)],
-            in_order([*extra, *(self.parameters[s.name] for s in specs if s.advanced)]),
+            [*extra, *(self.parameters[s.name] for s in specs if s.advanced)],
         )
         self.show_panel(self.panel)
         self.min_width = 300
@@ -111,6 +109,7 @@ class StyleTransferWidget(PanelWidget):
         self.parameters.edited.connect(self._on_edited)
         self.target.changed.connect(self.region.reset_choices)
         self._viewer.events.theme.connect(self._on_theme)
+        comparison_of(self._viewer).changed.connect(self._on_compared)
 
     def _apply_preferences(self) -> None:
         chosen = defaults()
@@ -122,12 +121,6 @@ class StyleTransferWidget(PanelWidget):
 
     def _images(self) -> list[tuple[str, Any]]:
         return [(layer.name, plain(layer)) for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _regions(self) -> list[tuple[str, Any]]:
-        return region_choices(self._viewer, self.target.value)
-
-    def _masks(self) -> list[tuple[str, Any]]:
-        return mask_choices(self._viewer)
 
     def reset_choices(self, *_: Any) -> None:
         """Look again for layers; napari calls it when layers come, go or are renamed."""
@@ -190,7 +183,6 @@ class StyleTransferWidget(PanelWidget):
         )
         self._show_plot()
         self._run = run = TransferJob(self._viewer, request, placement)
-        self._partners = (target, style)
         run.reported.connect(self._on_reported)
         run.warned.connect(self._on_warned)
         run.ended.connect(self._on_ended)
@@ -255,10 +247,6 @@ class StyleTransferWidget(PanelWidget):
     def _on_ended(self, end: End) -> None:
         layer, error, summary = end
         self._run = None
-        target, style = self._partners
-        self._partners = (None, None)
-        if layer is not None:
-            remember(layer, target, style)
         if not self._gone:
             self._say(summary)
             if self.panel.progress.maximum() == 0:
@@ -292,7 +280,10 @@ class StyleTransferWidget(PanelWidget):
 
     def _on_compare_clicked(self) -> None:
         commands.compare_side_by_side(self._viewer)
-        self.panel.compare.setText("Put back" if comparison_of(self._viewer).active else "Compare")
+
+    def _on_compared(self, active: bool) -> None:
+        if not self._gone:
+            self.panel.compare.setText("Put back" if active else "Compare")
 
     def _on_difference_clicked(self) -> None:
         commands.signed_difference(self._viewer)
@@ -304,18 +295,14 @@ class StyleTransferWidget(PanelWidget):
         commands.copy_as_python(self._viewer)
 
     def _on_use_settings_clicked(self) -> None:
-        results = [plain(layer) for layer in self._viewer.layers if made_by_us(layer)]
-        selected = [layer for layer in results if layer in self._viewer.layers.selection]
-        if not results:
-            show_info(commands.SELECT_RESULT)
-            return
-        layer = (selected or results)[-1]
         try:
+            layer = commands.selected_result(plain(self._viewer))
             self.use_settings(layer)
+            self._say(f"Settings of {layer.name}.")
+        except commands.MissingError as missing:
+            show_info(str(missing))
         except StyleTransferError as error:
             show_error(self.parameters.message(error))
-            return
-        self._say(f"Settings of {layer.name}.")
 
     def use_settings(self, layer: Image) -> None:
         """Fill the fields with the settings that made a layer.
@@ -347,7 +334,7 @@ class StyleTransferWidget(PanelWidget):
             from napari_nst.viewer.transfer.plot import LossPlot
 
             self._plot = LossPlot(get_theme(self._viewer.theme))
-            self.panel.add_plot(self._plot)
+            self.panel.plot_place.addWidget(self._plot)
         self._plot.clear_losses()
 
     def _on_edited(self, edited: bool) -> None:
