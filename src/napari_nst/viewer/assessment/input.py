@@ -13,18 +13,8 @@ from napari_nst.imaging.masks import unpack_mask
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import partners
 from napari_nst.viewer.common.job import Control
-from napari_nst.viewer.common.layers import TRANSFORMS, made_by_us, moved, plain
-from napari_nst.viewer.common.region import (
-    ALL,
-    BORDER,
-    NO_MASK,
-    PLANE,
-    Cut,
-    cut_layer,
-    finest,
-    mask_from_labels,
-    micrometers,
-)
+from napari_nst.viewer.common.layers import TRANSFORMS, made_by_us, moved, plain, source_of
+from napari_nst.viewer.common.region import ALL, PLANE, Cut, cut_layer, finest, mask_of, micrometers
 from napari_nst.viewer.session.layers import SESSION_KEY as SESSION
 
 if TYPE_CHECKING:
@@ -32,18 +22,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_nst.metrics.assessment import Assessment
-
-__all__ = [
-    "AS_RUN",
-    "AssessRequest",
-    "LayerPlane",
-    "Trio",
-    "assess_request",
-    "known_scale",
-    "measure",
-    "trio_of",
-    "trio_selected",
-]
 
 #: The choice of a mask that repeats what the run did.
 AS_RUN = "as in the run"
@@ -62,21 +40,11 @@ class Trio:
 
 @dataclass(frozen=True)
 class LayerPlane:
-    """Where the assessed plane lies: what `viewer.add_image` and `add_points` need to lay something on it.
+    """Where the assessed plane lies: what `viewer.add_image` and `add_points` need to lay something on it."""
 
-    Attributes
-    ----------
-    hidden : tuple of int
-        The axes that are not of the plane; in the layers they are one pixel long.
-    ndim : int
-        Axes of the layers.
-    world : dict
-        Transforms, units and axis labels; the first pixel of the plane is the origin of the data.
-    """
-
-    hidden: tuple[int, ...]
+    hidden: tuple[int, ...]  #: the axes that are not of the plane; in the layers they are one pixel long
     ndim: int
-    world: dict[str, Any]
+    world: dict[str, Any]  #: transforms, units and axis labels; the first pixel of the plane is the origin of the data
 
     @property
     def axes(self) -> tuple[int, int]:
@@ -87,36 +55,19 @@ class LayerPlane:
 
 @dataclass(frozen=True)
 class AssessRequest:
-    """All that an assessment needs, taken from the layers before it starts.
+    """All that an assessment needs, taken from the layers before it starts; one plane of each."""
 
-    Attributes
-    ----------
-    target, result, style : array
-        Data of the layers' finest level; cut and computed in the worker. `style` may be None.
-    target_cut, result_cut, style_cut : Cut
-        One plane of each.
-    scale : float or None
-        µm per pixel; None where it is not known.
-    mask, style_mask : array of bool (y, x), "border" or None
-        Which pixels count.
-    value_range : (float, float) or None
-        What the run took as the target's range.
-    names : dict
-        Role to the name of its layer.
-    plane : LayerPlane
-    """
-
-    target: Any
+    target: Any  #: data of the layer's finest level; cut and computed in the worker
     result: Any
-    style: Any
+    style: Any  #: None without a style, as its cut and mask
     target_cut: Cut
     result_cut: Cut
     style_cut: Cut | None
-    scale: float | None
-    mask: Any
+    scale: float | None  #: µm per pixel; None where it is not known
+    mask: Any  #: which pixels count: bool (y, x), "border" or None
     style_mask: Any
-    value_range: tuple[float, float] | None
-    names: dict[str, str]
+    value_range: tuple[float, float] | None  #: what the run took as the target's range
+    layers: dict[str, dict[str, Any]]  #: role to where its pixels come from, for the record
     plane: LayerPlane
 
 
@@ -129,7 +80,9 @@ def trio_of(viewer: Viewer, result: Any) -> Trio | None:
     about = _session(result)
     if about is None or about.get("role") not in ("target", "style", "result"):
         return None
-    found = {a["role"]: plain(x) for x in viewer.layers if (a := _session(x)) and _patch(a) == _patch(about)}
+    patch = about.get("folder"), about.get("patch")
+    known = ((a, plain(x)) for x in viewer.layers if (a := _session(x)))
+    found = {a["role"]: layer for a, layer in known if (a.get("folder"), a.get("patch")) == patch}
     if "result" not in found or not found["result"].visible:  # a patch without a result has an empty, hidden layer
         return None
     return Trio(found["target"], found["result"], found["style"] if found["style"].visible else None)
@@ -191,12 +144,12 @@ def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | 
             f"The target {target.name!r} is {th} × {tw} pixels large and the result {result.name!r} {rh} × {rw}: choose two "
             "images of one shape, pixel on pixel."
         )
-    style_cut = None
-    if style is not None:
-        style_cut = _recorded(record, "style", style) or cut_layer(style, viewer, PLANE, "style")
+    style_cut = None if style is None else _recorded(record, "style", style) or cut_layer(style, viewer, PLANE, "style")
     session = _session(result)
     arguments = record.get("arguments", {}) if session is None else {"mask": session.get("mask")}
+    used = _fitting(arguments.get("mask"), target_cut)
     wanted = record.get("parameters", {}).get("value_range")
+    cuts = {"target": target_cut, "result": result_cut, "style": style_cut}
     # On the target; but the images of a session lie beside each other, and there the result is what is looked at.
     base, cut = (result, result_cut) if session is not None else (target, target_cut)
     return AssessRequest(
@@ -207,10 +160,10 @@ def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | 
         result_cut=result_cut,
         style_cut=style_cut,
         scale=scale,
-        mask=_mask(mask, arguments.get("mask"), target, target_cut, viewer),
+        mask=used if mask == AS_RUN else mask_of(mask, target, target_cut, viewer),
         style_mask=_fitting(arguments.get("style_mask"), style_cut) if style_cut is not None else None,
         value_range=(float(wanted[0]), float(wanted[1])) if isinstance(wanted, (list, tuple)) else None,
-        names={role: x.name for role, x in vars(trio).items() if x is not None},
+        layers={role: source_of(getattr(trio, role)) | {"part": of.describe()} for role, of in cuts.items() if of},
         plane=LayerPlane(
             cut.hidden,
             base.ndim,
@@ -223,15 +176,13 @@ def measure(request: AssessRequest, control: Control) -> Assessment:
     """Assess, off the GUI thread; a function for `Job`."""
     from napari_nst.metrics.assessment import assess
 
-    target, result = request.target_cut.take(request.target), request.result_cut.take(request.result)
-    style = None if request.style_cut is None else np.asarray(request.style_cut.take(request.style))
     return assess(
-        np.asarray(target),
-        np.asarray(result),
-        style,
+        np.asarray(request.target_cut.take(request.target)),
+        np.asarray(request.result_cut.take(request.result)),
+        None if request.style_cut is None else np.asarray(request.style_cut.take(request.style)),
         request.scale,
         mask=request.mask,
-        style_mask=request.style_mask if style is not None else None,
+        style_mask=request.style_mask,
         value_range=request.value_range,
     )
 
@@ -239,10 +190,6 @@ def measure(request: AssessRequest, control: Control) -> Assessment:
 def _session(layer: Any) -> Mapping[str, Any] | None:
     about = getattr(layer, "metadata", {}).get(SESSION)
     return about if isinstance(about, Mapping) else None
-
-
-def _patch(about: Mapping[str, Any]) -> tuple[Any, Any]:
-    return about.get("folder"), about.get("patch")
 
 
 def _record_of(viewer: Viewer, trio: Trio) -> Mapping[str, Any]:
@@ -276,14 +223,6 @@ def _cuts(viewer: Viewer, target: Any, result: Any, record: Mapping[str, Any]) -
     if stacked and all(b <= n for b, n in zip(shown.stop, finest(target).shape, strict=False)):
         return shown, shown  # the same plane of the target, wherever its layer was moved to
     return shown, cut_layer(target, viewer, PLANE, "target")
-
-
-def _mask(choice: Any, used: Any, target: Any, cut: Cut, viewer: Viewer) -> Any:
-    if not isinstance(choice, str):
-        return None if choice is None else mask_from_labels(choice, target, cut, viewer)
-    if choice == AS_RUN:
-        return _fitting(used, cut)
-    return {NO_MASK: None, BORDER: "border"}[choice]
 
 
 def _fitting(used: Any, cut: Cut) -> Any:

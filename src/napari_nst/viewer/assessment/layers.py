@@ -6,7 +6,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_nst.palette import KEPT, LOST, NEW, UNSUPPORTED
 from napari_nst.viewer.common.compare import symmetric_limit
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from napari_nst.metrics.assessment import Assessment
     from napari_nst.viewer.assessment.input import LayerPlane
-
-__all__ = ["KEY", "ROLES", "assessment_layers", "is_ours", "look_at", "show_assessment"]
 
 KEY = "napari_nst_assessment"
 ROLES = ("change", "suspicion", "kept", "lost", "new")
@@ -65,14 +62,15 @@ def show_assessment(viewer: Any, assessment: Assessment, plane: LayerPlane, name
 
     cones = assessment.cones
     expand = {"visible": True, **plane.world, "metadata": {KEY: {"result": name}}}
-    layers = {
-        "change": _add_change(viewer, _plane(np.asarray(cones.change), plane), f"{name} change", expand),
-        "suspicion": _add_suspicion(viewer, _plane(np.asarray(cones.suspicion), plane), f"{name} suspicion", expand),
-    }
+    layers = _add_images(viewer, cones, plane, name, expand)
     size = _SIZE * cones.spacing
-    for role in ("kept", "lost", "new"):
-        points = np.asarray(getattr(cones, role), dtype=float).reshape(-1, 2)
-        layers[role] = _add_cones(viewer, role, points, plane, size, f"{name} cones {role}", expand)
+    for role, (mark, width) in _CONES.items():
+        places = np.zeros((len(getattr(cones, role)), plane.ndim))
+        places[:, plane.axes] = np.reshape(getattr(cones, role), (-1, 2))
+        layers[role] = plain(viewer.add_points(
+            places, ndim=plane.ndim, name=f"{name} cones {role}", symbol=mark.symbol, size=size, border_width=width,
+            border_color=mark.color, face_color="transparent", **expand,
+        ))  # fmt: skip
     _mark(layers["new"], cones, size)
     for role, layer in layers.items():
         layer.visible = visible.get(role, True)
@@ -106,43 +104,25 @@ def look_at(viewer: Any, layer: Any, row: float, column: float, radius: float, a
         camera.zoom = _PART * float(min(viewer.canvas.viewbox_size(viewer.layers))) / (2 * span)
 
 
-def _plane(image: NDArray[Any], plane: LayerPlane) -> NDArray[np.float32]:
-    return np.expand_dims(image.astype(np.float32), plane.hidden)
-
-
-def _add_change(viewer: Any, change: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
-    limit = symmetric_limit(change)
-    layer = viewer.add_image(
-        change, name=name, rgb=False, colormap="coolwarm", contrast_limits=(-limit, limit), **common
-    )
-    layer.colorbar.size = (20, 220)  # high enough for more labels than that of 0
-    layer.colorbar.visible = True
-    return plain(layer)
-
-
-def _add_suspicion(viewer: Any, suspicion: NDArray[Any], name: str, common: dict[str, Any]) -> Any:
+def _add_images(viewer: Any, cones: Any, plane: LayerPlane, name: str, common: dict[str, Any]) -> dict[str, Any]:
     from napari.utils import Colormap
 
+    change, suspicion = (
+        np.expand_dims(np.asarray(image, dtype=np.float32), plane.hidden) for image in (cones.change, cones.suspicion)
+    )
+    limit = symmetric_limit(change)
+    changed = viewer.add_image(
+        change, name=f"{name} change", rgb=False, colormap="coolwarm", contrast_limits=(-limit, limit), **common
+    )
+    changed.colorbar.size = (20, 220)  # high enough for more labels than that of 0
+    changed.colorbar.visible = True
     # Black adds nothing to the image below; the brightest is the color of the unsupported detections.
     colors = Colormap(np.array([[0, 0, 0, 1], [0.835, 0.369, 0, 1]]), name="suspicion")
-    layer = viewer.add_image(
-        np.nan_to_num(suspicion), name=name, rgb=False, colormap=colors, contrast_limits=(0, 1), blending="additive",
-        opacity=0.7, **common,
+    suspected = viewer.add_image(
+        np.nan_to_num(suspicion), name=f"{name} suspicion", rgb=False, colormap=colors, contrast_limits=(0, 1),
+        blending="additive", opacity=0.7, **common,
     )  # fmt: skip
-    return plain(layer)
-
-
-def _add_cones(
-    viewer: Any, role: str, points: NDArray[Any], plane: LayerPlane, size: float, name: str, common: dict[str, Any]
-) -> Any:
-    mark, width = _CONES[role]
-    places = np.zeros((len(points), plane.ndim))
-    places[:, plane.axes] = points
-    layer = viewer.add_points(
-        places, ndim=plane.ndim, name=name, symbol=mark.symbol, size=size, border_width=width, border_color=mark.color,
-        face_color="transparent", **common,
-    )  # fmt: skip
-    return plain(layer)
+    return {"change": plain(changed), "suspicion": plain(suspected)}
 
 
 def _mark(layer: Any, cones: Any, size: float) -> None:

@@ -7,22 +7,12 @@ from typing import Any
 
 from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import (
-    QFrame,
-    QGridLayout,
-    QLabel,
-    QListWidget,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QListWidget, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_nst.metrics.assessment import TableRow
 from napari_nst.metrics.verdict import SIGNS, Level
 from napari_nst.palette import GRAY, LEVELS
 from napari_nst.viewer.common.panel import Form, Scrolled, button, row, say, set_tab_order, text_label
-
-__all__ = ["AssessPanel"]
 
 EMPTY = (
     "Nothing is assessed yet. Choose a target and what was made of it, and press Assess: the cones of both are found and "
@@ -48,13 +38,7 @@ class _Places(QListWidget):
 
 
 class AssessPanel(Scrolled):
-    """The rows of the widget, one below the other.
-
-    Parameters
-    ----------
-    fields : sequence of BaseValueWidget
-        What is assessed.
-    """
+    """The rows of the widget, one below the other."""
 
     #: The number of a place that is to be looked at.
     wanted = Signal(int)
@@ -72,9 +56,8 @@ class AssessPanel(Scrolled):
         self.places.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.go = button("Go there", "Move the camera to the selected place.")
         self.assess = button("Assess", "Measure what was done to the cones, and mark them in the viewer.")
-        self.save = button(
-            "Save…", "Write the numbers (JSON), the figure (PNG) and the cones (CSV). Nothing is overwritten."
-        )
+        written = "Write the numbers (JSON), the figure (PNG) and the cones (CSV). Nothing is overwritten."
+        self.save = button("Save…", written)
         self.copy = button("Copy", "Copy the assessment as text.")
         self.status = text_label("What happened last.")
         self._pair = text_label("What was compared.")
@@ -96,10 +79,8 @@ class AssessPanel(Scrolled):
         rows.addStretch(1)
         self.set_content(content)
         self.setMinimumWidth(_WIDTH)
-        self.places.itemActivated.connect(self._on_activated)
-        self.places.itemDoubleClicked.connect(self._on_activated)
-        self.go.clicked.connect(self._on_go)
-        self.places.currentRowChanged.connect(self._on_row)
+        for signal in (self.places.itemActivated, self.places.itemDoubleClicked, self.go.clicked):
+            signal.connect(self._on_go)
         set_tab_order([self.places, self.go, *fields, self.assess, self.save, self.copy])
         self.show_nothing()
 
@@ -124,8 +105,6 @@ class AssessPanel(Scrolled):
         column.addWidget(self.go, alignment=Qt.AlignmentFlag.AlignLeft)
         return self._places_part
 
-    # What is shown -----------------------------------------------------------------------------------------------
-
     def show_nothing(self) -> None:
         """Before the first assessment."""
         self._color(GRAY)
@@ -149,7 +128,6 @@ class AssessPanel(Scrolled):
         self.places.addItems(texts)
         self.places.updateGeometry()
         self._places_part.setVisible(bool(texts))
-        self._on_row(self.places.currentRow())
 
     def show_tables(self, tables: list[tuple[tuple[str, ...], list[TableRow]]]) -> None:
         """Tables, each with its headings and rows."""
@@ -159,8 +137,8 @@ class AssessPanel(Scrolled):
             if old is not None:
                 old.hide()
                 old.deleteLater()
-        for headings, rows in tables:
-            table = _table(headings, rows)
+        for content in tables:
+            table = _table(*content)
             self._tables.addWidget(table)
             table.show()  # at once: what is not shown has no height
         self.fit()
@@ -183,14 +161,8 @@ class AssessPanel(Scrolled):
         # Only the edge has the color: text on a colored ground would not be read in every theme.
         self._box.setStyleSheet(f"QFrame#verdict {{ border: none; border-left: 6px solid {color}; }}")
 
-    def _on_activated(self, item: Any) -> None:
-        self.wanted.emit(self.places.row(item))
-
-    def _on_go(self) -> None:
+    def _on_go(self, *_: Any) -> None:
         self.wanted.emit(max(0, self.places.currentRow()))
-
-    def _on_row(self, row: int) -> None:
-        self.go.setEnabled(self.places.count() > 0)
 
 
 def _table(headings: tuple[str, ...], rows: list[TableRow]) -> QFrame:

@@ -6,44 +6,51 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import LineEdit
-from napari.layers import Image, Labels
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import ImageError, ParameterError, StyleTransferError
 from napari_nst.io.filenames import safe_stem
-from napari_nst.palette import INVALID
+from napari_nst.settings.parameters import ParameterSpec
 from napari_nst.viewer.assessment.input import AS_RUN, Trio, assess_request, known_scale, measure, trio_of
 from napari_nst.viewer.assessment.layers import assessment_layers, is_ours, look_at, show_assessment
 from napari_nst.viewer.assessment.panel import AssessPanel
-from napari_nst.viewer.common.fields import LayerChoice, shrinkable
+from napari_nst.viewer.common.fields import LayerChoice, TextField, shrinkable
 from napari_nst.viewer.common.job import Job
-from napari_nst.viewer.common.layers import default_folder, made_by_us, plain, source_of, source_path
+from napari_nst.viewer.common.layers import default_folder, made_by_us, plain
 from napari_nst.viewer.common.panel import PanelWidget, copy_text, say
-from napari_nst.viewer.common.region import BORDER, NO_MASK
+from napari_nst.viewer.common.region import mask_choices
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_nst.metrics.assessment import Assessment
-    from napari_nst.viewer.assessment.input import AssessRequest, LayerPlane
+    from napari_nst.viewer.assessment.input import LayerPlane
     from napari_nst.viewer.common.job import Outcome
 
-__all__ = ["AssessmentWidget", "ScaleField"]
-
 NO_STYLE = "none"
+_CHOICES = {
+    "target": "The image as it was before the enhancement.",
+    "result": "What was made of it, of the same shape. Of a result of Style Transfer, target and style are found.",
+    "style": "The image whose texture was taken over, for the table; none: it is left out.",
+    "mask": "Which pixels count. as in the run: those that the run had, else all; none: all; black border: those inside the "
+    "black border of a montage; a Labels layer: the painted ones.",
+}
+_SCALE = "µm per pixel of the target, for densities. Empty: unknown, and no density is given."
 #: Endings that a name to save under may have.
 _SUFFIXES = (".json", ".png", ".csv")
 
 
-class ScaleField(LineEdit):
-    """µm per pixel; empty where they are not known."""
+class _PixelSize(ParameterSpec):
+    """µm per pixel, a number above 0; None, and no text, where they are not known."""
 
-    def get_value(self) -> Any:
-        """A number above 0, or None; raises ParameterError where the text is neither."""
-        text = str(super().get_value()).strip()
+    def to_text(self, value: Any) -> str:
+        return "" if value is None else f"{value:.6g}"
+
+    def from_text(self, text: str) -> Any:
+        text = text.strip()
         if not text:
             return None
         try:
@@ -55,20 +62,6 @@ class ScaleField(LineEdit):
                 f"Pixel size must be a positive pixel size (µm/px), got {text!r}. Try 0.5, or leave the field empty."
             )
         return value
-
-    def set_value(self, value: Any) -> None:
-        """Take a number, None, or text."""
-        super().set_value("" if value is None else value if isinstance(value, str) else f"{value:.6g}")
-        self.native.setCursorPosition(0)
-
-    def _on_value_change(self, value: Any = None) -> None:
-        try:
-            value = self.get_value()
-        except ParameterError:
-            self.native.setStyleSheet(f"QLineEdit {{ color: {INVALID}; }}")  # seen, while it may be half typed
-            return
-        self.native.setStyleSheet("")
-        self.changed.emit(value)
 
 
 class AssessmentWidget(PanelWidget):
@@ -108,39 +101,16 @@ class AssessmentWidget(PanelWidget):
         self._warnings: list[str] = []
         self._assessment: Assessment | None = None
         self._plane: LayerPlane | None = None
-        self._name = "result"
-        self._about: dict[str, Any] = {}
-        self._folder = Path()
+        self._about: dict[str, dict[str, Any]] = {}
         self._scale_of: Any = lambda: None
-        self.target = LayerChoice(
-            self._images, name="target", label="Target", tooltip="The image as it was before the enhancement."
+        finders = {"target": self._images, "result": self._images, "style": self._styles, "mask": self._masks}
+        self.target, self.result, self.style, self.mask = (
+            LayerChoice(find, name=name, label=name.capitalize(), tooltip=_CHOICES[name])
+            for name, find in finders.items()
         )
-        self.result = LayerChoice(
-            self._images,
-            name="result",
-            label="Result",
-            tooltip="What was made of it, of the same shape. Of a result of Style Transfer, target and style are found.",
-        )
-        self.style = LayerChoice(
-            self._styles,
-            name="style",
-            label="Style",
-            tooltip="The image whose texture was taken over, for the table; none: it is left out.",
-        )
-        self.scale = ScaleField(
-            name="scale",
-            label="Pixel size, µm",
-            value="",
-            tooltip="µm per pixel of the target, for densities. Empty: unknown, and no density is given.",
-        )
+        size = _PixelSize("scale", "Pixel size, µm", _SCALE, unit="µm", kind="float", default=None)
+        self.scale = TextField(size, name=size.name, label=size.label, tooltip=size.help)
         self.scale.native.setPlaceholderText("unknown")
-        self.mask = LayerChoice(
-            self._masks,
-            name="mask",
-            label="Mask",
-            tooltip="Which pixels count. as in the run: those that the run had, else all; none: all; black border: those inside the "
-            "black border of a montage; a Labels layer: the painted ones.",
-        )
         fields = [self.target, self.result, self.style, self.scale, self.mask]
         for field in fields:
             shrinkable(field)
@@ -168,8 +138,7 @@ class AssessmentWidget(PanelWidget):
         return [(NO_STYLE, NO_STYLE), *self._images()]
 
     def _masks(self) -> list[tuple[str, Any]]:
-        painted = [(f"labels {x.name}", plain(x)) for x in self._viewer.layers if isinstance(x, Labels)]
-        return [(AS_RUN, AS_RUN), (NO_MASK, NO_MASK), (BORDER, BORDER), *painted]
+        return [(AS_RUN, AS_RUN), *mask_choices(self._viewer)]
 
     def reset_choices(self, *_: Any) -> None:
         """Look again for layers; napari calls it when layers come, go or are renamed."""
@@ -196,8 +165,7 @@ class AssessmentWidget(PanelWidget):
     def _on_result(self, layer: Any) -> None:
         known = None if layer is None else trio_of(self._viewer, layer)
         if known is not None and known.result is layer:
-            self.target.value = known.target
-            self.style.value = NO_STYLE if known.style is None else known.style
+            self.choose(known)
         self._show_state()
 
     def _on_target(self, layer: Any) -> None:
@@ -224,10 +192,7 @@ class AssessmentWidget(PanelWidget):
     def assess(self) -> None:
         """Start an assessment of what is chosen; ``assessed`` or ``errored`` tells its end.
 
-        Raises
-        ------
-        StyleTransferError
-            When one is under way, or what is chosen cannot be assessed; nothing is started then.
+        Raises StyleTransferError when one is under way, or what is chosen cannot be assessed; nothing is started then.
         """
         if self._job is not None:
             raise StyleTransferError("An assessment is under way in this widget: wait for its end.")
@@ -236,8 +201,6 @@ class AssessmentWidget(PanelWidget):
             raise ImageError("There is nothing to assess: open an image and what was made of it first.")
         trio = Trio(target, result, None if style is None or style == NO_STYLE else style)
         request = assess_request(self._viewer, trio, self.scale.get_value(), self.mask.value or AS_RUN)
-        self._sources = {role: source_of(layer) for role, layer in vars(trio).items() if layer is not None}
-        self._beside = default_folder(source_path(target))
         self._job = job = Job(measure, request)
         self._warnings = []
         job.warned.connect(self._warnings.append)
@@ -256,11 +219,9 @@ class AssessmentWidget(PanelWidget):
             show_error(str(outcome.error))
         elif assessment is not None:
             # Not the request: it holds the pixels of layers that may be deleted.
-            self._assessment, self._plane, self._name = assessment, request.plane, request.names["result"]
-            self._folder = self._beside
-            self._about = {role: {**about, **_part(request, role)} for role, about in self._sources.items()}
-            show_assessment(self._viewer, assessment, self._plane, self._name)
-            self._show(assessment, request.names)
+            self._assessment, self._plane, self._about = assessment, request.plane, request.layers
+            show_assessment(self._viewer, assessment, self._plane, self._about["result"]["name"])
+            self._show(assessment)
             say(self.panel.status, "\n".join(f"Warning: {message}" for message in self._warnings))
         self._show_state()
         if outcome.error is not None:
@@ -268,12 +229,12 @@ class AssessmentWidget(PanelWidget):
         elif assessment is not None:
             self.assessed.emit(assessment)
 
-    def _show(self, assessment: Assessment, names: dict[str, str]) -> None:
+    def _show(self, assessment: Assessment) -> None:
         verdict = assessment.verdict
         # The text holds the limits too; here they stand apart.
         text = verdict.text.removesuffix(" ".join(verdict.limits)).strip()
         further = [reason for reason in verdict.reasons if reason not in text]
-        pair = f"{names['result']}, against {names['target']}"
+        pair = f"{self._about['result']['name']}, against {self._about['target']['name']}"
         self.panel.show_verdict(verdict.level, pair, text, further, verdict.limits)
         self.panel.show_places(assessment.place_texts())
         headings = ("Measure", "Target", "Result", *(["Style"] if assessment.style is not None else []))
@@ -287,10 +248,7 @@ class AssessmentWidget(PanelWidget):
     def show_place(self, number: int) -> None:
         """Move the camera to a place to look at, the worst being number 0.
 
-        Raises
-        ------
-        ParameterError
-            There is no such place.
+        Raises ParameterError where there is no such place, ImageError where the layers were deleted.
         """
         places = () if self._assessment is None else self._assessment.cones.places
         if not 0 <= number < len(places):
@@ -302,22 +260,10 @@ class AssessmentWidget(PanelWidget):
         look_at(self._viewer, layer, place.row, place.column, place.radius, self._plane.axes)
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write the assessment beside each other as JSON, PNG and CSV; nothing is overwritten.
+        """Write the assessment as JSON, PNG and CSV, and return the files; nothing is overwritten.
 
-        Parameters
-        ----------
-        path : path-like
-            Folder and name; the extension does not count.
-
-        Returns
-        -------
-        list of Path
-            The files.
-
-        Raises
-        ------
-        StyleTransferError
-            There is no assessment yet, or the folder cannot be written to.
+        Of the path folder and name count, the extension does not. Raises StyleTransferError where there is no assessment yet,
+        or the folder cannot be written to.
         """
         if self._assessment is None:
             raise StyleTransferError("There is nothing to save: press Assess first.")
@@ -341,19 +287,20 @@ class AssessmentWidget(PanelWidget):
             show_info("Copied: the assessment as text.")
 
     def _on_save_clicked(self) -> None:
-        name = safe_stem(self._name, "assessment")
+        name = safe_stem(self._about["result"]["name"], "assessment")
         path, _ = QFileDialog.getSaveFileName(
             self.native,
             "Save assessment: numbers, figure and cones",
-            str(self._folder / f"{name}.json"),
+            str(default_folder(self._about["target"]["path"]) / f"{name}.json"),
             "Assessment (*.json)",
             options=QFileDialog.Option.DontConfirmOverwrite,  # a counter is added instead
         )
         if path:
-            self._attempt(lambda: self._report_saved(self.save(path)))
+            self._attempt(lambda: self._save(path))
 
-    def _report_saved(self, files: list[Path]) -> None:
-        say(self.panel.status, "Saved: " + ", ".join(f.name for f in files) + f" in {files[0].parent}")
+    def _save(self, path: str) -> None:
+        files = self.save(path)
+        say(self.panel.status, f"Saved: {', '.join(file.name for file in files)} in {files[0].parent}")
 
     def _show_state(self) -> None:
         ready = self.target.value is not None and self.result.value is not None
@@ -366,9 +313,3 @@ class AssessmentWidget(PanelWidget):
             job.abandon()
 
     destroyed = closed
-
-
-def _part(request: AssessRequest, role: str) -> dict[str, Any]:
-    """Which part of a layer was assessed, for the record."""
-    cut = {"target": request.target_cut, "result": request.result_cut, "style": request.style_cut}[role]
-    return {} if cut is None else {"part": cut.describe()}
