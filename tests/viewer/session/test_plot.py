@@ -52,8 +52,7 @@ def test_the_line_is_dragged(plot):
     plot.threshold_chosen.connect(chosen.append)
     drag(plot, 5.5, 2.5)
     assert chosen == [pytest.approx(2.5, abs=0.05)]
-    assert plot.counts == (2, 3)
-    assert "good: 3" in legend(plot)
+    assert {"poor: 2", "good: 3"} < set(legend(plot))
     drag(plot, 7.0, 8.5)  # not at the line
     plot.locked = True
     drag(plot, 2.5, 8.5)
@@ -80,7 +79,7 @@ def test_without_scores_it_says_so_and_nothing_can_be_dragged(plot, scores):
     assert [text.get_text() for text in plot.axes.texts] == ["no score is known"]
     assert not plot.axes.patches
     assert plot.axes.get_legend() is None
-    assert (plot.threshold, plot.counts, chosen) == (None, (0, 0), [])
+    assert (plot.threshold, chosen) == (None, [])
 
 
 @pytest.mark.parametrize("scores", [[4.0], [3.0, 3.0, 3.0], [1e-9, 2e-9], [1e12, 3e12]])
@@ -104,7 +103,7 @@ def test_few_scores_and_extreme_ones_are_drawn(plot, scores):
     middle = (low + high) / 2
     drag(plot, middle, middle)
     assert chosen == [plot.threshold] == [pytest.approx(middle, abs=0.01 * (high - low))]
-    assert sum(plot.counts) == len(scores)
+    assert sum(int(text.split()[1]) for text in legend(plot) if text.startswith(("poor", "good"))) == len(scores)
 
 
 @pytest.mark.parametrize("name", ["dark", "light"])

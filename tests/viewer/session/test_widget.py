@@ -132,7 +132,8 @@ def test_a_threshold_plans_again_without_reading(widget, do, monkeypatch):
     do.until(lambda: widget.plan.split.threshold == 1000.0)
     do.wait(widget)
     assert set(widget.table["quality"]) == {"poor"}
-    assert widget._plot.counts == (len(widget.plan.patches), 0)
+    labels = [text.get_text() for text in widget._plot.axes.get_legend().get_texts()]
+    assert {f"poor: {len(widget.plan.patches)}", "good: 0"} < set(labels)
     widget.settings.threshold.value = 6.0
     do.until(lambda: widget.plan.split.threshold == 6.0)
     assert set(widget.table["quality"]) == {"good", "poor"}

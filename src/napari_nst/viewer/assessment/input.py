@@ -42,15 +42,10 @@ class Trio:
 class LayerPlane:
     """Where the assessed plane lies: what `viewer.add_image` and `add_points` need to lay something on it."""
 
-    hidden: tuple[int, ...]  #: the axes that are not of the plane; in the layers they are one pixel long
+    axes: tuple[int, int]  #: those of the plane
+    hidden: tuple[int, ...]  #: the others; in the layers they are one pixel long
     ndim: int
     world: dict[str, Any]  #: transforms, units and axis labels; the first pixel of the plane is the origin of the data
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """The axes of the plane."""
-        y, x = (axis for axis in range(self.ndim) if axis not in self.hidden)
-        return y, x
 
 
 @dataclass(frozen=True)
@@ -165,6 +160,7 @@ def assess_request(viewer: Viewer, trio: Trio, scale: float | None, mask: str | 
         value_range=(float(wanted[0]), float(wanted[1])) if isinstance(wanted, (list, tuple)) else None,
         layers={role: source_of(getattr(trio, role)) | {"part": of.describe()} for role, of in cuts.items() if of},
         plane=LayerPlane(
+            cut.axes,
             cut.hidden,
             base.ndim,
             {**{key: getattr(base, key) for key in TRANSFORMS}, "translate": moved(base, cut.start)},

@@ -77,6 +77,8 @@ class AssessmentWidget(PanelWidget):
     target, result, style, scale, mask : magicgui widgets
         ``widget.result.value = layer``; a style may be "none", a scale None, and the mask "as in the run", "none",
         "black border" or a Labels layer.
+    assessment : Assessment or None
+        The last one.
     assessed : signal
         Emits the Assessment when there is one.
     errored : signal
@@ -99,7 +101,7 @@ class AssessmentWidget(PanelWidget):
         self._viewer = viewer
         self._job: Job | None = None
         self._warnings: list[str] = []
-        self._assessment: Assessment | None = None
+        self.assessment: Assessment | None = None
         self._plane: LayerPlane | None = None
         self._about: dict[str, dict[str, Any]] = {}
         self._scale_of: Any = lambda: None
@@ -127,8 +129,6 @@ class AssessmentWidget(PanelWidget):
         self.reset_choices()
         self._choose_first()
         self._on_target(self.target.value)
-
-    # Choices of layers -------------------------------------------------------------------------------------------
 
     def _images(self) -> list[tuple[str, Any]]:
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_ours(layer)]
@@ -177,13 +177,6 @@ class AssessmentWidget(PanelWidget):
             self.panel.labels["scale"].setToolTip(f"{self.scale.tooltip} {why}".strip())
         self._show_state()
 
-    # Assessing ---------------------------------------------------------------------------------------------------
-
-    @property
-    def assessment(self) -> Assessment | None:
-        """The last assessment; None before the first one."""
-        return self._assessment
-
     @property
     def is_running(self) -> bool:
         """Whether an assessment is under way."""
@@ -219,7 +212,7 @@ class AssessmentWidget(PanelWidget):
             show_error(str(outcome.error))
         elif assessment is not None:
             # Not the request: it holds the pixels of layers that may be deleted.
-            self._assessment, self._plane, self._about = assessment, request.plane, request.layers
+            self.assessment, self._plane, self._about = assessment, request.plane, request.layers
             show_assessment(self._viewer, assessment, self._plane, self._about["result"]["name"])
             self._show(assessment)
             say(self.panel.status, "\n".join(f"Warning: {message}" for message in self._warnings))
@@ -250,7 +243,7 @@ class AssessmentWidget(PanelWidget):
 
         Raises ParameterError where there is no such place, ImageError where the layers were deleted.
         """
-        places = () if self._assessment is None else self._assessment.cones.places
+        places = () if self.assessment is None else self.assessment.cones.places
         if not 0 <= number < len(places):
             raise ParameterError(f"There is no place {number}: the assessment has {len(places)}, counted from 0.")
         layer = next(iter(self.layers().values()), None)
@@ -265,14 +258,12 @@ class AssessmentWidget(PanelWidget):
         Of the path folder and name count, the extension does not. Raises StyleTransferError where there is no assessment yet,
         or the folder cannot be written to.
         """
-        if self._assessment is None:
+        if self.assessment is None:
             raise StyleTransferError("There is nothing to save: press Assess first.")
         path = Path(path)
         stem = path.name.removesuffix(path.suffix) if path.suffix.lower() in _SUFFIXES else path.name
-        record = {**self._assessment.to_dict(), "layers": self._about}
-        return list(self._assessment.save(path.parent, stem, record).values())
-
-    # Buttons -----------------------------------------------------------------------------------------------------
+        record = {**self.assessment.to_dict(), "layers": self._about}
+        return list(self.assessment.save(path.parent, stem, record).values())
 
     def _attempt(self, action: Any) -> None:
         try:
@@ -282,8 +273,8 @@ class AssessmentWidget(PanelWidget):
             show_error(str(error))
 
     def _on_copy_clicked(self) -> None:
-        if self._assessment is not None:
-            copy_text(str(self._assessment))
+        if self.assessment is not None:
+            copy_text(str(self.assessment))
             show_info("Copied: the assessment as text.")
 
     def _on_save_clicked(self) -> None:
@@ -304,7 +295,7 @@ class AssessmentWidget(PanelWidget):
 
     def _show_state(self) -> None:
         ready = self.target.value is not None and self.result.value is not None
-        self.panel.show_state(ready, self._job is not None, self._assessment is not None)
+        self.panel.show_state(ready, self._job is not None, self.assessment is not None)
 
     def closed(self) -> None:
         """Nobody waits for layers any more."""

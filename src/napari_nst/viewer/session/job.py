@@ -134,7 +134,10 @@ def _plan(request: SessionRequest, control: Control) -> ShownPlan:
         plan = with_pairs(plan, edits)
     output = request.output or automatic_output(plan)
     thumbnails = thumbnails or _thumbnails(plan, cancel)
-    return ShownPlan(plan, thumbnails, output, _finished_rows(plan, output), sorted(set(request.edits) - set(edits)))
+    store = SessionStore(output, plan.settings.folder_name)
+    records = ((name, store.finished(name, plan.fingerprint)) for name in (p.patch.name for p in plan.patches))
+    rows = {name: record.row.model_dump() for name, record in records if record is not None}
+    return ShownPlan(plan, thumbnails, output, rows, sorted(set(request.edits) - set(edits)))
 
 
 def automatic_output(plan: SessionPlan) -> Path:
@@ -149,13 +152,6 @@ def automatic_output(plan: SessionPlan) -> Path:
             if state is not None and state.fingerprint == plan.fingerprint:
                 return folder
     raise AssertionError("the numbers never end")
-
-
-def _finished_rows(plan: SessionPlan, output: Path) -> dict[str, dict[str, Any]]:
-    """What the records in an output folder say of the patches of this very session."""
-    store, fingerprint = SessionStore(output, plan.settings.folder_name), plan.fingerprint
-    records = {planned.patch.name: store.finished(planned.patch.name, fingerprint) for planned in plan.patches}
-    return {name: record.row.model_dump() for name, record in records.items() if record is not None}
 
 
 def _thumbnails(plan: SessionPlan, cancelled: Event) -> dict[str, NDArray[np.uint8]]:

@@ -64,26 +64,22 @@ class PatchLayers:
     @property
     def has_result(self) -> bool:
         """Whether the patch that is shown has a result beside it."""
-        result = self.layers().get("result")
-        return result is not None and bool(result.visible)
+        return "result" in self.layers() and bool(self._layers["result"].visible)
 
     def show(self, plan: SessionPlan, patch: str, output: Path | None, short: Callable[[str], str]) -> str:
         """Show a patch, by its full name, and what the output folder holds of it; return in words what is seen.
 
-        Layers are named by what `short` makes of full names. Raises FileError where an image has changed or vanished since
-        the plan was made.
+        Layers are named by what `short` makes of full names. Raises FileError where an image has changed or vanished.
         """
         planned = plan[patch]
         original, image = plan.crop(planned.patch), plan.image_of(planned.patch)
         result, remark = _read_result(plan, patch, output)
-        parts = {
-            "target": _Part(original.array, image.value_range, short(patch)),
-            "style": _Part(None, image.value_range),
-            "result": _Part(result, image.value_range, short(patch)),
-        }
+        style = _Part(None, image.value_range)
         if planned.style:
-            style = plan[planned.style].patch
-            parts["style"] = _Part(plan.crop(style).array, plan.image_of(style).value_range, short(planned.style))
+            of = plan[planned.style].patch
+            style = _Part(plan.crop(of).array, plan.image_of(of).value_range, short(planned.style))
+        target = _Part(original.array, image.value_range, short(patch))
+        parts = {"target": target, "style": style, "result": target._replace(image=result)}
         self._scale = image.pixel_size or 1.0
         self._world = {"scale": (self._scale,) * 2, "units": ("um" if image.pixel_size else "pixel",) * 2}
         first = not self.layers()
@@ -106,8 +102,6 @@ class PatchLayers:
             self._viewer.layers.selection.active = self._layers["target" if result is None else "result"]
         self.patch = patch
         return text + remark
-
-    # Where things lie --------------------------------------------------------------------------------------------
 
     def _find_place(self, width: int) -> None:
         """Lie to the right of the user's layers, so that nothing covers anything."""
@@ -136,8 +130,6 @@ class PatchLayers:
             self._extent = extent
             shown = [self._layers[role] for role in ("captions", *_IMAGES) if self._layers[role].visible]
             fit_layers(self._viewer, shown)
-
-    # The layers --------------------------------------------------------------------------------------------------
 
     def _put(self, role: str, add: Any, data: Any, name: str, once: dict[str, Any], **attributes: Any) -> Any:
         """Change a layer; or make it, with what it has `once`, until the user changes that."""

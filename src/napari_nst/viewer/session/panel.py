@@ -46,9 +46,6 @@ _LEAST = 120  # pixels of fields that are always seen
 _ANY = 16_777_215  # Qt's own largest: no limit
 
 
-# Fields --------------------------------------------------------------------------------------------------------------
-
-
 class _Processes(Settings):
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = setting("auto", "Workers")
     """Local processes that enhance patches at the same time. auto: as many as help, but one core is left to napari; 1:
@@ -102,9 +99,6 @@ def _open_choice(spec: ParameterSpec, suggestions: Iterable[str], parse: Callabl
     return field
 
 
-# The panel -----------------------------------------------------------------------------------------------------------
-
-
 class _Fields(Scrolled):
     """The fields, as high as they need to be where there is room, scrolled where there is not."""
 
@@ -120,7 +114,6 @@ class _Fields(Scrolled):
         self.fit()
 
     def fit(self) -> None:
-        """Ask for the height that the rows need."""
         super().fit()
         content = self.widget()
         if content is None:
@@ -133,11 +126,9 @@ class _Fields(Scrolled):
             self.updateGeometry()
 
     def sizeHint(self) -> QSize:
-        """As high as they need to be."""
         return QSize(_FIELDS, self._height)
 
     def minimumSizeHint(self) -> QSize:
-        """A few of them."""
         return QSize(200, min(_LEAST, self._height))
 
 
@@ -154,9 +145,8 @@ class SessionPanel(QWidget):
         self.setAcceptDrops(True)
         self._folder = folders[0]
         self.plan = button("Plan", "Read and cut the images, assess the patches, and pair them. Nothing is written.")
-        self.run = button(
-            "Run", "Enhance the poor patches. A session that was stopped goes on where it was; a finished one is shown."
-        )
+        run = "Enhance the poor patches. A session that was stopped goes on where it was; a finished one is shown."
+        self.run = button("Run", run)
         self.stop = button("Stop", "End soon. What is finished is kept; Run goes on there.")
         self.progress = progress_bar("Of the whole session.")
         self.step = text_label("What is being done, and the time left.")
@@ -165,9 +155,7 @@ class SessionPanel(QWidget):
         self.seen = text_label("The patch that is shown in the viewer.")
         self.assess = button("Assess", "Measure what was done to the cones, and whether they can be trusted.")
         self.assess.hide()
-        self.save_pairs = button(
-            "Save pairs…", "Write the table with its pairs as CSV, which can be edited and loaded."
-        )
+        self.save_pairs = button("Save pairs…", "Write the table with its pairs as CSV, to be edited and loaded.")
         self.load_pairs = button("Load pairs…", "Take the pairs from a CSV with the columns patch and style.")
         self.find_pairs = button("Find pairs", "Forget what was chosen by hand, and pair the patches anew.")
 
@@ -193,11 +181,8 @@ class SessionPanel(QWidget):
         set_tab_order([*folders, *front, *buttons, *further, table, *pairs])
         self._arrange()
 
-    # Parts -------------------------------------------------------------------------------------------------------
-
     def _fields(self, folders: Form, front: list[BaseValueWidget]) -> _Fields:
         grid = QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(4)
         for number, field in enumerate(front):
@@ -242,8 +227,6 @@ class SessionPanel(QWidget):
         self.pages.addWidget(page)
         return self.pages
 
-    # Sizes -------------------------------------------------------------------------------------------------------
-
     @property
     def wide(self) -> bool:
         """Whether there is room for the fields beside the table, as at the bottom of the window."""
@@ -271,8 +254,6 @@ class SessionPanel(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
-    # Dropping ----------------------------------------------------------------------------------------------------
-
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept folders, or files for the folder that they lie in."""
         if event is not None and _dropped_folder(event):
@@ -280,12 +261,9 @@ class SessionPanel(QWidget):
 
     def dropEvent(self, event: QDropEvent | None) -> None:
         """Take the folder."""
-        folder = None if event is None else _dropped_folder(event)
-        if folder and event is not None:
+        if event is not None and (folder := _dropped_folder(event)):
             event.acceptProposedAction()
             self._folder.value = folder
-
-    # What is shown -----------------------------------------------------------------------------------------------
 
     def show_progress(self, part: float | None, text: str) -> None:
         """Show how far it is, 0 to 1 (None: unknown), and in words; nothing without words."""

@@ -1,7 +1,4 @@
-"""How the scores of the patches are distributed, with a threshold that can be dragged.
-
-Imported when there is something to draw only: matplotlib takes a while, and opening the dock must not.
-"""
+"""How the scores of the patches are distributed, with a threshold that can be dragged; imported with the first plan."""
 
 from __future__ import annotations
 
@@ -51,14 +48,13 @@ class ScorePlot(FigureCanvasQTAgg):
         self.locked = False
         self.threshold: float | None = None
         self.line: Any = None
-        self._theme = theme
         self._scores: NDArray[np.float64] = np.empty(0)
         self._kind = ""
         self._dragging = False
         self.mpl_connect("button_press_event", self._on_press)
         self.mpl_connect("motion_notify_event", self._on_move)
         self.mpl_connect("button_release_event", self._on_release)
-        self._draw()
+        self.use_theme(theme)
 
     def show_plan(self, plan: SessionPlan) -> None:
         """Draw the scores of a plan."""
@@ -70,15 +66,6 @@ class ScorePlot(FigureCanvasQTAgg):
         """Take over background and text colors."""
         self._theme = theme
         self._draw()
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Poor and good patches at the line where it is now."""
-        finite = self._scores[np.isfinite(self._scores)]
-        if self.threshold is None:
-            return 0, 0
-        good = int((finite > self.threshold).sum())
-        return len(finite) - good, good
 
     def _draw(self) -> None:
         ground, text = rgb(self._theme.background), rgb(self._theme.text)
@@ -96,22 +83,21 @@ class ScorePlot(FigureCanvasQTAgg):
         axes.set_ylabel("patches", fontsize=8, labelpad=1, color=text)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         if len(finite):
-            self._draw_scores(finite, text, ground, dark=sum(ground) < 1.5)
+            self._draw_scores(finite, text, ground)
         else:
             axes.text(0.5, 0.5, "no score is known", color=text, fontsize=8, transform=axes.transAxes, ha="center")
             axes.set_xticks([])
             axes.set_yticks([])
         self.draw_idle()
 
-    def _draw_scores(self, finite: NDArray[np.float64], text: Any, ground: Any, dark: bool) -> None:
-        axes = self.axes
-        poor, good = self.counts
+    def _draw_scores(self, finite: NDArray[np.float64], text: Any, ground: Any) -> None:
+        axes, dark = self.axes, sum(ground) < 1.5
         if self.threshold is None:
             groups, colors, labels = [finite], [UNCLASSIFIED[dark]], [f"no threshold: {len(finite)}"]
         else:
             above = finite > self.threshold
             groups, colors = [finite[~above], finite[above]], [POOR[dark], GOOD[dark]]
-            labels = [f"poor: {poor}", f"good: {good}"]
+            labels = [f"{name}: {len(group)}" for name, group in zip(("poor", "good"), groups, strict=True)]
         whole = bool((finite == np.rint(finite)).all())
         edges = histogram_bins(finite.min(), finite.max(), int(np.clip(2 * math.sqrt(len(finite)), 8, 40)), whole)
         counts, _, _ = axes.hist(
@@ -130,8 +116,6 @@ class ScorePlot(FigureCanvasQTAgg):
             borderaxespad=0.1, handlelength=1.2, handletextpad=0.4, columnspacing=0.7,
         )  # fmt: skip
 
-    # Dragging ----------------------------------------------------------------------------------------------------
-
     def _on_press(self, event: Any) -> None:
         if self.locked or event.inaxes is not self.axes or event.button != 1 or not np.isfinite(self._scores).any():
             return
@@ -149,14 +133,12 @@ class ScorePlot(FigureCanvasQTAgg):
     def _on_release(self, event: Any) -> None:
         if self._dragging:
             self._dragging = False
-            if self.threshold is not None:
-                self.threshold_chosen.emit(self.threshold)
+            self.threshold_chosen.emit(self.threshold)
 
     def _move_to(self, event: Any) -> None:
-        low, high = self.axes.get_xlim()
+        low, high = limits = self.axes.get_xlim()
         # No more digits than a screen pixel has.
         digits = max(0, 3 - math.floor(math.log10(high - low)) - 1)
         self.threshold = round(float(event.xdata), digits)
-        limits = self.axes.get_xlim()
         self._draw()
         self.axes.set_xlim(limits)

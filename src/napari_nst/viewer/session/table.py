@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +21,7 @@ from qtpy.QtCore import (
     Signal,
 )
 from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPixmap
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QComboBox,
-    QHeaderView,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTableView,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from napari_nst.io.images import image_stem
 from napari_nst.palette import ATTENTION
@@ -62,14 +53,10 @@ COLUMNS = (
     Column("patch", "Patch", "Number of the patch and its image. Click a row, or press Return, to see it.", width=18),
     Column("quality", "Quality", "good: the score is above the threshold.", width=6),
     Column("score", "Score", "The image quality of the patch.", "", 6),
-    Column(
-        "style", "Style ▾", "The patch whose texture this one gets. F2 or double-click: choose; Delete: none.", width=14
-    ),
+    Column("style", "Style ▾", "The patch whose texture it gets. F2 or double-click: choose; Delete: none.", width=14),
     Column("status", "Status", "What has become of the patch, or what will.", width=11),
     Column("cones_after", "Cones after", "Cones found in the result.", ".0f", 10, True),
-    Column(
-        "verdict", "Verdict", "trusted, look, or distrust; rest the mouse on a cell for the reasons.", None, 10, True
-    ),
+    Column("verdict", "Verdict", "trusted, look, or distrust; rest the mouse on it for the reasons.", None, 10, True),
     Column("new", "New", "Cones found in the result only: made up, or recovered.", ".0f", 5, True),
     Column("unsupported", "Unsupported", "New cones where the original shows nothing like a cone.", ".0f", 11, True),
     Column("lost", "Lost", "Cones found in the original only.", ".0f", 5, True),
@@ -86,24 +73,18 @@ STYLE = next(number for number, column in enumerate(COLUMNS) if column.key == "s
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Return what tells file names apart: without the extension, and without the parts that all of them have."""
+    """Return what tells file names apart: no extension, and no word that all have at one place, from either end."""
     stems = {name: image_stem(name) for name in names}
-    parts = {name: stem.split("_") for name, stem in stems.items()}
+    parts = [stem.split("_") for stem in stems.values()]
     if len(stems) < 2:
         return stems
-    if len({len(part) for part in parts.values()}) == 1:
-        differs = [len(set(column)) > 1 for column in zip(*parts.values(), strict=True)]
-        return {
-            name: "_".join(word for word, kept in zip(part, differs, strict=True) if kept)
-            for name, part in parts.items()
-        }
-    start, end = _common(parts.values()), _common(part[::-1] for part in parts.values())
-    return {name: "_".join(part[start : len(part) - end]) or stems[name] for name, part in parts.items()}
-
-
-def _common(lists: Iterable[list[str]]) -> int:
-    """How many entries all lists start with."""
-    return sum(1 for _ in itertools.takewhile(lambda words: len(set(words)) == 1, zip(*lists, strict=False)))
+    columns = (enumerate(zip(*(part[::way] for part in parts), strict=False)) for way in (1, -1))
+    start, end = ({place for place, words in column if len(set(words)) == 1} for column in columns)
+    short = {}
+    for (name, stem), part in zip(stems.items(), parts, strict=True):
+        kept = (word for n, word in enumerate(part) if n not in start and len(part) - 1 - n not in end)
+        short[name] = "_".join(kept) or stem
+    return short
 
 
 class PatchModel(QAbstractTableModel):
@@ -123,7 +104,7 @@ class PatchModel(QAbstractTableModel):
         self._thumbnails: Mapping[str, NDArray[np.uint8]] = {}
         self._pixmaps: dict[str, QPixmap] = {}
         self._short: dict[str, str] = {}
-        self._number: dict[str, int] = {}
+        self.number: dict[str, int] = {}  #: the row of each patch, before sorting
 
     def set_rows(self, rows: Sequence[dict[str, Any]], thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
         """Show other patches, or the same ones with another plan."""
@@ -133,26 +114,22 @@ class PatchModel(QAbstractTableModel):
             self._thumbnails, self._pixmaps = thumbnails, {}
         images = short_names(dict.fromkeys(row["image"] for row in self.rows))
         self._short = {row["patch"]: f"{row['crop_id']} · {images[row['image']]}" for row in self.rows}
-        self._number = {row["patch"]: number for number, row in enumerate(self.rows)}
+        self.number = {row["patch"]: number for number, row in enumerate(self.rows)}
         self.show_after = any(_is_number(row.get("structure")) for row in self.rows)
         self.endResetModel()
 
     def update_row(self, patch: str, values: Mapping[str, Any]) -> None:
         """Fill in what is known of a patch now."""
-        number = self._number.get(patch)
+        number = self.number.get(patch)
         if number is None:
             return
         self.rows[number].update(values)
         self.show_after = self.show_after or _is_number(values.get("structure"))
         self.dataChanged.emit(self.index(number, 0), self.index(number, len(COLUMNS) - 1))
 
-    def number_of(self, patch: str) -> int | None:
-        """Return the row of a patch, before sorting."""
-        return self._number.get(patch)
-
     def show_running(self, patch: str) -> None:
         """Show that a patch is enhanced now; none any more if there is no name."""
-        number = self._number.get(patch)
+        number = self.number.get(patch)
         if number is not None and self.rows[number]["status"] == "open":
             self.update_row(patch, {"status": "running"})
         for row in self.rows if not patch else ():
@@ -162,8 +139,6 @@ class PatchModel(QAbstractTableModel):
     def short(self, patch: str) -> str:
         """Return a short name: number and image."""
         return self._short.get(patch, patch)
-
-    # What Qt asks for --------------------------------------------------------------------------------------------
 
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         """Patches."""
@@ -229,7 +204,7 @@ class PatchModel(QAbstractTableModel):
         if column.key == "patch":
             return float(row["crop_id"])
         if column.key == "style":
-            number = self._number.get(str(value))
+            number = self.number.get(str(value))
             return None if number is None else float(self.rows[number]["crop_id"])
         if column.digits is not None:
             return float(value) if value is not None and _is_number(value) else None
@@ -348,8 +323,8 @@ class PatchTable(QTableView):
         self.sorted = _SortedPatches(model)
         self.setModel(self.sorted)
         self.setItemDelegateForColumn(STYLE, _StyleDelegate(find_styles, self))
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed)
+        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.setEditTriggers(QTableView.EditTrigger.DoubleClicked | QTableView.EditTrigger.EditKeyPressed)
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.setAlternatingRowColors(False)  # napari's palette has one color for both themes
@@ -357,8 +332,8 @@ class PatchTable(QTableView):
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setTabKeyNavigation(False)  # Tab leaves the table, arrows move in it
         self.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
         self.setMinimumHeight(96)
         rows, columns = self.verticalHeader(), self.horizontalHeader()
         assert rows is not None
@@ -381,9 +356,7 @@ class PatchTable(QTableView):
     def _show_columns(self, *_: Any) -> None:
         """Hide the columns that are empty until something has been enhanced."""
         for number, column in enumerate(COLUMNS):
-            hidden = column.after and not self.patches.show_after
-            if hidden != self.isColumnHidden(number):
-                self.setColumnHidden(number, hidden)
+            self.setColumnHidden(number, column.after and not self.patches.show_after)
 
     def selected(self) -> list[str]:
         """Return the full names of the selected patches."""
@@ -392,7 +365,7 @@ class PatchTable(QTableView):
 
     def select(self, patch: str) -> None:
         """Select the row of a patch, and bring it into sight."""
-        number = self.patches.number_of(patch)
+        number = self.patches.number.get(patch)
         if number is not None:
             index = self.sorted.mapFromSource(self.patches.index(number, 0))
             self.setCurrentIndex(index)

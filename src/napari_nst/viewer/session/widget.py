@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_nst.session.run import SessionProgress, SessionResult
-    from napari_nst.settings.parameters import StyleTransferParameters
-    from napari_nst.settings.session import SessionSettings
 
 #: Names of version 0.1, served for one release.
 _FORMER = {"judge": "make_plan", "rejudge": "replan", "judged": "planned"}
@@ -56,6 +54,8 @@ class EnhanceSessionWidget(PanelWidget):
         A field for each setting: ``widget.settings.method.value = "spectrum"``.
     workers, scheduler : magicgui widgets
         Where patches are enhanced; workers are a number or "auto".
+    plan : SessionPlan or None
+        What Run would do, with the pairs that were chosen by hand; None before the first plan.
     edits : dict
         Patch to style, as chosen by hand, "" for none; another plan keeps them.
     planned : signal
@@ -64,6 +64,11 @@ class EnhanceSessionWidget(PanelWidget):
         Emits the SessionResult, or None where there is none, at the end of every run.
     errored : signal
         Emits the error of what failed; of a run before ``finished``.
+
+    Notes
+    -----
+    What starts something raises StyleTransferError while something is running, or where what is entered cannot be used;
+    nothing is started then.
 
     Examples
     --------
@@ -81,7 +86,7 @@ class EnhanceSessionWidget(PanelWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
         self._job: Job | None = None
-        self._plan: SessionPlan | None = None
+        self.plan: SessionPlan | None = None
         self._thumbnails: Any = {}
         self._output: Path | None = None
         self._plot: Any = None
@@ -140,11 +145,6 @@ class EnhanceSessionWidget(PanelWidget):
         self._viewer.events.theme.connect(self._on_theme)
 
     @property
-    def plan(self) -> SessionPlan | None:
-        """What Run would do, with the pairs that were chosen by hand; None before the first plan."""
-        return self._plan
-
-    @property
     def table(self) -> pd.DataFrame:
         """The table as it is seen, in the order of the patches, with full names; empty before the first plan."""
         import pandas as pd
@@ -162,24 +162,15 @@ class EnhanceSessionWidget(PanelWidget):
         return self._job is not None
 
     def make_plan(self) -> None:
-        """Read and cut the images, assess the patches, and pair them; ``planned`` tells the end.
-
-        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
-        """
+        """Read and cut the images, assess the patches, and pair them; ``planned`` tells the end."""
         self._start(fresh=True, enhance=False)
 
     def replan(self) -> None:
-        """Split and pair again, with what is entered now; the images are read only if that is needed.
-
-        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
-        """
+        """Split and pair again, with what is entered now; the images are read only if that is needed."""
         self._start(fresh=False, enhance=False)
 
     def run(self) -> None:
-        """Enhance the poor patches, with a new plan where that is needed; ``finished`` tells the end.
-
-        Raises StyleTransferError when something is running, or what is entered cannot be used; nothing is started then.
-        """
+        """Enhance the poor patches, with a new plan where that is needed; ``finished`` tells the end."""
         self._start(fresh=False, enhance=True)
 
     def stop(self) -> None:
@@ -193,8 +184,6 @@ class EnhanceSessionWidget(PanelWidget):
             warnings.warn(f"`{name}` was renamed. Use `{_FORMER[name]}`.", DeprecationWarning, stacklevel=2)
             return getattr(self, _FORMER[name])
         return super().__getattr__(name)
-
-    # Pairs ---------------------------------------------------------------------------------------------------------
 
     def set_pair(self, patch: str, style: str | None) -> None:
         """Choose the style of a patch by hand; without style, the patch is not enhanced.
@@ -212,7 +201,7 @@ class EnhanceSessionWidget(PanelWidget):
         self._check_idle()
         changed, known = with_pairs(plan, changes), _names(plan)
         self.edits |= {known.find(p) or p: (known.find(s) or s) if s else "" for p, s in changes.items()}
-        self._plan = changed
+        self.plan = changed
         self._show_plan({})
         self._follow()  # another session, so another folder
         self.planned.emit(changed)
@@ -238,10 +227,7 @@ class EnhanceSessionWidget(PanelWidget):
         return write_pairs(path, self._known_plan().table)
 
     def find_pairs(self) -> None:
-        """Forget the pairs that were chosen by hand, and pair the patches anew; ``planned`` tells the end.
-
-        Raises StyleTransferError where there are no patches yet, or they are in use.
-        """
+        """Forget the pairs that were chosen by hand, and pair the patches anew; ``planned`` tells the end."""
         self._known_plan()
         self._check_idle()
         self.edits = {}
@@ -257,8 +243,6 @@ class EnhanceSessionWidget(PanelWidget):
             text = f"{self.model.short(found.name)} ({Quality.of(found.good)}, {found.score:.3g}{where})"
             choices.append((text, found.name))
         return choices
-
-    # One patch -----------------------------------------------------------------------------------------------------
 
     def show_patch(self, patch: str) -> None:
         """Show target, style and result of a patch in the viewer, with the cones on them.
@@ -278,33 +262,27 @@ class EnhanceSessionWidget(PanelWidget):
         """Open the widget "Assessment" on the patch that is shown; raises StyleTransferError where that cannot be."""
         commands.assess_layer(self._viewer, self._layers.layers().get("result"))
 
-    # Planning and running ------------------------------------------------------------------------------------------
-
     def _check_idle(self) -> None:
-        if self._job is not None:
+        if self.is_running:
             raise StyleTransferError("This session is running. Stop it, or wait for its end.")
 
     def _known_plan(self) -> SessionPlan:
-        if self._plan is None:
+        if self.plan is None:
             raise StyleTransferError("There are no patches yet. Choose a folder of images, and press Plan.")
-        return self._plan
-
-    def _entered(self) -> tuple[SessionSettings, StyleTransferParameters, Path | None]:
-        """What is entered now, the output folder unless it is automatic; raises ParameterError where it cannot be used."""
-        return (*self.settings.chosen(), self.output.value)
+        return self.plan
 
     def _start(self, *, fresh: bool, enhance: bool) -> None:
         self._check_idle()
         if self.folder.value is None:
             raise FileError("There is nothing to work on. Choose a folder of images first.")
-        settings, parameters, output = self._entered()
+        settings, parameters = self.settings.chosen()
         self._rest.stop()
         request = SessionRequest(
             folder=self.folder.value,
-            output=output,
+            output=self.output.value,
             settings=settings,
             parameters=parameters,
-            plan=self._plan,
+            plan=self.plan,
             fresh=fresh,
             edits=dict(self.edits),
             thumbnails=self._thumbnails,
@@ -318,7 +296,7 @@ class EnhanceSessionWidget(PanelWidget):
         job.ended.connect(self._on_ended)
         self._notes.clear()
         self._say("")
-        self.panel.show_progress(None, "Looking at the images…" if fresh or self._plan is None else "Planning…")
+        self.panel.show_progress(None, "Looking at the images…" if fresh or self.plan is None else "Planning…")
         self._lock(enhance)
         job.start()
         self._show_state()
@@ -335,27 +313,29 @@ class EnhanceSessionWidget(PanelWidget):
             return
         self.panel.show_progress(*_progress(event))
         if event.row is not None:
-            self._show_row(event.row)
+            patch = event.row["patch"]
+            self.model.update_row(patch, event.row)
+            if patch == self._layers.patch and self._layers.layers():
+                self._on_wanted(patch)
         elif event.stage == "enhancing":
             self.model.show_running(event.text)
 
     def _take_plan(self, shown: ShownPlan) -> None:
         # A copy has a store of images of its own: that of the plan at work belongs to the worker.
-        self._plan = shown.plan.replace()
+        self.plan = shown.plan.replace()
         self._thumbnails, self._output = shown.thumbnails, shown.output
-        for patch in shown.dropped:
-            self.edits.pop(patch, None)
+        self.edits = {patch: style for patch, style in self.edits.items() if patch not in shown.dropped}
         if shown.dropped:
             self._note(f"{len(shown.dropped)} styles chosen by hand are of patches that are not there any more.")
         self.output.explain(f"→ {shown.output.name}", f"→ {shown.output}")
         self._show_plan(shown.rows)
-        self.planned.emit(self._plan)
+        self.planned.emit(self.plan)
 
     def _show_plan(self, finished: dict[str, dict[str, Any]]) -> None:
         plan, selected = self._known_plan(), self.view.selected()
         rows = [plan_row(p) | {"status": "open"} | finished.get(p.patch.name, {}) for p in plan.patches]
         self.model.set_rows(rows, self._thumbnails)
-        if self._plot is None:
+        if self._plot is None:  # matplotlib takes a while to import: opening the dock must not
             from napari_nst.viewer.session.plot import ScorePlot
 
             self._plot = ScorePlot(get_theme(self._viewer.theme))
@@ -367,11 +347,6 @@ class EnhanceSessionWidget(PanelWidget):
             self.view.select(selected[0])
         say(self.panel.summary, _summary(plan))
         self.panel.summary.setToolTip(plan.split.reason)
-
-    def _show_row(self, row: dict[str, Any]) -> None:
-        self.model.update_row(row["patch"], row)
-        if row["patch"] == self._layers.patch and self._layers.layers():
-            self._on_wanted(row["patch"])
 
     def _on_warned(self, message: str) -> None:
         show_warning(message)
@@ -387,7 +362,7 @@ class EnhanceSessionWidget(PanelWidget):
         if outcome.error is not None:
             self._report(outcome.error)
         elif outcome.value is None:
-            self._say("Stopped." if self._plan is not None else "Stopped; press Plan to start again.")
+            self._say("Stopped." if self.plan is not None else "Stopped; press Plan to start again.")
         elif request.enhance:
             self._show_result(outcome.value)
         self.panel.show_progress(0.0, "")
@@ -397,7 +372,8 @@ class EnhanceSessionWidget(PanelWidget):
         if request.enhance:
             self.finished.emit(outcome.value)
         try:
-            changed = self._entered() != (request.settings, request.parameters, request.output)
+            entered = (*self.settings.chosen(), self.output.value)
+            changed = entered != (request.settings, request.parameters, request.output)
         except StyleTransferError:
             changed = True
         if changed:  # else what failed would be tried for ever
@@ -407,26 +383,21 @@ class EnhanceSessionWidget(PanelWidget):
         for row in result.table.to_dict("records"):
             self.model.update_row(str(row["patch"]), {str(key): value for key, value in row.items()})
         # The table beside it shows every verdict; here a long text would leave no room for the table.
-        text = [result.summary(worst=False)]
-        if result.state == "cancelled":
-            text.append("Stopped: what is finished is kept, and Run goes on there.")
-        text.append(f"Results: {result.folder}")
-        self._say("\n".join(text))
-
-    # The table follows the settings, as far as that needs no image ---------------------------------------------------
+        stopped = "Stopped: what is finished is kept, and Run goes on there.\n" if result.state == "cancelled" else ""
+        self._say(f"{result.summary(worst=False)}\n{stopped}Results: {result.folder}")
 
     def _follow(self) -> None:
-        if self._plan is not None:
+        if self.plan is not None:
             self._rest.start()
 
     def _on_rested(self) -> None:
-        plan = self._plan
+        plan = self.plan
         if plan is None or self.is_running:
             return
         from napari_nst.session.planning import needs_reading
 
         try:
-            settings, parameters, output = self._entered()
+            settings, parameters = self.settings.chosen()
         except StyleTransferError as error:
             self._say(self.settings.message(error))
             return
@@ -434,23 +405,21 @@ class EnhanceSessionWidget(PanelWidget):
         if again:
             label = self.panel.labels[again[0]].text()
             self._say(f"{label} has changed. Press Plan to cut the images anew (Run does so too).")
-        elif (plan.settings, plan.parameters) != (settings, parameters) or self._output != (
-            output or automatic_output(plan)
-        ):
+            return
+        output = self.output.value or automatic_output(plan)
+        if (plan.settings, plan.parameters, self._output) != (settings, parameters, output):
             self.replan()
 
     def _on_threshold(self, threshold: float) -> None:
         self.settings.threshold.value = threshold
 
     def _on_folder(self) -> None:
-        if self._plan is not None and self.folder.value != self._plan.folder:
-            self._plan, self._output, self.edits = None, None, {}
+        if self.plan is not None and self.folder.value != self.plan.folder:
+            self.plan, self._output, self.edits = None, None, {}
             self.model.set_rows([], {})
             self.panel.show_patches(False)
             self.output.explain("beside the images")
         self._show_state()
-
-    # Buttons and the table -------------------------------------------------------------------------------------------
 
     def _attempt(self, action: Callable[[], object]) -> None:
         """Do something, and say why it cannot be done."""
@@ -495,8 +464,6 @@ class EnhanceSessionWidget(PanelWidget):
     def _on_undone(self, patches: list[str]) -> None:
         self._attempt(lambda: self.set_pairs(dict.fromkeys(patches, "")))
 
-    # What is said ----------------------------------------------------------------------------------------------------
-
     def _say(self, text: str) -> None:
         """Show a text, below what is to be known of the run."""
         say(self.panel.status, "\n".join([*self._notes, *filter(None, [text])]))
@@ -515,7 +482,7 @@ class EnhanceSessionWidget(PanelWidget):
             State.IDLE if self._job is None else self._job.state,
             enhancing=self._job is not None and self._job.request.enhance,
             folder=self.folder.value is not None,
-            patches=self._plan is not None,
+            patches=self.plan is not None,
         )
 
     def _on_theme(self, event: Any = None) -> None:
