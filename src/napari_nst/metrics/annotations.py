@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Annotations:
     border : float
         Pixels along the edges that are not scored.
     inside : array of bool, (n,)
-        Annotations that are neither in the border nor outside of the mask.
+        Which are neither in the border nor outside of the mask.
     """
 
     path: Path
@@ -67,16 +68,13 @@ class Annotations:
         spacing: float | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> Annotations:
-        """Read the annotations of an image.
+        """Read the annotations of an image of a shape, (H, W).
 
         Parameters
         ----------
-        path : pathlib.Path
-            Two columns, with or without a line of their names.
-        shape : (H, W)
-            Of the image.
-        order, base, border, spacing
-            As the attributes; see `readings` for the first two. None measures the spacing at the annotations.
+        path, order, base, border, spacing
+            As the attributes; the file has two columns, with or without a line of their names. See `readings` for order and
+            base. None measures the spacing at the annotations.
         mask : array of bool, (H, W), optional
             True where annotations and detections count.
 
@@ -107,14 +105,12 @@ class Annotations:
     ) -> tuple[list[tuple[str, int]], str]:
         """Return every order and base with which a file fits an image of a shape, and why the last that does not fails."""
         fitting, reason = [], ""
-        for name in ORDERS if order is None else (order,):
-            for first in (0, 1) if base is None else (base,):
-                try:
-                    read_coordinates(path, base=first, order=ORDERS[name], shape=shape, header=True)
-                except FileError as error:
-                    reason = str(error)
-                else:
-                    fitting.append((name, first))
+        for name, first in product(ORDERS if order is None else (order,), (0, 1) if base is None else (base,)):
+            try:
+                read_coordinates(path, base=first, order=ORDERS[name], shape=shape, header=True)
+                fitting.append((name, first))
+            except FileError as error:
+                reason = str(error)
         return fitting, reason
 
     def __str__(self) -> str:
@@ -143,23 +139,11 @@ class Annotations:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well the cones that the own detector finds in an image agree with annotations.
-
-    Attributes
-    ----------
-    confidence : float
-        Least confidence of the detections.
-    found : int
-        Detections inside of border and mask.
-    invented : int
-        Those of them that are farther than 0.75 spacings from every annotation.
-    agreements : tuple of Agreement
-        One for each tolerance.
-    """
+    """How well detections of at least some confidence agree with annotations, at each tolerance."""
 
     confidence: float
-    found: int
-    invented: int
+    found: int  # inside of border and mask
+    invented: int  # of these, farther than 0.75 spacings from every annotation
     agreements: tuple[Agreement, ...]
 
 

@@ -29,19 +29,14 @@ class Comparison:
 
     Attributes
     ----------
-    structure : float
-        Correlation in the band of the cones, -1 to 1 (`structure_correlation`).
+    structure, monotonicity : float
+        `structure_correlation` and `intensity_monotonicity`, -1 to 1.
     ssim, ssim_range : float
-        Structural similarity (`structural_similarity`), and the range of values that it was measured with.
-    displacement, largest_displacement : float
-        Median and largest shift of the structure over tiles of the image, pixels (`local_displacement`).
-    displacement_tiles : int
-        Tiles that could be measured.
-    monotonicity : float
-        Spearman's rank correlation of the pixels (`intensity_monotonicity`).
+        `structural_similarity`, and the range of values that it was measured with.
+    displacement, largest_displacement, displacement_tiles : float, float, int
+        Median and largest shift, pixels, over as many tiles (`local_displacement`).
     spectrum_change, band_change : float
-        Root mean square change of the radial power spectrum, and mean change in the band of the cones, dB
-        (`spectrum_change`).
+        Root mean square change of the spectrum, and mean change in the band of the cones, dB (`spectrum_change`).
     mean_change, largest_change : float
         Mean and largest absolute change of a pixel, gray levels.
     """
@@ -70,11 +65,9 @@ class SpectrumChange:
     change_db : array of float64, (n,)
         Power of the result over that of the target, in dB: 6.02 where amplitudes are twice as large. NaN where an
         image has no power but rounding.
-    rms_db : float
-        Root mean square of `change_db`: how much was changed at all. NaN where nothing can be compared.
-    band_db : float
-        Mean of `change_db` in the band of the cones, 0.7 to 1.4 over the spacing: above 0 where their contrast rose.
-        NaN where no frequency of the image lies in it.
+    rms_db, band_db : float
+        Root mean square of `change_db`, and its mean in the band of the cones, 0.7 to 1.4 over the spacing: above 0 where
+        their contrast rose. NaN where there is no frequency to compare.
     """
 
     frequencies: Floats
@@ -87,18 +80,17 @@ def compare(
     target: Floats, result: Floats, used: NDArray[np.bool_], *, spacing: float, value_span: float
 ) -> Comparison:
     """Compare two images, (H, W) float64, where `used` is True; a `value_span` of NaN leaves the SSIM out."""
-    mask = None if used.all() else used
-    moved = local_displacement(target, result, spacing=spacing, mask=mask)
-    spectra = spectrum_change(target, result, spacing=spacing, mask=mask)
+    moved = local_displacement(target, result, spacing=spacing, mask=used)
+    spectra = spectrum_change(target, result, spacing=spacing, mask=used)
     changed = np.abs((result - target)[used])
     return Comparison(
-        structure=structure_correlation(target, result, spacing=spacing, mask=mask),
-        ssim=structural_similarity(target, result, data_range=value_span, mask=mask) if value_span > 0 else math.nan,
+        structure=structure_correlation(target, result, spacing=spacing, mask=used),
+        ssim=structural_similarity(target, result, data_range=value_span, mask=used) if value_span > 0 else math.nan,
         ssim_range=value_span,
         displacement=moved.median,
         largest_displacement=moved.largest,
         displacement_tiles=len(moved.shifts),
-        monotonicity=intensity_monotonicity(target, result, mask=mask),
+        monotonicity=intensity_monotonicity(target, result, mask=used),
         spectrum_change=spectra.rms_db,
         band_change=spectra.band_db,
         mean_change=float(changed.mean()) if len(changed) else math.nan,
@@ -189,10 +181,8 @@ def structural_similarity(
     Trans. Image Process. 13, 600 (2004), section III B.
     """
     if not 0 < data_range < math.inf:
-        raise ParameterError(
-            f"data_range must be above 0, got {data_range}. Pass the largest less the smallest value that the images can "
-            "have, as 255 for 8 bits."
-        )
+        remedy = "Pass the largest less the smallest value that the images can have, as 255 for 8 bits."
+        raise ParameterError(f"data_range must be above 0, got {data_range}. {remedy}")
     first, second, used = images_and_mask(target, result, mask)
     from scipy import ndimage
     from skimage import metrics
@@ -277,9 +267,5 @@ def spectrum_change(
     change = np.full(len(frequencies), math.nan)
     change[known] = 10 * (np.log10(after[known]) - np.log10(before[known]))
     band = known & (frequencies * spacing >= _CONE_BAND[0]) & (frequencies * spacing <= _CONE_BAND[1])
-    return SpectrumChange(
-        frequencies,
-        change,
-        float(np.sqrt(np.mean(change[known] ** 2))) if known.any() else math.nan,
-        float(np.mean(change[band])) if band.any() else math.nan,
-    )
+    rms_db = float(np.sqrt(np.mean(change[known] ** 2))) if known.any() else math.nan
+    return SpectrumChange(frequencies, change, rms_db, float(np.mean(change[band])) if band.any() else math.nan)

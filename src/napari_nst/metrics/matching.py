@@ -29,10 +29,8 @@ class Matching:
     ----------
     pairs : array of int, (k, 2)
         Index into the found cones and index into the reference cones, ordered by the first.
-    new : array of int
-        Found cones that are no reference cone, ascending.
-    lost : array of int
-        Reference cones that were not found, ascending.
+    new, lost : array of int
+        Found cones that are no reference cone, and reference cones that were not found, ascending.
     distances : array of float64, (k,)
         How far the two of each pair are apart, in pixels.
     """
@@ -69,10 +67,8 @@ class Agreement:
 
     Attributes
     ----------
-    tolerance : float
-        Largest distance of a pair, in spacings of the reference.
-    tolerance_px : float
-        The same in pixels; NaN where no spacing is known.
+    tolerance, tolerance_px : float
+        Largest distance of a pair, in spacings of the reference and in pixels; NaN where no spacing is known.
     dice, true_positive_rate, false_discovery_rate : float
         As `Matching` defines them, 0 to 1; NaN also without a spacing.
     true_positives, false_positives, false_negatives : int
@@ -158,13 +154,9 @@ def agreement(
     ----------
     found, reference : array, (n, 2) and (m, 2)
         Row and column in pixels; either may be empty.
-    shape : (int, int)
-        Height and width of the image.
-    border : float
-        Pixels along the edges of the image, and along those of the mask, in which nothing is counted; 7 in the
-        published protocol, for cones that the edge cuts are neither annotated nor found reliably.
-    mask : array, (H, W), optional
-        0 or False for pixels on which nothing is counted.
+    shape, border, mask
+        What is counted, as `points_inside` has it. The border of the published protocol is 7, for cones that the edge cuts
+        are neither annotated nor found reliably.
     tolerances : sequence of float
         In spacings, each above 0. Decide by the first default, 0.35; 0.75 is published, and a random lattice reaches
         about 0.88 there.
@@ -174,10 +166,8 @@ def agreement(
 
     Raises
     ------
-    ParameterError
-        Positions, tolerances, border or spacing out of their range.
-    ImageError
-        The mask does not fit.
+    ParameterError, ImageError
+        Positions, tolerances, border or spacing out of their range; the mask does not fit.
 
     Notes
     -----
@@ -195,16 +185,15 @@ def agreement(
     for tolerance in tolerances:
         if not 0 < tolerance < math.inf:
             raise ParameterError(f"A tolerance must be above 0 spacings, got {tolerance}. Try 0.35 and 0.75.")
-    if spacing is None:
-        spacing = nearest_neighbour_spacing(reference_at)
+    spacing = nearest_neighbour_spacing(reference_at) if spacing is None else spacing
     counted = points_inside(reference_at, shape, border=border, mask=mask)
-    sets = [found_at, *(random_lattice(len(found_at), shape, seed=seed, mask=mask) for seed in range(_LATTICES))]
-    inside = [points_inside(points, shape, border=border, mask=mask) for points in sets]
+    lattices = [random_lattice(len(found_at), shape, seed=seed, mask=mask) for seed in range(_LATTICES)]
+    sets = [(points, points_inside(points, shape, border=border, mask=mask)) for points in (found_at, *lattices)]
 
     rows = []
     for tolerance in tolerances:
         limit = float(tolerance * spacing)
-        here, *chance = (_score(p, reference_at, i, counted, limit) for p, i in zip(sets, inside, strict=True))
+        here, *chance = (_score(points, reference_at, inside, counted, limit) for points, inside in sets)
         rates = here.dice, here.true_positive_rate, here.false_discovery_rate
         chance_dice = float(np.mean([one.dice for one in chance]))
         # Where one side is empty there are no pairs at any tolerance, so that the rates hold without a spacing.
@@ -221,10 +210,8 @@ def invented(found: ArrayLike, reference: ArrayLike, spacing: float | None = Non
 
     Parameters
     ----------
-    found, reference : array, (n, 2) and (m, 2)
-        Row and column in pixels; either may be empty.
-    spacing : float, optional
-        Distance of neighboring cones in pixels. None: the median distance of nearest neighbors in `reference`.
+    found, reference, spacing
+        As for `agreement`.
 
     Returns
     -------
@@ -241,13 +228,10 @@ def invented(found: ArrayLike, reference: ArrayLike, spacing: float | None = Non
     check_length(spacing, "spacing")
     if not len(found_at) or not len(reference_at):
         return np.arange(len(found_at))
-    if spacing is None:
-        spacing = nearest_neighbour_spacing(reference_at)
-        if math.isnan(spacing):
-            raise ParameterError(
-                "One reference cone has no neighbor to measure a spacing by; pass spacing, the distance of "
-                "neighboring cones in pixels."
-            )
+    spacing = nearest_neighbour_spacing(reference_at) if spacing is None else spacing
+    if math.isnan(spacing):
+        alone = "One reference cone has no neighbor to measure a spacing by"
+        raise ParameterError(f"{alone}; pass spacing, the distance of neighboring cones in pixels.")
     return np.flatnonzero(distances_to(reference_at, found_at) > PUBLISHED * spacing)
 
 
@@ -258,12 +242,10 @@ def random_lattice(count: int, shape: Sequence[int], *, seed: int = 0, mask: Arr
     ----------
     count : int
         How many points are expected inside: of one lattice it may be some more or fewer, for its rows are cut by the edges.
-    shape : (int, int)
-        Height and width of the image.
+    shape, mask
+        As for `points_inside`; the density is `count` over the pixels that are used.
     seed : int
         Draws the angle and the position of the lattice.
-    mask : array, (H, W), optional
-        0 or False for pixels that get no point; the density is `count` over the pixels left.
 
     Returns
     -------
@@ -272,10 +254,8 @@ def random_lattice(count: int, shape: Sequence[int], *, seed: int = 0, mask: Arr
 
     Raises
     ------
-    ParameterError
-        `count` is negative.
-    ImageError
-        The mask does not fit.
+    ParameterError, ImageError
+        `count` is negative; the mask does not fit.
     """
     if count < 0:
         raise ParameterError(f"count must be a number of points, got {count}. Pass 0 or more.")
@@ -299,7 +279,7 @@ def random_lattice(count: int, shape: Sequence[int], *, seed: int = 0, mask: Arr
 def points_inside(
     points: ArrayLike, shape: Sequence[int], *, border: float = 0, mask: ArrayLike | None = None
 ) -> NDArray[np.bool_]:
-    """Return which positions lie in the part of an image that is counted.
+    """Return which positions lie in the part of an image that is counted: an array of bool, (n,).
 
     Parameters
     ----------
@@ -312,16 +292,10 @@ def points_inside(
     mask : array, (H, W), optional
         0 or False for pixels that are left out, and `border` pixels around them.
 
-    Returns
-    -------
-    array of bool, (n,)
-
     Raises
     ------
-    ParameterError
-        The border is negative or not finite, or the points are no positions.
-    ImageError
-        The mask does not fit.
+    ParameterError, ImageError
+        The border is negative or not finite, or the points are no positions; the mask does not fit.
     """
     if not 0 <= border < math.inf:
         raise ParameterError(f"border={border} must be a number of pixels, 0 or more.")

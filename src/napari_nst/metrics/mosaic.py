@@ -49,8 +49,8 @@ def nearest_neighbour_spacing(points: ArrayLike) -> float:
     Returns
     -------
     float
-        In pixels; NaN for fewer than two cones. In a disordered mosaic it is smaller than the distance that a
-        hexagonal lattice of the same density has (by 15 % on confocal images of the parafovea).
+        In pixels; NaN for fewer than two cones. In a disordered mosaic it is smaller than that of a hexagonal lattice of
+        the same density (by 15 % on confocal images of the parafovea).
 
     Raises
     ------
@@ -89,9 +89,9 @@ def cone_density(
     """
     pixel_size = renamed_argument(um_per_px, "um_per_px", pixel_size)
     if pixel_size is None:
+        usual = "0.3 to 0.6 in most adaptive optics systems"
         raise ParameterError(
-            "The density needs the size of a pixel: pass pixel_size, µm on the retina per pixel (0.3 to 0.6 in most "
-            "adaptive optics systems)."
+            f"The density needs the size of a pixel: pass pixel_size, µm on the retina per pixel ({usual})."
         )
     check_pixel_size(pixel_size)
     if not 0 < area_px < math.inf:
@@ -133,10 +133,8 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
     ----------
     points : array, (n, 2)
         Row and column of the cones, in pixels.
-    shape : (int, int)
-        Height and width of the image that they were looked for in.
-    mask : array, (H, W), optional
-        0 or False for pixels in which no cones were looked for.
+    shape, mask
+        Height and width of the image, and 0 or False for its pixels in which no cones were looked for.
 
     Returns
     -------
@@ -146,15 +144,13 @@ def voronoi_regularity(points: ArrayLike, shape: Sequence[int], *, mask: ArrayLi
 
     Raises
     ------
-    ParameterError
-        Positions of another shape or not finite.
-    ImageError
-        The mask does not fit.
+    ParameterError, ImageError
+        Positions of another shape or not finite; the mask does not fit.
 
     Notes
     -----
-    The Voronoi cell of a cone is what is nearer to it than to any other. Its area is that of the polygon; its sides are
-    counted as neighbors. The standard deviation is that of a sample (n - 1). Cones at the very same place are one.
+    The sides of a cell are counted as neighbors. The standard deviation is that of a sample (n - 1). Cones at the very
+    same place are one.
 
     Detections missed or invented lower both numbers, so that they compare images by one detector; a result can also
     be *more* regular than any retina, as a lattice drawn by an enhancement is.
@@ -188,16 +184,14 @@ def _whole_cells(places: Floats, shape: Sequence[int], used: NDArray[np.bool_] |
         return []
     whole = np.ones(len(places), dtype=np.bool_)
     if used is not None and not used.all():
-        whole[np.unique(spatial.cKDTree(places).query(np.argwhere(~used))[1])] = False
+        whole[spatial.cKDTree(places).query(np.argwhere(~used))[1]] = False
     inside = np.all((diagram.vertices >= -0.5) & (diagram.vertices <= np.asarray(shape[:2]) - 0.5), axis=1)
     cells = []
     for place, region in zip(places[whole], diagram.point_region[whole], strict=True):
         indices = diagram.regions[region]
-        if len(indices) < 3 or min(indices) < 0 or not inside[indices].all():
-            continue
-        corners = diagram.vertices[indices]
-        around = np.arctan2(*(corners - place).T)
-        cells.append(corners[np.argsort(around)])  # a cell is convex and holds its cone
+        if len(indices) >= 3 and min(indices) >= 0 and inside[indices].all():
+            corners = diagram.vertices[indices]
+            cells.append(corners[np.argsort(np.arctan2(*(corners - place).T))])  # a cell is convex and holds its cone
     return cells
 
 

@@ -57,10 +57,9 @@ def aiq(image: ArrayLike, *, demean: bool = True) -> float:
     with dr the difference of neighboring radii, at the frequency between them in cycles/pixel.
 
     **Weaknesses.** It measures the slope of a spectrum, not cones. Blur by a Gaussian *raises* it (from 45 to 78 dB at
-    a standard deviation of 1.5 pixels), and so does defocus, for both take more from the noise band than from the other.
-    On annotated images it says next to nothing about how well their cones are found. So it serves to
-    compare repeats of one place by one instrument, and must neither rate an enhancement nor choose styles alone; see
-    `napari_nst.metrics.ring_prominence` for a measure that falls when cones are lost.
+    a standard deviation of 1.5 pixels), and so does defocus; it says next to nothing about how well cones are found. So it
+    serves to compare repeats of one place by one instrument, and must neither rate an enhancement nor choose styles alone;
+    `ring_prominence` falls when cones are lost.
 
     References
     ----------
@@ -76,8 +75,8 @@ def aiq(image: ArrayLike, *, demean: bool = True) -> float:
 
     change = np.abs(np.diff(power))
     frequency = (radii[:-1] + radii[1:]) / 2 / side
-    signal = float(change[(frequency >= _BAND[0]) & (frequency <= _BAND[1])].sum())
-    noise = float(change[frequency > _BAND[1]].sum())
+    signal = change[(frequency >= _BAND[0]) & (frequency <= _BAND[1])].sum()
+    noise = change[frequency > _BAND[1]].sum()
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else math.nan
 
 
@@ -89,8 +88,7 @@ def _mean_power(values: Floats, side: int, demean: bool) -> Floats:
     for row in tiles:  # row by row: all windows at once are several times the image
         level = row.mean(axis=(1, 2), keepdims=True) if demean else 0.0
         total += (np.abs(np.fft.fft2((row - level) * hann)) ** 2).sum(axis=0)
-    mean: Floats = np.fft.fftshift(total) / (tiles.shape[0] * tiles.shape[1] * side**2)
-    return mean
+    return np.asarray(np.fft.fftshift(total) / (tiles.shape[0] * tiles.shape[1] * side**2))
 
 
 def _radial(power: Floats) -> tuple[Floats, Floats]:
@@ -113,11 +111,8 @@ def signal_to_noise(image: ArrayLike, *, spacing: float | None = None, mask: Arr
     ----------
     image : array, (H, W)
         Integers or floats of any scale and offset. Pixels that are not finite are left out.
-    spacing : float, optional
-        Distance of neighboring cones in pixels. None takes that of the image's ring, or 8.25 where it has none.
-        To compare two images of one place give both the same.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out.
+    spacing, mask
+        As for `structure_correlation`. To compare two images of one place give both the same spacing.
 
     Returns
     -------
@@ -127,10 +122,8 @@ def signal_to_noise(image: ArrayLike, *, spacing: float | None = None, mask: Arr
 
     Raises
     ------
-    ImageError
-        `image` is not a gray image, or the mask does not fit it.
-    ParameterError
-        `spacing` is not above 0.
+    ImageError, ParameterError
+        As `structure_correlation`.
 
     Notes
     -----
@@ -145,10 +138,9 @@ def signal_to_noise(image: ArrayLike, *, spacing: float | None = None, mask: Arr
         g   standard deviation that white noise of 1 has in the band
 
     On synthetic mosaics with white noise it is right within 0.7 dB, from -4 to 36 dB at a spacing of 8 pixels; finer
-    cones reach into the filter themselves and set a limit, 25 dB at 5 pixels. It does not know what the structure is, so
-    lattices drawn into noise raise it; and it takes noise for structure that is not white, as after resampling or
-    smoothing: **any smoothing raises it**. So it compares images as they were taken, and shows how much an enhancement
-    smoothed, not whether it helped.
+    cones reach into the filter themselves and set a limit, 25 dB at 5 pixels. Lattices drawn into noise raise it, and
+    **any smoothing raises it**: noise that is not white is taken for structure. So it compares images as they were taken,
+    and shows how much an enhancement smoothed, not whether it helped.
 
     References
     ----------

@@ -72,17 +72,15 @@ class Verdict:
     ) -> Verdict:
         """Decide by the measures; the level is that of the most serious reason.
 
-        Parameters
-        ----------
-        cones : ConeChanges
-        comparison : Comparison
-        limits : tuple of str
-            Sentences about what cannot be said.
-        holes : (int, int)
-            Pixels that hold a number in the target only, and in the result only.
+        `limits` are sentences about what cannot be said, `holes` the numbers of pixels that hold a number in the target
+        only, and in the result only.
         """
         limits = (*limits, _NO_DIAGNOSIS)
-        found = [*_additions(cones), *_losses(cones, comparison), *_missing(holes)]
+        found = [*_additions(cones), *_losses(cones, comparison)]
+        for count, one, other in ((holes[0], "result", "target"), (holes[1], "target", "result")):
+            if count:
+                lack = f"{count} pixels of the {one} hold no number where the {other} does"
+                found.append(("look", f"{lack}: what became of cones there is unknown"))
         found.sort(key=lambda item: -LEVELS.index(item[0]))  # stable: of one level the order above
         level, reasons = found[0][0] if found else "trusted", tuple(reason for _, reason in found)
         if comparison.largest_change == 0 and not any(holes):
@@ -105,7 +103,7 @@ def _additions(cones: ConeChanges) -> list[tuple[Level, str]]:
     found: list[tuple[Level, str]] = []
     total, new, unsupported = len(cones.after) + cones.faint, len(cones.new), len(cones.unsupported)
     if unsupported >= UNSUPPORTED_LOOK:
-        together = max((_members(cones, number, cones.unsupported) for number in range(len(cones.places))), default=0)
+        together = max(_members(cones, cones.unsupported), default=0)
         many = unsupported >= max(UNSUPPORTED_TOGETHER, UNSUPPORTED_SHARE * total)
         what = "new detection is" if unsupported == 1 else "new detections are"
         text = f"{unsupported} {what} unsupported by the target{_where(cones, cones.unsupported)}"
@@ -141,30 +139,18 @@ def _losses(cones: ConeChanges, comparison: Comparison) -> list[tuple[Level, str
     return found
 
 
-def _missing(holes: tuple[int, int]) -> list[tuple[Level, str]]:
-    return [
-        (
-            "look",
-            f"{count} pixels of the {one} hold no number where the {other} does: what became of cones there is unknown",
-        )
-        for count, one, other in ((holes[0], "result", "target"), (holes[1], "target", "result"))
-        if count
-    ]
-
-
-def _members(cones: ConeChanges, number: int, which: NDArray[np.intp]) -> int:
-    """How many of some new detections lie in a place."""
-    place, points = cones.places[number], cones.new[which]
-    apart = np.hypot(points[:, 0] - place.row, points[:, 1] - place.column)
-    return int(np.count_nonzero(apart <= place.radius))
+def _members(cones: ConeChanges, which: NDArray[np.intp]) -> list[int]:
+    """How many of some new detections lie in each place."""
+    points = cones.new[which]
+    return [int((np.hypot(*(points - (at.row, at.column)).T) <= at.radius).sum()) for at in cones.places]
 
 
 def _where(cones: ConeChanges, which: NDArray[np.intp]) -> str:
     """Where most of some new detections lie, if they lie in one of the places."""
-    counts = [_members(cones, number, which) for number in range(len(cones.places))]
-    if not counts or max(counts) == 0:
+    counts = _members(cones, which)
+    if not any(counts):
         return ""
-    most = int(np.argmax(counts))
-    place = cones.places[most]
+    most = max(counts)
+    place = cones.places[counts.index(most)]
     at = f"around row {place.row:.0f}, column {place.column:.0f}: look there"
-    return f", {at}" if counts[most] == len(which) else f", {counts[most]} of them {at}"
+    return f", {at}" if most == len(which) else f", {most} of them {at}"
