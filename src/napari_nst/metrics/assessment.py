@@ -48,7 +48,7 @@ _SPECTRUM = 32
 _TEXT, _LABEL, _VALUE = 100, 34, 9
 #: What is written where nothing can be said.
 _UNKNOWN = "–"
-_FLAGS = ("unsupported", "shaded", "far")
+_ROLES, _FLAGS = ("kept", "lost", "new"), ("unsupported", "shaded", "far")
 _AGREEMENT = (
     "Dice coefficient of the detections of target and result; in brackets the chance level, that of a random lattice of as "
     "many points: only what is above it counts."
@@ -69,21 +69,16 @@ class MosaicMeasures:
 
     Attributes
     ----------
-    cones : Cones
-        Those found.
-    density : float
-        Cones / mm² over the used pixels; NaN without a pixel size.
+    cones, density : Cones, float
+        Those found, and how many / mm² of the used pixels; NaN without a pixel size.
     spacing, spacing_um : float
-        Median distance of nearest neighbors, in pixels and in µm; NaN for fewer than two cones, µm also without a pixel
-        size.
+        `nearest_neighbour_spacing`, in pixels and in µm; the latter NaN without a pixel size.
     regularity, six_sided : float
         As `voronoi_regularity` defines them.
     ring_db, ring_spacing : float
         Prominence in dB and spacing in pixels of Yellott's ring (`ring_prominence`).
-    aiq_db : float
-        Automated image quality, dB (`aiq`); NaN where a mask leaves pixels out.
-    snr_db : float
-        Signal-to-noise ratio in the band of the cones, dB (`signal_to_noise`).
+    aiq_db, snr_db : float
+        `aiq`, NaN where a mask leaves pixels out, and `signal_to_noise`, dB.
     """
 
     cones: Cones
@@ -104,16 +99,12 @@ class Assessment:
 
     Attributes
     ----------
-    before, after : MosaicMeasures
-        Of target and result, whose cones were looked for with the same spacing.
-    style : MosaicMeasures or None
-        Of the style, with the spacing of its own ring.
-    comparison : Comparison
-    cones : ConeChanges
-        Kept, lost and new detections, those that are unsupported by the target, and where they lie.
+    before, after, style : MosaicMeasures
+        Of target and result, whose cones were looked for with the same spacing, and of the style, with that of its own
+        ring; None without a style.
+    comparison, cones, verdict : Comparison, ConeChanges, Verdict
     agreement : tuple of Agreement
         Detections of the result scored against those of the target, each tolerance beside the chance level.
-    verdict : Verdict
     pixel_size : float or None
         µm on the retina per pixel.
     pixels : int
@@ -201,7 +192,7 @@ class Assessment:
             **{name: one and {**vars(one), "cones": len(one.cones)} for name, one in images.items()},
             "comparison": self.comparison,
             "cones": {
-                **{name: len(getattr(cones, name)) for name in ("kept", "lost", "new", *_FLAGS)},
+                **{name: len(getattr(cones, name)) for name in (*_ROLES, *_FLAGS)},
                 "faint": cones.faint,
                 "spacing": cones.spacing,
                 "confidence": DEFAULT_CONFIDENCE,
@@ -224,15 +215,10 @@ class Assessment:
     def to_json(self, path: str | Path | None = None) -> str:
         """Return `to_dict` as text, and write it to a file, if asked.
 
-        Parameters
-        ----------
-        path : str or Path, optional
-            Written to, in a folder that exists; a file of that name is never overwritten.
-
         Raises
         ------
         FileError
-            The file exists already, or cannot be written.
+            The file exists already (it is never overwritten), or the folder does not, or cannot be written to.
         """
         text = to_json(self.to_dict())
         if path is not None:
@@ -251,8 +237,8 @@ class Assessment:
         """Draw target, result with its cones, change, suspicion and spectra: a figure of no screen, to ``savefig``."""
         from napari_nst.metrics.figure import assessment_figure
 
-        style = None if self.style_image is None or self.style_used is None else (self.style_image, self.style_used)
-        return assessment_figure(self.target, self.result, self.used, self.cones, self.verdict, style)
+        style = self.style_image, self.style_used
+        return assessment_figure(self.target, self.result, self.used, self.cones, self.verdict, *style)
 
     def save(
         self,
@@ -282,12 +268,7 @@ class Assessment:
         Returns
         -------
         dict
-            Record, Figure, and Cones or Kept, Lost and New to the path of the file.
-
-        Raises
-        ------
-        FileError
-            The folder cannot be written to.
+            Record, Figure, and Cones or Kept, Lost and New to the path of the file. FileError if it cannot be written.
         """
         writers: dict[str, tuple[str, Callable[[Path], Path]]] = {
             "Record": (f"{ending}.json", lambda path: write_record(path, record)),
@@ -296,7 +277,7 @@ class Assessment:
         if coordinates_base is None:
             writers["Cones"] = (f"{ending}.csv", lambda path: write_new(path, self._write_cones))
         else:
-            for name in ("kept", "lost", "new"):
+            for name in _ROLES:
                 write = partial(write_coordinates, points=getattr(self.cones, name), base=coordinates_base)
                 writers[name.capitalize()] = (f"_{name}_coords.csv", write)
         free = free_stem(folder, stem, [f"{{}}{end}" for end, _ in writers.values()])
@@ -305,7 +286,7 @@ class Assessment:
     def _write_cones(self, path: Path) -> None:
         flags = self.cones.flags(*_FLAGS)
         lines = [",".join(("row", "column", "cone", *_FLAGS))]
-        for role in ("kept", "lost", "new"):
+        for role in _ROLES:
             for number, (row, column) in enumerate(getattr(self.cones, role)):
                 flagged = (str(int(role == "new" and of[number])) for of in flags.values())
                 lines.append(",".join((f"{row:.3f}", f"{column:.3f}", role, *flagged)))
@@ -332,33 +313,25 @@ def assess(
     style : array, (H', W'), optional
         The image that the result was to be like; it is measured beside the two.
     pixel_size : float, optional
-        µm on the retina per pixel. Without it densities and spacings in µm are NaN.
+        µm on the retina per pixel; `scale` is its deprecated alias. Without it densities and spacings in µm are NaN.
     mask, style_mask : array of the image's shape, "border", "auto", or None
         0 or False for pixels to leave out; "border" leaves out the black border that montages have (of the target);
         None and "auto" leave out nothing. Pixels that are not finite are left out always.
     value_range : (float, float), optional
         The least and largest value that such images can have, for SSIM. None: 0 to 255 for a target of uint8, else
         least and largest used value of the target.
-    scale : float, optional
-        Deprecated alias of `pixel_size`.
-
-    Returns
-    -------
-    Assessment
-        Also of images without any cone, whose verdict says so.
 
     Raises
     ------
-    ImageError
-        The shapes differ, an image is no gray plane, or a mask does not fit.
-    ParameterError
-        `pixel_size`, `value_range` or the name of a mask is wrong.
+    ImageError, ParameterError
+        The shapes differ, an image is no gray plane, or a mask does not fit; `pixel_size`, `value_range` or the name of a
+        mask is wrong.
 
     Notes
     -----
-    The spacing that both images are looked at with is that of the target's ring, else of the result's, else
-    8.25 pixels. It is measured once, so that no measure can choose its own. Agreement is counted 7 pixels from the
-    edges, as published. The levels of the verdict, and what their limits come from: `napari_nst.metrics.verdict`.
+    The spacing that both images are looked at with is that of the target's ring, else of the result's, else 8.25 pixels,
+    measured once for all measures. Agreement is counted 7 pixels from the edges, as published. The levels of the verdict,
+    and what their limits come from: `napari_nst.metrics.verdict`.
     """
     pixel_size = renamed_argument(scale, "scale", pixel_size)
     check_pixel_size(pixel_size)
@@ -459,19 +432,17 @@ def _mask(given: ArrayLike | str | None, image: ArrayLike, name: str) -> ArrayLi
 
 def _value_span(given: NDArray[Any], image: Floats, used: Mask, value_range: Any) -> float:
     """Largest less least value; NaN for a flat target."""
-    if value_range is not None:
-        try:
-            low, high = (float(value) for value in value_range)
-        except (TypeError, ValueError):
-            low = high = math.nan
-        if not 0 < high - low < math.inf:
-            what = "value_range must be two finite numbers, the lower first"
-            raise ParameterError(f"{what}, got {value_range!r}. Try (0, 255).")
-        return high - low
-    if given.dtype == np.uint8:
-        return 255.0
-    span = float(np.ptp(image[used])) if used.any() else 0.0
-    return span if 0 < span < math.inf else math.nan
+    if value_range is None:
+        span = 255.0 if given.dtype == np.uint8 else float(np.ptp(image[used])) if used.any() else 0.0
+        return span if 0 < span < math.inf else math.nan
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not 0 < high - low < math.inf:
+        what = "value_range must be two finite numbers, the lower first"
+        raise ParameterError(f"{what}, got {value_range!r}. Try (0, 255).")
+    return high - low
 
 
 def _measure(image: NDArray[Any], used: Mask, cones: Cones, spacing: float, pixel_size: float | None) -> MosaicMeasures:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.imaging.checks import Floats, check_length, images_and_mask
 from napari_nst.imaging.cones import DEFAULT_CONFIDENCE, LOG_SIGMA, Cones, blobs, detect_cones, region_strength
-from napari_nst.metrics._bands import normalized, shared_spacing
+from napari_nst.metrics._bands import Mask, normalized, shared_spacing
 from napari_nst.metrics.matching import Matching, distances_to, match_cones
 
 #: Largest distance of a kept cone from the target's, and least one of a far detection, in spacings.
@@ -77,19 +77,16 @@ class ConeChanges:
         Of `after` to `before`, within half a spacing.
     spacing : float
         Distance of neighboring cones in pixels that both were looked at with.
-    kept : array of float64, (k, 2)
-        Row and column of the kept cones, in the result.
-    lost : array of float64, (m, 2)
-        The same of cones of the target that the result does not show, in the target.
-    new : array of float64, (n, 2)
-        Row and column of detections of the result that are no cones of the target. The last `faint` of them
-        are below the detector's confidence: they are listed because they are unsupported.
+    kept, lost, new : array of float64, (k, 2), (m, 2) and (n, 2)
+        Row and column of the kept cones, in the result; of cones of the target that the result does not show; of detections
+        of the result that are no cones of the target. The last `faint` of the new ones are below the detector's confidence,
+        and listed because they are unsupported.
     far, unsupported, shaded, remapped : array of int
         Indices into `new`: farther than one spacing from every cone of the target; unsupported by the target; where the
         target is so dark and poor in contrast that none of its cones can be recognized; where the result is the target
         under another gain, as after a change of gamma. None is both shaded and remapped.
     faint : int
-        How many of `new` are below the detector's confidence.
+        See `new`.
     places : tuple of Place
         Where most of what is unsupported, shaded, or far and not remapped lies: five at most, the worst first.
     change : array of float64, (H, W)
@@ -116,7 +113,7 @@ class ConeChanges:
     change: Floats
     suspicion: Floats
 
-    def flags(self, *names: str) -> dict[str, NDArray[np.bool_]]:
+    def flags(self, *names: str) -> dict[str, Mask]:
         """Return which of the `new` ones are unsupported, shaded, remapped, far...: an array of bool for each name."""
         return {name: np.isin(np.arange(len(self.new)), getattr(self, name)) for name in names}
 
@@ -130,7 +127,7 @@ class Support(NamedTuple):
     alike: Floats  # local correlation of the responses of target and result
 
     @property
-    def unexpected(self) -> NDArray[np.bool_]:
+    def unexpected(self) -> Mask:
         """Where the result stands high enough to count, and the target gives reason to expect less than half of it."""
         return np.asarray((self.drawn >= _LEAST) & (self.expected < _EXPECTED * self.drawn))
 
@@ -142,10 +139,8 @@ def cone_changes(
 
     Parameters
     ----------
-    target, result : array, (H, W)
-        Images of one place, of any dtype and scale; `change` takes their values as they are.
-    mask : array, (H, W), optional
-        0 or False for pixels to leave out. Pixels that are not finite in either image are left out too.
+    target, result, mask
+        As for `structure_correlation`; `change` takes their values as they are.
     spacing : float, optional
         Distance of neighboring cones in pixels. None takes that of the target's ring, else that of the result's, else
         8.25.
@@ -169,17 +164,18 @@ def cone_changes(
     the regions of an image, is not sure of it.
 
     Measured with a spacing of 9.3 pixels on a real target with the shadow of a vessel, of 288 cones: of 86 new detections
-    of the preset "documented" 43 lie in the shadow and 24 of these are unsupported; none is after changes of
-    brightness, contrast and gamma (0.3 to 2), unsharp masking, smoothing, deconvolution, CLAHE or histogram
-    matching. Of dots drawn into discs of annotated images from which the cones were erased 47 % are found at a quarter
-    of the height of bright cones, 93 % at half of it, and nothing else is (10 images, 60 dots); the others lie within
-    half a spacing of a cone at the rim, or are too low. Of new detections on annotated cones, spectrum matching, 2 % are
-    called unsupported in defocused images, none in noisy ones (10 images each).
+    of the preset "documented" 43 lie in the shadow and 24 of these are unsupported; none is after changes of brightness,
+    contrast and gamma (0.3 to 2), unsharp masking, smoothing, deconvolution, CLAHE or histogram matching. Of dots drawn
+    into discs of annotated images from which the cones were erased 47 % are found at a quarter of the height of bright
+    cones, 93 % at half of it, and nothing else is (10 images, 60 dots). Of new detections on annotated cones, spectrum
+    matching, 2 % are called unsupported in defocused images, none in noisy ones (10 images each).
 
     **What it does not see.** A linear filter can only show what the target holds, and noise is held as well: in noisy
     images, and in shadows, it makes dots of noise that are `new` and `shaded` but not unsupported. And a dot drawn within
     0.3 spacings of a blob of the target, or of up to twice its expected height, counts as supported.
     """
+    from scipy import ndimage
+
     check_length(spacing, "spacing")
     first, second, used = images_and_mask(target, result, mask)
     spacing = shared_spacing((first, second), used) if spacing is None else float(spacing)
@@ -194,11 +190,12 @@ def cone_changes(
     drawn[match_cones(every.points, before.points, tolerance_px=_SAME * spacing).kept] = False
     faint = drawn & ~sure
     new = np.concatenate([after.points[matching.new], every.points[faint]])
-    unsupported = np.concatenate([drawn[sure][matching.new], np.ones(np.count_nonzero(faint), dtype=bool)])
+    unsupported = np.concatenate([drawn[sure][matching.new], drawn[faint]])
     remapped = _at(support.alike, new) >= _REMAPPED
     shaded = (_at(support.region, new) < _SHADOW) & ~remapped
     far = distances_to(before.points, new) > _FAR * spacing
     weights = np.where(unsupported, 1.0, _LESS * (shaded | (far & ~remapped)))
+    height = np.where(used & support.unexpected, np.clip(support.drawn - support.expected, 0, 1), 0.0)
     return ConeChanges(
         before=before,
         after=after,
@@ -214,13 +211,11 @@ def cone_changes(
         faint=int(np.count_nonzero(faint)),
         places=_places(new, weights, spacing),
         change=np.where(used, second - first, math.nan),
-        suspicion=_suspicion(support, used, spacing),
+        suspicion=np.where(used, ndimage.maximum_filter(height, footprint=_disc(_SPREAD * spacing)), 0.0),
     )
 
 
-def find_support(
-    target: Floats, result: Floats, used: NDArray[np.bool_], cones: Floats, drawn: Floats, spacing: float
-) -> Support:
+def find_support(target: Floats, result: Floats, used: Mask, cones: Floats, drawn: Floats, spacing: float) -> Support:
     """Map what is to be expected of the result, given the target and its `cones`; `drawn` are all blobs of the result.
 
     With R(.) the blob response, x a pixel, and maxima over the pixels within 0.3 spacings of x::
@@ -277,8 +272,8 @@ def best_filter(target: Floats, result: Floats) -> Floats:
     pad = min(_PAD, *target.shape)
     padded = np.pad(target, pad, mode="symmetric")
     gains = np.interp(_ring(padded.shape, rings), np.arange(rings) + 0.5, gain)
-    filtered: Floats = np.fft.irfft2(np.fft.rfft2(padded) * gains, s=padded.shape)
-    return filtered[pad : pad + height, pad : pad + width]
+    filtered = np.fft.irfft2(np.fft.rfft2(padded) * gains, s=padded.shape)
+    return np.asarray(filtered[pad : pad + height, pad : pad + width])
 
 
 def _typical(shown: Floats, found: Floats, nearby: Floats, cones: Floats, drawn: Floats) -> tuple[float, float]:
@@ -294,23 +289,13 @@ def _typical(shown: Floats, found: Floats, nearby: Floats, cones: Floats, drawn:
     return gain, max(float(np.percentile(_at(found, drawn), 75)), _ROUNDING) if len(drawn) else 1.0
 
 
-def _suspicion(support: Support, used: NDArray[np.bool_], spacing: float) -> Floats:
-    from scipy import ndimage
-
-    height = np.where(used & support.unexpected, np.clip(support.drawn - support.expected, 0, 1), 0.0)
-    return np.where(used, ndimage.maximum_filter(height, footprint=_disc(_SPREAD * spacing)), 0.0)
-
-
 def _places(points: Floats, weights: Floats, spacing: float) -> tuple[Place, ...]:
     """Circles of three spacings that hold the most weight, one after the other, drawn close around what they hold."""
-    points, weights = points[weights > 0], weights[weights > 0]
-    if not len(points):
-        return ()
     from scipy.spatial import cKDTree
 
     found: list[Place] = []
-    left = weights.copy()
-    near = cKDTree(points).query_ball_point(points, _AROUND * spacing)
+    points, left = points[weights > 0], weights[weights > 0]
+    near = cKDTree(points).query_ball_point(points, _AROUND * spacing) if len(points) else []
     while len(found) < _MOST_PLACES and left.any():
         held = np.array([left[members].sum() for members in near])
         members = np.array(near[int(np.argmax(held))])
@@ -327,7 +312,7 @@ def _at(values: NDArray[Any], points: Floats) -> NDArray[Any]:
     return np.asarray(values[rows, columns])
 
 
-def _disc(radius: float) -> NDArray[np.bool_]:
+def _disc(radius: float) -> Mask:
     steps = np.arange(-int(radius), int(radius) + 1)
     return np.asarray(np.hypot(steps[:, np.newaxis], steps) <= radius)
 

@@ -36,18 +36,13 @@ class Displacement:
 
     Attributes
     ----------
-    centres : array of float64, (n, 2)
-        Row and column of the middles of the measured tiles, in pixels.
-    shifts : array of float64, (n, 2)
-        How far the result lies below and to the right of the target there, in pixels.
+    centres, shifts : array of float64, (n, 2)
+        Row and column of the middles of the measured tiles, and how far the result lies below and to the right of the target
+        there, in pixels.
     median, largest : float
         Median and largest length of `shifts`, in pixels; NaN where no tile could be measured.
-    tiles : int
-        Tiles looked at; n of them are measured.
-    weak : int
-        Tiles left out for want of structure in the target or in the result.
-    unmatched : int
-        Tiles left out because no shift makes the two alike there.
+    tiles, weak, unmatched : int
+        Tiles looked at; those left out for want of structure, and because no shift makes the two alike there.
     """
 
     centres: Floats
@@ -105,11 +100,10 @@ def local_displacement(
     * that correlate by less than 0.6 at the best shift, or whose best shift is more than a quarter of the tile, where
       another part of the mosaic is as likely to be what resembles (``unmatched``).
 
-    **What to expect.** Equal images give exactly 0, as do those that differ in scale and offset. Between a
-    poor image of a mosaic and its perfect version (synthetic: defocus, haze, few photons) the median is 0.01 spacings
-    and the largest 0.03: so much is noise. Known shifts of up to 5 pixels are found within 0.03 spacings, the median
-    within 0.05 pixels. Of 6000 tiles of unrelated mosaics and of noise one was measured, by chance; all others
-    were unmatched. So read `median` and `largest` beside how many tiles were left out.
+    **What to expect.** Equal images give exactly 0, as do those that differ in scale and offset. Between a poor image of a
+    mosaic and its perfect version (synthetic) the median is 0.01 spacings and the largest 0.03: so much is noise. Known
+    shifts of up to 5 pixels are found within 0.03 spacings, the median within 0.05 pixels. Of 6000 tiles of unrelated
+    mosaics and of noise one was measured. Read `median` and `largest` beside how many tiles were left out.
 
     References
     ----------
@@ -131,11 +125,11 @@ def local_displacement(
     ]
     bands = [np.where(used, cone_band(normalized(image, used, spacing), spacing), 0.0) for image in (first, second)]
     least = [max(_ROUNDING, _STRONG * _strength(band[used])) for band in bands]
-    strong = []
-    for corner in corners:
-        part = _part(corner, side)
-        if all(_strength(band[part][used[part]]) >= limit for band, limit in zip(bands, least, strict=True)):
-            strong.append(corner)
+    strong = [
+        corner
+        for corner, part in ((corner, _part(corner, side)) for corner in corners)
+        if all(_strength(band[part][used[part]]) >= limit for band, limit in zip(bands, least, strict=True))
+    ]
     profile = windows.tukey(side, _TAPER)
     shifts = [(corner, _shift(bands[0], bands[1], corner, np.outer(profile, profile))) for corner in strong]
     found = [(np.add(corner, (side - 1) / 2), shift) for corner, shift in shifts if shift is not None]

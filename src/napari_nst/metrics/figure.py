@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_nst.imaging.checks import Floats, image_and_mask
 from napari_nst.imaging.spectrum import radial_power_spectrum
 from napari_nst.imaging.values import MINIMUM_SIDE
+from napari_nst.metrics._bands import Mask
 from napari_nst.metrics.changes import ConeChanges
 from napari_nst.metrics.verdict import Verdict
 from napari_nst.palette import KEPT, LEVELS, LOST, NEW, RESULT, STYLE, TARGET, UNSUPPORTED
@@ -25,17 +26,18 @@ _WIDTH, _HEIGHT, _CHARACTERS, _LINES = 14.0, 10.6, 165, 6
 #: Area of a marker, in square points, where a cone takes one inch of the figure.
 _LARGEST, _SMALLEST = 60.0, 4.0
 
-#: An image as it was given, and which of its pixels count.
-Masked = tuple[NDArray[Any], NDArray[np.bool_]]
+#: An image as it was given.
+Image = NDArray[Any]
 
 
 def assessment_figure(
-    target: NDArray[Any],
-    result: NDArray[Any],
-    used: NDArray[np.bool_],
+    target: Image,
+    result: Image,
+    used: Mask,
     cones: ConeChanges,
     verdict: Verdict,
-    style: Masked | None = None,
+    style: Image | None,
+    style_used: Mask | None,
 ) -> Figure:
     """Draw target, result and result with its cones; change, suspicion and radial spectra; above them the verdict."""
     from matplotlib.figure import Figure
@@ -56,12 +58,12 @@ def assessment_figure(
     suspicion = np.ma.masked_equal(cones.suspicion, 0)
     shown = axes[1, 1].imshow(suspicion, cmap="autumn_r", vmin=0, vmax=1, interpolation="nearest", alpha=0.9)
     parts[1].colorbar(shown, ax=axes[1, 1], label="height, 1: a typical cone of the result", shrink=0.85)
-    spectra = [("target", (target, used), TARGET, "-"), ("result", (result, used), RESULT, "-")]
-    _draw_spectra(axes[1, 2], [*spectra, *([("style", style, STYLE, "--")] if style else [])], cones.spacing)
+    spectra = [("target", target, used, TARGET, "-"), ("result", result, used, RESULT, "-")]
+    if style is not None and style_used is not None:
+        spectra.append(("style", style, style_used, STYLE, "--"))
+    _draw_spectra(axes[1, 2], spectra, cones.spacing)
     for axis in (*axes[0], *axes[1, :2]):
-        axis.set(xticks=[], yticks=[])
-        axis.set_xlim(-0.5, used.shape[1] - 0.5)
-        axis.set_ylim(used.shape[0] - 0.5, -0.5)
+        axis.set(xticks=[], yticks=[], xlim=(-0.5, used.shape[1] - 0.5), ylim=(used.shape[0] - 0.5, -0.5))
     return figure
 
 
@@ -77,7 +79,7 @@ def _write(figure: Any, verdict: Verdict) -> None:
     figure.text(0.012, 0.70, "\n".join(lines), fontsize=10.5, va="top", linespacing=1.35, parse_math=False)
 
 
-def _show(axes: Axes, image: Floats, used: NDArray[np.bool_], title: str) -> None:
+def _show(axes: Axes, image: Floats, used: Mask, title: str) -> None:
     values = image[used]
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS]) if len(values) else (0.0, 1.0)
     axes.set_facecolor("lightgray")
@@ -131,14 +133,13 @@ def _draw_change(figure: Any, axes: Axes, change: Floats) -> None:
     figure.colorbar(shown, ax=axes, label="gray levels", shrink=0.85, extend="both")
 
 
-def _draw_spectra(axes: Axes, images: list[tuple[str, Masked, str, str]], spacing: float) -> None:
-    for label, (image, used), color, line in images:
-        if min(image.shape) < MINIMUM_SIDE or not used.any():
-            continue
-        frequencies, power = radial_power_spectrum(image_and_mask(image, used)[0], mask=used)
-        positive = power > 0
-        decibels = 10 * np.log10(power[positive])
-        axes.plot(frequencies[positive], decibels, color=color, linestyle=line, linewidth=1.6, label=label)
+def _draw_spectra(axes: Axes, images: list[tuple[str, Image, Mask, str, str]], spacing: float) -> None:
+    for label, image, used, color, line in images:
+        if min(image.shape) >= MINIMUM_SIDE and used.any():
+            frequencies, power = radial_power_spectrum(image_and_mask(image, used)[0], mask=used)
+            shown = power > 0
+            decibels = 10 * np.log10(power[shown])
+            axes.plot(frequencies[shown], decibels, color=color, linestyle=line, linewidth=1.6, label=label)
     if axes.lines:
         axes.axvline(1 / spacing, color="black", linewidth=0.8, linestyle=":", label=f"1 / {spacing:.3g} px")
         axes.legend(fontsize=9)
@@ -146,6 +147,5 @@ def _draw_spectra(axes: Axes, images: list[tuple[str, Masked, str, str]], spacin
     else:
         axes.text(0.5, 0.5, "too small for a spectrum", ha="center", va="center", transform=axes.transAxes)
     axes.set_title("Radial power spectra", fontsize=11)
-    axes.set_xlabel("spatial frequency, cycles/pixel")
-    axes.set_ylabel("power, dB")
+    axes.set(xlabel="spatial frequency, cycles/pixel", ylabel="power, dB")
     axes.grid(visible=True, alpha=0.3)

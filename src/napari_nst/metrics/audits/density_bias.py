@@ -29,10 +29,8 @@ class DensityBias(Report):
     ----------
     factors : tuple of float
         Densities of the styles that were asked for, in densities of the target.
-    style_densities, densities : tuple of float
-        Detections per square pixel in each style, and in the result made with it.
-    target_density : float
-        The same of the target as it is.
+    style_densities, densities, target_density : tuple of float, tuple of float, float
+        Detections per square pixel in each style, in the result made with it, and in the target as it is.
     slope : float
         Of log output density over log style density, by least squares: 0 does not follow, 1 follows. NaN where a density
         is 0 or unknown, or where all styles came out equally dense.
@@ -94,11 +92,8 @@ def density_bias(
 
     Raises
     ------
-    ImageError
-        An image is not gray, the mask does not fit, the style is too small to be resampled, or the enhancer gives an image
-        of another shape.
-    ParameterError
-        Factors that are no densities or are all the same, or a spacing that is not above 0.
+    ImageError, ParameterError
+        As `style_agreement`; the style is too small to be resampled; factors that are no densities or are all the same.
 
     Notes
     -----

@@ -33,10 +33,9 @@ class Repeatability(Report):
         both show.
     shift : (float, float)
         Rows and columns that move the repeat onto the first image, in pixels.
-    correlation : float
-        Of the raw images in the band of the cones, so moved, -1 to 1; NaN where nothing overlaps.
-    overlap : float
-        Part of the first image that both show, 0 to 1.
+    correlation, overlap : float
+        Of the raw images in the band of the cones, so moved, -1 to 1, NaN where nothing overlaps; and the part of the first
+        image that both show, 0 to 1.
     spacing : float
         In pixels.
     """
@@ -104,10 +103,8 @@ def repeatability(
 
     Raises
     ------
-    ImageError
-        An image is not gray, a mask does not fit, or the enhancer gives an image of another shape.
-    ParameterError
-        A shift that is not two finite numbers, or a spacing that is not above 0.
+    ImageError, ParameterError
+        As `style_agreement`, or a shift that is not two finite numbers.
 
     Notes
     -----
@@ -115,7 +112,6 @@ def repeatability(
     bands of the cones, differences of Gaussians with standard deviations of 0.1 and 0.6 spacings, under a Tukey window.
     Not by the phase alone, which in a band gives most weight to frequencies that hold noise only: on annotated images
     with noise or defocus it failed in 14 of 80 cases, the correlation in none. Rotation and distortion are not corrected.
-
     Nothing is counted within 0.85 spacings of the edges of the overlap.
     """
     first, first_used = image_and_mask(target, mask, "target")
@@ -181,6 +177,6 @@ def _correlation(
 
     if not overlap.any():
         return math.nan
-    rows, columns = np.indices(first.shape, dtype=np.float64)
-    moved = ndimage.map_coordinates(second, [rows - shift[0], columns - shift[1]], order=1, mode="nearest")
+    places = np.indices(first.shape) - np.reshape(shift, (2, 1, 1))
+    moved = ndimage.map_coordinates(second, places, order=1, mode="nearest")
     return structure_correlation(first, moved, spacing=spacing, mask=overlap)
