@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_nst.cli.main import build_parser
-from napari_nst.session.report import COLUMNS
-from napari_nst.session.run import SessionProgress, SessionResult
+from napari_nst.session.run import COLUMNS, SessionProgress, SessionResult
 from napari_nst.settings.session import SessionSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "sessions.md"

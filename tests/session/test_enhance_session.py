@@ -15,7 +15,7 @@ from napari_nst.errors import FileError, ParameterError, SessionError
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.images import write_image
 from napari_nst.session.planning import read_given_pairs
-from napari_nst.session.report import COLUMNS
+from napari_nst.session.run import COLUMNS
 from napari_nst.session.store import file_digest
 from sessions import name
 

@@ -14,8 +14,7 @@ from napari_nst.io.images import ImageFile
 from napari_nst.methods import enhance_patch
 from napari_nst.session.plan import PlannedPatch, SessionPlan
 from napari_nst.session.planning import plan_session, read_given_pairs
-from napari_nst.session.report import session_statistics
-from napari_nst.session.run import SessionResult, enhance_session
+from napari_nst.session.run import SessionResult, enhance_session, session_statistics
 from napari_nst.settings.session import split_settings
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ class PatchTask:
     value_range: tuple[float, float]  # gray levels that count as black and white
     style_value_range: tuple[float, float]
     measures: PatchMeasures  # of the patch before
-    statistics: dict[str, Any] | None  # for a global range correction
+    statistics: KnownStatistics | None  # for a global range correction
     pixel_size: float | None  # µm
 
     @property
@@ -184,8 +184,7 @@ def _enhance(
         warnings.simplefilter("always", StyleTransferWarning)
         if task.settings.correction:
             correction = RangeCorrection.parse(task.settings.correction)
-            known = None if task.statistics is None else KnownStatistics.from_dict(task.statistics)
-            made = correct_range(target.pixels, correction, statistics=known, mask=target.mask)
+            made = correct_range(target.pixels, correction, statistics=task.statistics, mask=target.mask)
             result.image, _, result.correction = made
             result.status = PatchStatus.CORRECTED
         if task.style:

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError
+from napari_nst.imaging.cones import detect_cones
+from napari_nst.imaging.masks import pack_mask
+from napari_nst.imaging.range_correction import KnownStatistics, RangeCorrection, RangeStatistics
+from napari_nst.io.atomic import Publish, write_over
+from napari_nst.io.coordinates import write_coordinates
+from napari_nst.io.images import image_stem, read_image, write_image
+from napari_nst.io.records import confine
 from napari_nst.session.cluster import check_not_starting, choose_workers, connect, local_workers, run_here, run_on
+from napari_nst.session.cropping import stitch
 from napari_nst.session.effects import verdict_lines
-from napari_nst.session.patch_task import PatchTask
-from napari_nst.session.plan import SessionPlan
+from napari_nst.session.images import SessionImage
+from napari_nst.session.pairing import write_pairs
+from napari_nst.session.patch_task import PatchTask, read_comparison
+from napari_nst.session.plan import PlannedPatch, SessionPlan, plan_row
 from napari_nst.session.planning import continued_plan, plan_session
-from napari_nst.session.report import SessionFiles
-from napari_nst.session.store import PatchRecord, PatchStatus, SessionRecord, SessionState, SessionStore
+from napari_nst.session.store import (
+    PAIRS,
+    STATE,
+    TABLE,
+    PatchRecord,
+    PatchRow,
+    PatchStatus,
+    SessionRecord,
+    SessionState,
+    SessionStore,
+    file_digest,
+)  # fmt: skip
 from napari_nst.settings.session import split_settings
+from napari_nst.transfer.files import save_figure
 from napari_nst.transfer.record import versions
 
 if TYPE_CHECKING:
@@ -33,6 +58,14 @@ if TYPE_CHECKING:
     from napari_nst.session.planning import Pairs
     from napari_nst.transfer.api import TransferProgress
 
+#: The columns of session.csv: those of the plan, and what a finished patch adds.
+COLUMNS = (
+    *("patch", "image", "crop_id", "x", "y", "height", "width", "padding", "valid", "score", "quality", "treat", "style"),
+    *("distance", "pair_score", "reason", "ring_before", "spacing_before", "cones_before", "aiq_before"),
+    *PatchRow.model_fields,
+)  # fmt: skip
+_COUNTS = ("steps", "kept", "lost", "new", "new_far", "shaded", "unsupported")
+_SHOWN = 6  # rows of the figure over the whole session
 _STATUS = {
     PatchStatus.ENHANCED: "enhanced",
     PatchStatus.CORRECTED: "range-corrected",
@@ -236,8 +269,7 @@ def enhance_session(
         session.start(Path(folder))
         if not session.cut():
             return session.result("cancelled")
-        for record in _records(session, workers, client, cancel, spare_cores):
-            session.take(record)
+        session.enhance(workers, client, spare_cores)
         if session.missing():
             return session.result("cancelled")
         session.finish()
@@ -245,7 +277,7 @@ def enhance_session(
 
 
 class _Session:
-    """A session that is running: the one writer of its table and state."""
+    """A session that is running: the one writer of its table, its state, and all that is beside single patches."""
 
     def __init__(
         self,
@@ -256,32 +288,39 @@ class _Session:
         cancelled: Callable[[], bool],
         began: float,
     ) -> None:
-        self.store, self.plan, self.before, self.report = store, plan, before, report
-        self.cancelled, self.began, self.written = cancelled, began, 0.0  # when the table was last written
-        self.files = SessionFiles(store, plan, before.files if before else {}, before.masks if before else {})
+        self.store, self.plan, self.report, self.cancelled, self.began = store, plan, report, cancelled, began
+        self.before = before or SessionRecord(napari_nst_session="", plan={})
+        self.files = dict(self.before.files)  # relative name to SHA-256, of what is not of single patches
+        self.masks = dict(self.before.masks)  # packed, of patches that are not all valid
+        self.notes: list[str] = []
         self.records: dict[str, PatchRecord] = {}
+        self.fingerprint = plan.fingerprint
+        self.written = 0.0  # when the table was last written
 
     def collect(self) -> None:
         """Take up what is finished already; a patch that failed is tried again."""
         for planned in self.plan.patches:
-            record = self.store.finished(planned.patch.name, self.files.fingerprint)
+            record = self.store.finished(planned.patch.name, self.fingerprint)
             if record is not None and record.row.status != PatchStatus.FAILED:
                 self.records[planned.patch.name] = record
 
     def complete(self) -> bool:
         """Return whether every patch and every file of the session is there, unchanged."""
         self.collect()
-        return not self.missing() and self.files.unchanged()
+        return not self.missing() and bool(self.files) and self.store.unchanged(self.files)
+
+    def missing(self) -> int:
+        return len(self.plan.patches) - len(self.records)
 
     def start(self, folder: Path) -> None:
         """Write session.json, so that a run that is stopped at any time can go on."""
         self.store.clear_leftovers()
         self.record = SessionRecord(
             napari_nst_session=versions()["napari-nst"],
-            fingerprint=self.files.fingerprint,
+            fingerprint=self.fingerprint,
             folder=str(folder.resolve()),
             method=self.store.results.name,
-            started=(self.before.started if self.before else "") or _now(),
+            started=self.before.started or _now(),
             coordinates={
                 "order": "x,y",
                 "base": self.plan.settings.coordinates_base,
@@ -293,102 +332,229 @@ class _Session:
         self._write_state(SessionState.RUNNING)
 
     def cut(self) -> bool:
-        """Write the patches as they are into ``raw_run``; False when stopped."""
+        """Write the patches as they are into ``raw_run``, and the tables of the plan; False when stopped."""
         total = len(self.plan.images)
         for number, image in enumerate(self.plan.images):
             if self.cancelled():
                 self._write_state(SessionState.INTERRUPTED)
                 return False
             self.report(SessionProgress(Stage.CUTTING, image.name, number, total))
-            self.files.write_raw(image)
-        self.files.write_tables()
+            self._write_raw(image)
+        self._write_plan()
         self._write_state(SessionState.RUNNING)
         return True
 
-    def open_tasks(self) -> list[PatchTask]:
-        """Return what is still to be done, in the order of the patches."""
+    def enhance(self, workers: int | str, client: Client | None, spare: int) -> None:
+        """Work on the patches wherever that is wanted; the table on the disk follows every few seconds."""
         self.collect()
-        return [self.files.task(planned) for planned in self.plan.patches if planned.patch.name not in self.records]
+        total = len(self.plan.patches)
+        tasks = [self._task(planned) for planned in self.plan.patches if planned.patch.name not in self.records]
+        clock = _Clock(tasks)
+        self.report(SessionProgress(Stage.ENHANCING, "", len(self.records), total))
+        number = 0
+        if tasks and client is None:
+            number = workers if isinstance(workers, int) else choose_workers(tasks, self.plan.parameters, spare)
 
-    def missing(self) -> int:
-        return len(self.plan.patches) - len(self.records)
+        def step(task: PatchTask, now: TransferProgress) -> None:
+            done, left = len(self.records), clock.left(now.step / now.epoch)
+            self.report(SessionProgress(Stage.ENHANCING, task.patch, done, total, None, left, now.step, now.epoch))
 
-    def take(self, record: PatchRecord) -> None:
-        """Count a finished patch in; the table on the disk follows every few seconds."""
-        self.records[record.patch] = record
-        self.files.notes += record.notes
-        now = time.perf_counter()
-        if now - self.written > _TABLE_EVERY:
-            self.files.write_session_table(self.records)
-            self.written = now
+        with local_workers(min(number, len(tasks))) if number > 1 else nullcontext(client) as client:
+            cancel = self.cancelled
+            for record in run_here(tasks, cancel, step) if client is None else run_on(client, tasks, cancel):
+                clock.count(record)
+                self.records[record.patch] = record
+                self.notes += record.notes
+                if time.perf_counter() - self.written > _TABLE_EVERY:
+                    self._write_table()
+                row, done = {"patch": record.patch, **record.row.model_dump()}, len(self.records)
+                self.report(SessionProgress(Stage.ENHANCING, record.patch, done, total, row, clock.left()))
 
     def finish(self) -> None:
         """Write everything that is made of all patches together."""
         total = len(self.plan.images)
         for number, image in enumerate(self.plan.images):
             self.report(SessionProgress(Stage.STITCHING, image.name, number, total))
-            self.files.write_stitched(image, self.records)
-        self.files.write_overview(self.records)
+            self._write_stitched(image)
+        self._write_overview()
         self.report(SessionProgress(Stage.STITCHING, "", total, total))
 
     def result(self, state: str, repeated: bool = False) -> SessionResult:
+        store = self.store
         if not repeated:
-            self.files.write_session_table(self.records)
+            self._write_table()
             self._write_state(SessionState.FINISHED if state == "finished" else SessionState.INTERRUPTED)
         # Warnings of patches, each once with the number of patches that it is about.
         warned = Counter(message for record in self.records.values() for message in record.warnings)
         warned_of = [f"{count} of {len(self.records)} patches: {message}" for message, count in warned.most_common(5)]
         return SessionResult(
-            table=self.files.frame(self.records),
-            folder=self.store.folder,
-            paths=self.files.paths(),
+            table=self._frame(),
+            folder=store.folder,
+            paths={
+                "table": store.folder / TABLE,
+                "record": store.folder / STATE,
+                "pairs": store.folder / PAIRS,
+                "raw": store.raw,
+                "results": store.results,
+                "stitched": sorted(store.stitched.glob("*.tif")),
+            },
             state=state,
             plan=self.plan,
             seconds=time.perf_counter() - self.began,
             repeated=repeated,
-            notes=[*self.plan.notes, *self.files.notes, *warned_of],
+            notes=[*self.plan.notes, *self.notes, *warned_of],
         )
 
+    def _task(self, planned: PlannedPatch) -> PatchTask:
+        plan = self.plan
+        image = plan.image_of(planned.patch)
+        style = plan[planned.style].patch if planned.treat and plan.settings.method != "none" else None
+        names = [planned.patch.name] + ([style.name] if style is not None else [])
+        return PatchTask(
+            output=str(self.store.folder.resolve()),
+            fingerprint=self.fingerprint,
+            settings=plan.settings,
+            parameters=plan.parameters,
+            patch=planned.patch.name,
+            style=style.name if style is not None else "",
+            hashes={name: self.files[self._name(self.store.raw / name)] for name in names},
+            masks={name: self.masks[name] for name in names if name in self.masks},
+            value_range=image.value_range,
+            style_value_range=image.value_range if style is None else plan.image_of(style).value_range,
+            measures=planned.measures,
+            statistics=self._statistics.get(image.dtype),
+            pixel_size=image.pixel_size,
+        )
+
+    @functools.cached_property
+    def _statistics(self) -> dict[str, KnownStatistics]:
+        """Those of all patches, by dtype; empty unless the range correction is global."""
+        correction = self.plan.settings.correction
+        is_global = correction and RangeCorrection.parse(correction).correct == "global"
+        return session_statistics(self.plan) if is_global else {}
+
+    def _frame(self) -> pd.DataFrame:
+        """Return the table of the session so far, in the order of the patches."""
+        import pandas as pd
+
+        rows = []
+        for entry in self.plan.patches:
+            record = self.records.get(entry.patch.name)
+            row = record.row if record is not None else PatchRow(status=PatchStatus.OPEN)
+            rows.append(plan_row(entry) | row.model_dump())
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
+
+    def _write_raw(self, image: SessionImage) -> None:
+        """Write the patches of an image as they are, with the cones found in them, unless they are there."""
+        raw, entries = self.store.raw, [entry for entry in self.plan.patches if entry.patch.image == image.name]
+        stems = [image_stem(entry.patch.name) for entry in entries]
+        paths = [
+            (confine(raw, entry.patch.name), confine(raw, f"{stem}_coords.csv"))
+            for entry, stem in zip(entries, stems, strict=True)
+        ]
+        names = [self._name(path) for pair in paths for path in pair]
+        if all(name in self.files and self.store.unchanged({name: self.files[name]}) for name in names):
+            return
+        info = self.plan.load(image.name).info
+        for entry, (path, coordinates) in zip(entries, paths, strict=True):
+            cut = self.plan.crop(entry.patch)
+            if not cut.valid.all():
+                self.masks[entry.patch.name] = pack_mask(cut.valid)
+            self._write(path, write_image, cut.array, info)
+            self._write_cones(coordinates, cut.array, cut.valid)
+
+    def _write_plan(self) -> None:
+        """Write pairs.csv, lut.csv, and the histogram of the scores."""
+        from napari_nst.session.figures import quality_figure
+
+        frame, split = self.plan.table, self.plan.split
+        columns = ["patch", "style", "treat", "score", "quality", "distance", "pair_score", "reason"]
+        self._write(self.store.folder / PAIRS, write_pairs, frame[columns])
+        scales = {image.name: image.pixel_size for image in self.plan.images}
+        rows = [(entry.patch.crop_id, scales[entry.patch.image]) for entry in self.plan.patches]
+        text = "".join(f"CROP_{number},{scale:.6g}\n" for number, scale in rows if scale is not None)
+        if text:
+            for folder in (self.store.raw, self.store.results):
+                self._write(folder / "lut.csv", _save_text, text)
+        figure = quality_figure(frame["score"], split.threshold, self.plan.score_kind, reason=split.reason)
+        self._write(self.store.results / "quality.png", save_figure, figure)
+
+    def _write_stitched(self, image: SessionImage) -> None:
+        """Put the patches of an image together, and find the cones in the whole."""
+        if image.cropped:
+            return
+        folder, loaded = self.store.stitched, self.plan.load(image.name)
+        pieces = (
+            (entry.patch, read_image(confine(self.store.results, entry.patch.name))[0])
+            for entry in self.plan.patches
+            if entry.patch.image == image.name and self.records[entry.patch.name].row.status.changed
+        )
+        whole = stitch(loaded.array, pieces)
+        self._write(confine(folder, f"{image.stem}.tif"), write_image, whole, loaded.info)
+        self._write_cones(confine(folder, f"{image.stem}_coords.csv"), whole, loaded.valid)
+
+    def _write_overview(self) -> None:
+        """Draw the patches that changed most, one below the other."""
+        enhanced = [record for record in self.records.values() if record.row.status == PatchStatus.ENHANCED]
+        if not enhanced or not self.plan.settings.figures:
+            return
+        from napari_nst.session.figures import comparison_figure
+
+        enhanced.sort(key=lambda record: -record.row.mean_change)
+        rows = [read_comparison(self._task(self.plan[record.patch]), record.row) for record in enhanced[:_SHOWN]]
+        of = f"The {len(rows)} patches that changed most, of {len(enhanced)} enhanced ones"
+        figure = comparison_figure(rows, title=of if len(enhanced) > len(rows) else "")
+        self._write(self.store.plots / "preprocessing_comparison.png", save_figure, figure)
+
+    def _write_table(self) -> None:
+        frame = self._frame()
+        write_over(self.store.folder / TABLE, lambda path: frame.to_csv(path, index=False, float_format="%.6g"))
+        self.written = time.perf_counter()
+
     def _write_state(self, state: SessionState) -> None:
-        before = self.before.seconds if self.before else 0.0
         changes = {
             "state": state,
             "finished": _now() if state == SessionState.FINISHED else "",
-            "seconds": round(before + time.perf_counter() - self.began, 1),
+            "seconds": round(self.before.seconds + time.perf_counter() - self.began, 1),
             "counts": Counter(str(record.row.status) for record in self.records.values()),
-            "files": self.files.files,
-            "masks": self.files.masks,
+            "files": self.files,
+            "masks": self.masks,
         }
         self.store.write_state(self.record.model_copy(update=changes))
+
+    def _write_cones(self, path: Path, array: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        points = detect_cones(array, mask=valid).points
+        self._write(path, write_coordinates, points, base=self.plan.settings.coordinates_base)
+
+    def _write(self, path: Path, write: Callable[..., object], *content: Any, **options: Any) -> None:
+        """Write a file of the session; one that somebody changed is kept elsewhere."""
+        name = self._name(path)
+        for moved in self.store.set_aside({name: self.files[name]} if name in self.files else {}):
+            self.notes.append(f"{path.name} had been changed; it was kept as {moved} and made again.")
+        write(path, *content, publish=write_over, **options)
+        self.files[name] = file_digest(path)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.store.folder).as_posix()
+
+
+def session_statistics(plan: SessionPlan) -> dict[str, KnownStatistics]:
+    """Return the statistics of all patches as they were, by dtype, for a range correction over the whole session."""
+    made: dict[str, RangeStatistics] = {}
+    for image in plan.images:  # one after the other, because few are kept in memory
+        for entry in plan.patches:
+            if entry.patch.image == image.name:
+                cut = plan.crop(entry.patch)
+                made.setdefault(image.dtype, RangeStatistics()).update(cut.array, cut.valid)
+    return {dtype: statistics.compute() for dtype, statistics in made.items()}
+
+
+def _save_text(path: Path, text: str, *, publish: Publish) -> None:
+    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _records(
-    session: _Session, workers: int | str, client: Client | None, cancel: Cancel | None, spare: int
-) -> Iterator[PatchRecord]:
-    """Work on the patches wherever that is wanted, and report how far it is."""
-    tasks, total = session.open_tasks(), len(session.plan.patches)
-    clock = _Clock(tasks)
-    session.report(SessionProgress(Stage.ENHANCING, "", total - len(tasks), total))
-    if not tasks:
-        return
-    number = 0
-    if client is None:
-        number = workers if isinstance(workers, int) else choose_workers(tasks, session.plan.parameters, spare)
-
-    def step(task: PatchTask, now: TransferProgress) -> None:
-        done, left = len(session.records), clock.left(now.step / now.epoch)
-        session.report(SessionProgress(Stage.ENHANCING, task.patch, done, total, None, left, now.step, now.epoch))
-
-    with local_workers(min(number, len(tasks))) if number > 1 else nullcontext(client) as client:
-        for record in run_here(tasks, cancel, step) if client is None else run_on(client, tasks, cancel):
-            clock.count(record)
-            yield record
-            row, done = {"patch": record.patch, **record.row.model_dump()}, len(session.records)
-            session.report(SessionProgress(Stage.ENHANCING, record.patch, done, total, row, clock.left()))
 
 
 class _Clock:
