@@ -6,7 +6,7 @@ import math
 import numbers
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -111,7 +111,7 @@ class Distribution(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownStatistics:
-    """What `RangeStatistics` came to, as plain numbers that can be recorded and sent to another process.
+    """What `RangeStatistics` came to, as plain numbers that can be sent to another process.
 
     Attributes
     ----------
@@ -124,21 +124,6 @@ class KnownStatistics:
     dtype: str
     everything: Distribution
     positive: Distribution
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` restores it to the last bit."""
-        parts = {"everything": self.everything, "positive": self.positive}
-        return {"dtype": self.dtype} | {n: d._asdict() if d.pixels else None for n, d in parts.items()}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> KnownStatistics:
-        """Read what `to_dict` returned; raises ParameterError for anything else."""
-        try:
-            parts = [Distribution(**record[n]) if record[n] else _NOTHING for n in ("everything", "positive")]
-            return cls(str(record["dtype"]), *parts)
-        except (KeyError, TypeError) as error:
-            remedy = "collect them again with RangeStatistics.of(patches, masks)"
-            raise ParameterError(f"This is no record of range statistics ({error}); {remedy}.") from error
 
 
 _NOTHING = Distribution(0, *[math.nan] * 5)

@@ -47,33 +47,15 @@ def enhance_patch(
     cancel: Cancel | None = None,
     callback: Callable[[TransferProgress], object] | None = None,
 ) -> Enhanced:
-    """Enhance a patch by one of the `METHODS`.
+    """Enhance a patch, (H, W) of any integer or float dtype, by one of the `METHODS`; it is not changed itself.
 
-    Parameters
-    ----------
-    method : str
-        "nst", "histogram", "spectrum", "spectrum+nst" or "none".
-    target : array, (H, W), or (H, W, 3) for "nst", "spectrum+nst" and "none"
-        The patch, any integer or float dtype; not changed.
-    style : array or None
-        The patch to be like: of the same kind, and of any size and dtype. Not looked at by "none".
-    target_mask, style_mask : array, (H, W), optional
-        Not 0 where a pixel is used. The others take no part, and those of the target keep their values.
-    value_range, style_value_range : (float, float)
-        The gray levels of the images from which target and style come that count as black and white: both patches
-        are compared on these scales. By default the style has the target's.
-    parameters : mapping, optional
-        Fields of :class:`napari_nst.StyleTransferParameters`, for the methods with a style transfer; the others ignore
-        them. A ``value_range`` among them gives way to the argument of that name.
-    cancel : threading.Event or callable, optional
-        Asked before every step; a method without steps asks once, and then gives the patch as it was.
-    callback : callable, optional
-        Called with a :class:`napari_nst.transfer.api.TransferProgress` after every step.
+    The style is of the same kind, and of any size and dtype; "none" needs none. "nst", "spectrum+nst" and "none" take (H, W,
+    3), too. Masks, (H, W), are not 0 where a pixel is used; the others take no part, and those of the target keep their
+    values. The value ranges are the gray levels of the images from which the patches come that count as black and white; by
+    default the style has the target's. `parameters` are fields of :class:`napari_nst.StyleTransferParameters`, which
+    methods without a style transfer ignore. A method without steps asks `cancel` once, and then gives the patch as it was.
 
-    Returns
-    -------
-    Enhanced
-        Made from the original and the change: where nothing changed, a value is the original to the last bit.
+    Where nothing changed, a value of the result is the original to the last bit.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nst.errors import ImageError
-from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED, Mark
+from napari_nst.palette import GOOD, KEPT, LOST, NEW, POOR, RESULT, STYLE, TARGET, UNCLASSIFIED, UNSUPPORTED
 from napari_nst.session.quality import QUALITY_SCORES
 
 if TYPE_CHECKING:
@@ -179,7 +179,14 @@ def _draw_spectra(axes: Axes, curves: Sequence[_Curve], ring: float) -> None:
 def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
     _show(axes, row.result, row.value_range)
     marker = float(np.clip(4 * 72 * _IMAGE / max(row.result.shape), 2.5, 5))  # four pixels of the image, in points
-    for points, mark, label, width, size in _groups(row):
+    groups = [
+        (row.result_points[row.matching.kept], KEPT, "kept", 0.8, 1.0),
+        (row.target_points[row.matching.lost], LOST, "lost", 1.5, 1.0),
+        (row.result_points[row.matching.new], NEW, "new", 1.5, 1.0),
+    ]
+    if len(row.unsupported):
+        groups.append((row.unsupported, UNSUPPORTED, "unsupported", 1.5, 1.9))
+    for points, mark, label, width, size in groups:
         # Open, so that what was detected stays visible; heavier where an enhancement lost or invented something.
         axes.plot(
             points[:, 1], points[:, 0], linestyle="none", marker=mark.marker, markersize=size * marker,
@@ -192,18 +199,6 @@ def _draw_detections(axes: Axes, row: ComparisonRow) -> None:
         facecolor="0.35", framealpha=1, labelcolor="white", handletextpad=0.1, columnspacing=1.0, borderpad=0.3,
         borderaxespad=0.1,
     )  # fmt: skip
-
-
-def _groups(row: ComparisonRow) -> list[tuple[NDArray[Any], Mark, str, float, float]]:
-    """Return points (n, 2), mark, label, line width and relative size of each kind of detection."""
-    groups = [
-        (row.result_points[row.matching.kept], KEPT, "kept", 0.8, 1.0),
-        (row.target_points[row.matching.lost], LOST, "lost", 1.5, 1.0),
-        (row.result_points[row.matching.new], NEW, "new", 1.5, 1.0),
-    ]
-    if len(row.unsupported):
-        groups.append((row.unsupported, UNSUPPORTED, "unsupported", 1.5, 1.9))
-    return groups
 
 
 def histogram_bins(low: float, high: float, count: int, whole: bool) -> Floats:

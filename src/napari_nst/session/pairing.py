@@ -319,19 +319,17 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: P
     return publish(Path(path), lambda file: frame[columns].to_csv(file, index=False, encoding="utf-8-sig"))
 
 
-def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.DataFrame:
-    """Read a table of pairs: ``patch``, ``treat`` (bool) and ``style``, with full names, in the order of the file.
+def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> dict[str, str]:
+    """Read a table of pairs, patch to style, with their full names and in the order of the file.
 
     The CSV has the columns ``patch`` and ``style``; others are ignored, and names may lack their extension. A patch with an
     empty style, or that is not named, is not enhanced. Raises FileError, with the line, where a column is missing, or a row
     has a patch or style that the session does not have, a patch again, or one that is its own style.
     """
-    import pandas as pd
-
     table = read_table(path, ("patch", "style"))
     known = KnownNames(known_names)
     lines: dict[str, int] = {}
-    pairs = []
+    pairs: dict[str, str] = {}
     for row in table.rows:
         written, wanted = row.cells["patch"], row.cells["style"]
         if not written:
@@ -347,5 +345,5 @@ def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> pd.D
             raise table.error(row, f"the style is missing: {known.unknown(wanted)}")
         if style == patch:
             raise table.error(row, f"{patch!r} is its own style; choose another, or leave the style empty.")
-        pairs.append((patch, bool(style), style))
-    return pd.DataFrame(pairs, columns=["patch", "treat", "style"]).astype({"treat": bool})
+        pairs[patch] = style
+    return pairs

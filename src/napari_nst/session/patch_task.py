@@ -334,7 +334,7 @@ def own_gpu(worker: str, count: int) -> int:
     """Return the number of the GPU, of `count`, that this process computes on.
 
     A number at the end of the worker's name (``3``, ``gpu-3``) decides. A worker that is named after its address takes the
-    first GPU that no other process of this machine has taken, which is free again when the process ends, however that ends.
+    first GPU that no other process of this machine has taken, until it ends, however that is.
     """
     digits = worker.rpartition("-")[2]
     if digits.isdecimal() or count == 1:

@@ -141,13 +141,7 @@ class SessionPlan(Record):
         return next(image for image in self.images if image.name == patch.image)
 
     def load(self, name: str) -> LoadedImage:
-        """Return the pixels of an image; the last few are kept.
-
-        Raises
-        ------
-        FileError
-            It has changed or vanished since the plan was made.
-        """
+        """Return the pixels of an image; the last few are kept. FileError where it has changed since the plan was made."""
         if name not in self._loaded:
             loaded = load_image(self.folder / name, self.settings, self.parameters.value_range)
             if loaded.image.sha256 != self.inputs.get(name, loaded.image.sha256):
@@ -222,10 +216,7 @@ class SessionPlan(Record):
     def from_dict(cls, record: Any, folder: Path, source: str | os.PathLike[str], fingerprint: str = "") -> SessionPlan:
         """Return the plan as it was made, from what `to_dict` gave, so that a session that goes on is the same session.
 
-        Raises
-        ------
-        FileError
-            An entry is damaged; the message names it, and `source`, the file that it comes from.
+        Raises FileError where an entry is damaged; the message names it, and `source`, the file that it comes from.
         """
         given = {**record, "folder": folder} if isinstance(record, Mapping) else record
         plan = check_record(given, cls, os.fspath(source), FileError)

@@ -244,7 +244,8 @@ def enhance_session(
     cancelled = as_cancel(cancel)
     report = callback or (lambda progress: None)
     settings_, parameters = split_settings(settings) if plan is None else (plan.settings, plan.parameters)
-    workers = _checked_workers(workers)
+    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ParameterError(f"`workers` must be auto or a number of processes from 1, got {workers!r}. Try 'auto'.")
     if not Path(folder).is_dir():
         raise FileError(f"{folder} is not a folder; give the folder of the session's images.")
     store = SessionStore(output, settings_.folder_name)
@@ -446,22 +447,18 @@ class _Session:
 
     def _write_raw(self, image: SessionImage) -> None:
         """Write the patches of an image as they are, with the cones found in them, unless they are there."""
-        raw, entries = self.store.raw, [entry for entry in self.plan.patches if entry.patch.image == image.name]
-        stems = [image_stem(entry.patch.name) for entry in entries]
-        paths = [
-            (confine(raw, entry.patch.name), confine(raw, f"{stem}_coords.csv"))
-            for entry, stem in zip(entries, stems, strict=True)
-        ]
-        names = [self._name(path) for pair in paths for path in pair]
-        if all(name in self.files and self.store.unchanged({name: self.files[name]}) for name in names):
+        raw, patches = self.store.raw, [entry.patch for entry in self.plan.patches if entry.patch.image == image.name]
+        coordinates = [f"{image_stem(patch.name)}_coords.csv" for patch in patches]
+        names = {self._name(confine(raw, name)) for name in (*(patch.name for patch in patches), *coordinates)}
+        if names <= self.files.keys() and self.store.unchanged({name: self.files[name] for name in names}):
             return
         info = self.plan.load(image.name).info
-        for entry, (path, coordinates) in zip(entries, paths, strict=True):
-            cut = self.plan.crop(entry.patch)
+        for patch, name in zip(patches, coordinates, strict=True):
+            cut = self.plan.crop(patch)
             if not cut.valid.all():
-                self.masks[entry.patch.name] = pack_mask(cut.valid)
-            self._write(path, write_image, cut.array, info)
-            self._write_cones(coordinates, cut.array, cut.valid)
+                self.masks[patch.name] = pack_mask(cut.valid)
+            self._write(raw / patch.name, write_image, cut.array, info)
+            self._write_cones(raw / name, cut.array, cut.valid)
 
     def _write_plan(self) -> None:
         """Write pairs.csv, lut.csv, and the histogram of the scores."""
@@ -583,11 +580,3 @@ class _Clock:
         if worked <= before:
             return None
         return (now - began) / (worked - before) * max(len(self.open) - part, 0.0)
-
-
-def _checked_workers(workers: int | str) -> int | str:
-    if workers == "auto":
-        return "auto"
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ParameterError(f"`workers` must be auto or a number of processes from 1, got {workers!r}. Try 'auto'.")
-    return workers

@@ -214,8 +214,7 @@ class EnhanceSessionWidget(PanelWidget):
         from napari_nst.session.pairing import read_pairs
 
         names = [planned.patch.name for planned in self._known_plan().patches]
-        frame = read_pairs(path, names)
-        self.set_pairs(dict.fromkeys(names, "") | dict(zip(frame["patch"], frame["style"], strict=True)))
+        self.set_pairs(dict.fromkeys(names, "") | read_pairs(path, names))
 
     def save_pairs(self, path: str | Path) -> Path:
         """Write the table with its pairs; return the path, with a number where the name is taken.
