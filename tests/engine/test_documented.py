@@ -21,16 +21,16 @@ def state_of(convention):
     return oracle.caffe_state() if convention == "caffe" else oracle.random_state()
 
 
-def unit(picture, channels, dtype=torch.float64):
+def unit(image, channels, dtype=torch.float64):
     """(y, x) uint8 to (1, channels, y, x) in [0, 1]."""
-    grey = torch.from_numpy(np.array(picture) / 255.0)
-    return grey.expand(1, channels, -1, -1).contiguous().to(dtype)
+    gray = torch.from_numpy(np.array(image) / 255.0)
+    return gray.expand(1, channels, -1, -1).contiguous().to(dtype)
 
 
-def coloured(picture, dtype=torch.float64):
+def colored(image, dtype=torch.float64):
     """Three channels that differ, so that a mix-up of their order shows."""
-    grey = picture / 255.0
-    rgb = np.stack([grey, grey[::-1] * 0.7, np.roll(grey, 5, axis=1) ** 1.5])
+    gray = image / 255.0
+    rgb = np.stack([gray, gray[::-1] * 0.7, np.roll(gray, 5, axis=1) ** 1.5])
     return torch.from_numpy(np.ascontiguousarray(rgb))[None].to(dtype)
 
 
@@ -53,24 +53,24 @@ def relative(got, expected):
 
 def errors_of(run, expected):
     """Of style, content, total and pixels, over all steps."""
-    (losses, pictures), (expected_losses, expected_pictures) = run, expected
+    (losses, images), (expected_losses, expected_images) = run, expected
     assert losses.shape == expected_losses.shape
-    pixels = max(float((a.double() - b.double()).abs().max()) for a, b in zip(pictures, expected_pictures, strict=True))
+    pixels = max(float((a.double() - b.double()).abs().max()) for a, b in zip(images, expected_images, strict=True))
     return np.array([*relative(losses, expected_losses), pixels])
 
 
 def compare(run, convention, style, target, record_property, literal=False, **weights):
-    """Hold the losses of every step, and the last pictures of a run, to the transcription in the same precision."""
+    """Hold the losses of every step, and the last images of a run, to the transcription in the same precision."""
     steps, kept = len(run[0]), len(run[1])
     state = state_of(convention)
-    expected, pictures = oracle.run(state, convention, style, target, steps, literal, **weights)
-    errors = errors_of(run, (expected, pictures[-kept:]))
+    expected, images = oracle.run(state, convention, style, target, steps, literal, **weights)
+    errors = errors_of(run, (expected, images[-kept:]))
     limits = np.array(LIMITS[target.dtype])
     if (errors > limits).any() and target.dtype == torch.float32:
         # Adam moves a pixel by lr whatever the size of its gradient: where that is near 0, rounding decides its sign,
         # and two right programs part.  How far is seen from the transcription's own distance to double precision.
         exact = oracle.run(state, convention, style.double(), target.double(), steps, False, **weights)
-        own = errors_of((expected, pictures), exact)
+        own = errors_of((expected, images), exact)
         record_property("transcription_to_double_precision", own.tolist())
         limits = np.maximum(limits, 2 * own)
     for name, error in zip(("style", "content", "total", "pixels"), errors, strict=True):
@@ -114,13 +114,13 @@ def test_every_step_equals_the_document_on_a_cone_mosaic(precision, pair, record
 
 
 @pytest.mark.parametrize("convention", ["caffe", "torchvision"])
-def test_at_the_same_picture_float32_losses_are_equal(convention, pair, torchvision_file, record_property):
+def test_at_the_same_image_float32_losses_are_equal(convention, pair, torchvision_file, record_property):
     # Without Adam between them, rounding cannot grow from step to step.
     target, style = (unit(p[:32, :32], 3, torch.float32) for p in (pair.target, pair.style))
-    expected, pictures = oracle.run(state_of(convention), convention, style, target, STEPS, False)
+    expected, images = oracle.run(state_of(convention), convention, style, target, STEPS, False)
     p = StyleTransferParameters(weights="embedded" if convention == "caffe" else str(torchvision_file))
     objective = Objective(network_for(p, 3, target.device, torch.float32), target, style, p)
-    losses = torch.cat([objective.evaluate(x).losses for x in [target, *pictures[:-1]]])
+    losses = torch.cat([objective.evaluate(x).losses for x in [target, *images[:-1]]])
     errors = relative(losses, expected)
     record_property("largest_errors", errors.tolist())
     assert (errors <= [2e-6, 1e-3, 2e-6]).all()
@@ -128,15 +128,15 @@ def test_at_the_same_picture_float32_losses_are_equal(convention, pair, torchvis
 
 def test_the_literal_transcription_and_its_quick_form_are_the_same(pair):
     target, style = unit(pair.target[:32, :32], 1), unit(pair.style[:32, :32], 1)
-    literal, pictures = oracle.run(oracle.caffe_state(), "caffe", style, target, 3)
-    quick, quick_pictures = oracle.run(oracle.caffe_state(), "caffe", style, target, 3, literal=False)
+    literal, images = oracle.run(oracle.caffe_state(), "caffe", style, target, 3)
+    quick, quick_images = oracle.run(oracle.caffe_state(), "caffe", style, target, 3, literal=False)
     assert torch.equal(literal, quick)
-    assert all(map(torch.equal, pictures, quick_pictures))
+    assert all(map(torch.equal, images, quick_images))
 
 
 @pytest.mark.parametrize("convention", ["caffe", "torchvision"])
 def test_colours_keep_their_order(convention, pair, torchvision_file, record_property):
-    target, style = coloured(pair.target[:32, :32]), coloured(pair.style[:32, :32])
+    target, style = colored(pair.target[:32, :32]), colored(pair.style[:32, :32])
     weights = "embedded" if convention == "caffe" else str(torchvision_file)
     *run, _ = engine_run(target, style, 4, precision="float64", weights=weights)
     compare(run, convention, style, target, record_property)
@@ -169,18 +169,18 @@ def test_a_style_of_another_size(pair, record_property):
     compare(run, "caffe", style, target, record_property)
 
 
-def test_transfer_style_gives_the_same_losses_and_picture(pair, record_property):
+def test_transfer_style_gives_the_same_losses_and_image(pair, record_property):
     target, style = pair.target[:32, :32] / 255.0, pair.style[:32, :32] / 255.0
     result = transfer_style(
         target, style, epoch=8, precision="float64", device="cpu", value_range=(0, 1), channels="rgb"
     )
-    picture = torch.from_numpy(result.image).expand(1, 3, -1, -1)
+    image = torch.from_numpy(result.image).expand(1, 3, -1, -1)
     # Three equal channels stay so only nearly: their gradients differ, and the result is their mean.
-    losses, pictures = oracle.run(
+    losses, images = oracle.run(
         oracle.caffe_state(), "caffe", unit(pair.style[:32, :32], 3), unit(pair.target[:32, :32], 3), 8, False
     )
     assert relative(np.stack(result.losses, axis=1), losses).max() <= 1e-11
-    np.testing.assert_allclose(picture[0, 0], pictures[-1].clamp(0, 1)[0].mean(0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(image[0, 0], images[-1].clamp(0, 1)[0].mean(0), rtol=0, atol=1e-12)
 
 
 def test_transfer_style_says_that_sums_grow_with_the_area(pair):
@@ -203,11 +203,11 @@ def test_the_documented_classes_give_the_same(pair, record_property):
 
 def retina_windows(aoslo, count):
     """Target and style windows of 48 × 48 from a real retina, at fixed places."""
-    picture = aoslo("confocal_OS_0070").data
-    rows, columns = (n // 2 for n in picture.shape[:2])
+    image = aoslo("confocal_OS_0070").data
+    rows, columns = (n // 2 for n in image.shape[:2])
     for shift in range(count):
         r, c = rows + 24 * shift - 40, columns - 16 * shift
-        target, style = picture[r : r + 48, c : c + 48], picture[r - 48 : r, c - 48 : c]
+        target, style = image[r : r + 48, c : c + 48], image[r - 48 : r, c - 48 : c]
         yield unit(target, 1, torch.float32), unit(style, 1, torch.float32)
 
 
@@ -231,7 +231,7 @@ def test_real_retinas_equal_the_document(aoslo, record_property):
     assert (ours <= np.maximum(limits, 2 * own.max(axis=0))).all()
 
 
-def test_at_the_same_picture_a_real_retina_has_the_same_gradient(aoslo):
+def test_at_the_same_image_a_real_retina_has_the_same_gradient(aoslo):
     for target, style in retina_windows(aoslo, 2):
         results = {}
         for dtype in (torch.float32, torch.float64):

@@ -97,8 +97,8 @@ def test_steps_equal_those_of_pytorchs_optimiser_on_autograd(optimizer, units):
     run = loop(units, p)
     for _ in run.run():
         plain.step(closure)
-        torch.testing.assert_close(run.image, x.detach(), rtol=0, atol=1e-8)
-    np.testing.assert_allclose(run.losses[:, 2], losses, rtol=1e-8)
+        torch.testing.assert_close(run.image_of(), x.detach(), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(run.losses_of()[:, 2], losses, rtol=1e-8)
 
 
 @pytest.mark.parametrize("preset", ["gatys", "texture", "documented"])
@@ -123,7 +123,7 @@ def test_lbfgs_is_never_projected_and_adam_always(optimizer, lr, reached):
     )
     for _ in run.run():
         pass
-    torch.testing.assert_close(run.image, torch.full((1, 1, 16, 16), reached), rtol=0, atol=1e-4)
+    torch.testing.assert_close(run.image_of(), torch.full((1, 1, 16, 16), reached), rtol=0, atol=1e-4)
 
 
 def test_no_step_of_lbfgs_is_longer_than_a_quarter_of_the_value_range():
@@ -137,8 +137,8 @@ def test_no_step_of_lbfgs_is_longer_than_a_quarter_of_the_value_range():
     p = settings(optimizer="lbfgs", epoch=3)
     start = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64)
     run = Optimization(Concave(), start, p)
-    pictures = [start] + [progress.image.clone() for progress in run.run()]
-    for one, other in itertools.pairwise(pictures[1:]):  # the first is one of the gradient, PyTorch's own limit
+    images = [start] + [progress.image.clone() for progress in run.run()]
+    for one, other in itertools.pairwise(images[1:]):  # the first is one of the gradient, PyTorch's own limit
         assert float((other - one).abs().max()) == pytest.approx(0.25)
 
 
@@ -173,12 +173,12 @@ def test_the_result_is_within_the_value_range_in_any_case(arrays):
 def test_an_adam_step_is_at_most_the_learning_rate(units):
     run = loop(units, settings(lr=0.01, epoch=1, clip=False))
     next(run.run())
-    assert (run.image - units[0]).abs().max() <= 0.01 + 1e-12
+    assert (run.image_of() - units[0]).abs().max() <= 0.01 + 1e-12
 
 
 def test_total_variation_lowers_total_variation(arrays):
-    def variation(picture):
-        return sum(float((np.diff(picture, axis=a) ** 2).mean()) for a in (0, 1))
+    def variation(image):
+        return sum(float((np.diff(image, axis=a) ** 2).mean()) for a in (0, 1))
 
     plain, smooth = (
         transfer_style(
@@ -198,16 +198,16 @@ def test_convergence_is_judged_as_documented(tolerance, window, units):
     full = loop(units, settings(epoch=40, lr=0.02))
     for _ in full.run():
         pass
-    losses = full.losses[:, 2].tolist()
+    losses = full.losses_of()[:, 2].tolist()
     # 100 (L[k-w] - L[k]) / L[0] < tolerance, from the first k that has an L[k-w]
     stops = [k for k in range(window, 40) if 100 * (losses[k - window] - losses[k]) / losses[0] < tolerance]
     run = loop(units, settings(epoch=40, lr=0.02, tolerance=tolerance, window=window))
     for _ in run.run():
         pass
     expected = stops[0] + 1 if stops else 40
-    assert run.step == len(run.losses) == expected
-    assert run.stopped == ("converged" if stops else "finished")
-    assert run.losses[:, 2].tolist() == losses[:expected]
+    assert run.step == len(run.losses_of()) == expected
+    assert run.stopped_of() == ("converged" if stops else "finished")
+    assert run.losses_of()[:, 2].tolist() == losses[:expected]
 
 
 def test_a_converged_run_says_so(arrays):
@@ -275,14 +275,14 @@ def failing(monkeypatch, at, failure):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", [1, 4])
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_picture(at, value, arrays, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_image(at, value, arrays, monkeypatch):
     seen = []
     failing(monkeypatch, at, lambda found: found._replace(losses=found.losses * value))
     with pytest.raises(DivergenceError, match=rf"step {at - 1} of 9 .*learning rate \(0.01\)") as caught:
         transfer_style(*arrays, **BASE, epoch=9, callback=lambda p: seen.append(p.image()))
     error = caught.value
     assert error.step == at - 1
-    # The last picture whose losses were finite is the one of the evaluation before.
+    # The last image whose losses were finite is the one of the evaluation before.
     expected = arrays[0] if at == 1 else transfer_style(*arrays, **BASE, epoch=at - 2).image
     assert np.array_equal(error.partial.image, expected)
     assert error.partial.stopped == "diverged"
@@ -297,7 +297,7 @@ def test_a_gradient_that_is_not_finite_is_noticed_in_the_last_step_too(arrays, m
 
 
 @pytest.mark.parametrize("given_", [{"lr": 1e3}, {"lr": 1e3, "beta": 1e12}])
-def test_absurd_settings_end_in_a_divergence_with_a_finite_picture(given_, pair):
+def test_absurd_settings_end_in_a_divergence_with_a_finite_image(given_, pair):
     target = pair.target.astype(np.float32)
     with pytest.raises(DivergenceError) as caught:
         transfer_style(target, pair.style, **given_, epoch=20, device="cpu")
@@ -306,8 +306,8 @@ def test_absurd_settings_end_in_a_divergence_with_a_finite_picture(given_, pair)
 
 
 @pytest.mark.usefixtures("bfloat16")
-def test_absurd_settings_end_in_a_divergence_with_a_finite_picture_in_bfloat16(pair):
-    test_absurd_settings_end_in_a_divergence_with_a_finite_picture({"lr": 1e3, "precision": "bfloat16"}, pair)
+def test_absurd_settings_end_in_a_divergence_with_a_finite_image_in_bfloat16(pair):
+    test_absurd_settings_end_in_a_divergence_with_a_finite_image({"lr": 1e3, "precision": "bfloat16"}, pair)
 
 
 def test_a_gradient_whose_squares_are_infinite_is_told(pair):
@@ -389,7 +389,7 @@ def test_too_little_memory_is_told_before_anything_is_allocated(arrays, monkeypa
     assert not calls
 
 
-def test_more_memory_is_needed_for_larger_pictures_deeper_layers_and_double_precision():
+def test_more_memory_is_needed_for_larger_images_deeper_layers_and_double_precision():
     def needed(size=(256, 256), **given):
         return memory.memory_needed(settings(**given), size, (256, 256))
 
@@ -454,7 +454,7 @@ def test_noise_leaves_masked_pixels_alone(arrays):
 
 
 @pytest.mark.usefixtures("bfloat16")
-def test_bfloat16_is_within_a_few_grey_levels(arrays):
+def test_bfloat16_is_within_a_few_gray_levels(arrays):
     exact, rough = (transfer_style(*arrays, **BASE, epoch=10, precision=p) for p in ("float32", "bfloat16"))
     difference = np.abs(exact.image.astype(int) - rough.image)
     assert difference.mean() < 4

@@ -49,12 +49,12 @@ def test_an_error_comes_to_whoever_follows_and_ends_all():
         try:
             for step in range(1_000_000):
                 if piece == 1 and step == 3:
-                    raise ImageError("no such picture")
+                    raise ImageError("no such image")
                 yield piece
         finally:
             ended.append(piece)
 
-    with pytest.raises(ImageError, match="no such picture"):
+    with pytest.raises(ImageError, match="no such image"):
         list(spread(iter(range(9)), ["a", "b"], run))
     assert sorted(ended) == [0, 1]
     assert not [t for t in threading.enumerate() if t.name.startswith("napari-nst")]
@@ -88,7 +88,7 @@ def test_which_devices(monkeypatch):
     assert devices_of(StyleTransferParameters()) == ["auto"]
 
 
-def test_a_list_of_pictures_on_two_devices(pair, monkeypatch):
+def test_a_list_of_images_on_two_devices(pair, monkeypatch):
     given = {
         "preset": "texture", "content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1"), "epoch": 2,
         "device": "cpu", "threads": 1, "precision": "float64",

@@ -69,8 +69,8 @@ def test_the_engine_gets_zero_to_one(rng):
 
 
 def test_channels(rng):
-    grey, colour = rng.random((20, 20)), rng.random((20, 20, 3))
-    cases = [(grey, grey, "auto", 1), (grey, colour, "auto", 1), (colour, grey, "auto", 3), (grey, grey, "rgb", 3)]
+    gray, color = rng.random((20, 20)), rng.random((20, 20, 3))
+    cases = [(gray, gray, "auto", 1), (gray, color, "auto", 1), (color, gray, "auto", 3), (gray, gray, "rgb", 3)]
     for target, style, channels, expected in cases:
         problem = preparer(target, style, channels=channels)[0].prepare(target, style).problem
         assert problem.target.shape[1] == problem.style.shape[1] == expected

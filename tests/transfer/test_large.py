@@ -1,4 +1,4 @@
-"""Pictures in tiles through the public function: the same result, read once, written where the caller wants it."""
+"""Images in tiles through the public function: the same result, read once, written where the caller wants it."""
 
 import itertools
 import os
@@ -30,12 +30,12 @@ def large():
     return made.target, made.style[:60, :70]
 
 
-def as_dtype(picture, dtype):
-    return (picture.astype(float) * (200 if dtype == "uint16" else 1)).astype(dtype)
+def as_dtype(image, dtype):
+    return (image.astype(float) * (200 if dtype == "uint16" else 1)).astype(dtype)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "colour", "given_"),
+    ("dtype", "color", "given_"),
     [
         ("uint8", False, {}),
         ("uint16", False, {"fit_pools": False, "padding": "zeros"}),
@@ -48,14 +48,14 @@ def as_dtype(picture, dtype):
         ("uint8", False, {"optimizer": "lbfgs"}),
     ],
 )
-def test_tiles_change_nothing(large, dtype, colour, given_):
-    target, style = (as_dtype(picture, dtype) for picture in large)
-    if colour:
+def test_tiles_change_nothing(large, dtype, color, given_):
+    target, style = (as_dtype(image, dtype) for image in large)
+    if color:
         target, style = (np.stack([p, p // 2, p[::-1], np.full_like(p, 9)], axis=-1) for p in (target, style))
     given_ = dict(given_)
-    for name, picture in (("mask", target), ("style_mask", style)):
+    for name, image in (("mask", target), ("style_mask", style)):
         if name in given_:
-            given_[name] = np.hypot(*np.ogrid[-30 : picture.shape[0] - 30, -35 : picture.shape[1] - 35]) < 33
+            given_[name] = np.hypot(*np.ogrid[-30 : image.shape[0] - 30, -35 : image.shape[1] - 35]) < 33
     if dtype == "float64":
         target[70, 90] = np.nan  # outside the mask
     options = {**QUICK, "precision": "float64", **given_}
@@ -149,7 +149,7 @@ def test_progress_and_cancel_within_a_step(large):
     assert not np.array_equal(result.image, large[0])
 
 
-def test_divergence_gives_the_last_good_picture(large):
+def test_divergence_gives_the_last_good_image(large):
     with pytest.raises(DivergenceError) as caught:
         transfer_style(*large, **{**QUICK, "lr": 1e3, "clip": False, "alpha": 1e12, "beta": 1e12, "tile": 32})
     assert caught.value.partial.image.shape == large[0].shape
@@ -253,8 +253,8 @@ import resource, sys
 import numpy as np
 from napari_nst import transfer_style
 side = int(sys.argv[1])
-picture = np.kron(np.random.default_rng(0).integers(0, 256, (side // 8, side // 8), dtype=np.uint8), np.ones((8, 8), np.uint8))
-transfer_style(picture, picture[:128, :128], preset="texture", content_layers=("relu1_1",), style_layers=("relu1_1",),
+image = np.kron(np.random.default_rng(0).integers(0, 256, (side // 8, side // 8), dtype=np.uint8), np.ones((8, 8), np.uint8))
+transfer_style(image, image[:128, :128], preset="texture", content_layers=("relu1_1",), style_layers=("relu1_1",),
                precision="float32", epoch=2, threads=1, device="cpu", tile=256)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -1,4 +1,4 @@
-"""Several pictures at once: each must come out as if it were alone."""
+"""Several images at once: each must come out as if it were alone."""
 
 import threading
 
@@ -19,7 +19,7 @@ EXACT = {"preset": "texture", **LAYERS, "device": "cpu", "threads": 1, "precisio
 
 
 @pytest.fixture(scope="module")
-def pictures(pair):
+def images(pair):
     """Five targets of one size and five styles, the last target of another size."""
     targets = [pair.target[8 * k : 8 * k + 24, 4 * k : 4 * k + 32].astype(np.float32) for k in range(4)]
     styles = [pair.style[4 * k : 4 * k + 32 - k, 8 * k : 8 * k + 24] for k in range(5)]
@@ -32,7 +32,7 @@ def forget_styles():
 
 
 def same(one, other, tolerance=1e-4):
-    """Grey values of 0..255, and losses."""
+    """Gray values of 0..255, and losses."""
     np.testing.assert_allclose(one.image, other.image, rtol=0, atol=tolerance)
     for got, wanted in zip(one.losses, other.losses, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-8)
@@ -41,8 +41,8 @@ def same(one, other, tolerance=1e-4):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("batch", [0, 2, 3, 8])
-def test_each_picture_comes_out_as_if_it_were_alone(batch, optimizer, pictures):
-    targets, styles = pictures
+def test_each_image_comes_out_as_if_it_were_alone(batch, optimizer, images):
+    targets, styles = images
     given = {**EXACT, "optimizer": optimizer, "epoch": 4}
     together = transfer_style(targets, styles, **given, batch=batch)
     assert [r.image.shape for r in together] == [t.shape for t in targets]
@@ -53,15 +53,15 @@ def test_each_picture_comes_out_as_if_it_were_alone(batch, optimizer, pictures):
     assert [r.metadata["used"].get("batch") for r in together] == sizes
 
 
-def test_one_style_serves_all(pictures):
-    targets, styles = pictures
+def test_one_style_serves_all(images):
+    targets, styles = images
     together = transfer_style(targets, styles[0], **EXACT, epoch=2, batch=4)
     for target, result in zip(targets, together, strict=True):
         same(result, transfer_style(target, styles[0], **EXACT, epoch=2))
 
 
-def test_a_style_passes_through_the_network_once(pictures, monkeypatch):
-    targets, styles = pictures
+def test_a_style_passes_through_the_network_once(images, monkeypatch):
+    targets, styles = images
     seen, plain = [], objective.StyleTarget.of.__func__
 
     def of(cls, network, style, *rest):
@@ -92,8 +92,8 @@ def test_the_cache_forgets_the_oldest():
     assert cache.get(network, styles[0], ("relu1_1",), torch.ones(1, 1, 16, 16)) is not first
 
 
-def test_each_picture_ends_when_it_has_converged(pictures):
-    targets, styles = pictures
+def test_each_image_ends_when_it_has_converged(images):
+    targets, styles = images
     given = {**EXACT, "tolerance": 3.0, "window": 2, "epoch": 40, "lr": 0.02}
     alone = [transfer_style(t, s, **given) for t, s in zip(targets[:4], styles, strict=False)]
     ends = [r.metadata["steps"] for r in alone]
@@ -103,8 +103,8 @@ def test_each_picture_ends_when_it_has_converged(pictures):
         assert one.stopped == "converged"
 
 
-def test_masks_hold_for_all(pictures):
-    targets, styles = pictures
+def test_masks_hold_for_all(images):
+    targets, styles = images
     mask = np.zeros(targets[0].shape, bool)
     mask[4:20, 6:30] = True
     together = transfer_style(targets[:3], styles[0], **EXACT, epoch=3, batch=3, mask=mask)
@@ -113,24 +113,24 @@ def test_masks_hold_for_all(pictures):
         assert np.array_equal(result.image[~mask], target[~mask])
 
 
-def test_borders_of_some_pictures_are_kept_out(pictures):
-    targets, styles = [t.copy() for t in pictures[0][:3]], pictures[1]
+def test_borders_of_some_images_are_kept_out(images):
+    targets, styles = [t.copy() for t in images[0][:3]], images[1]
     targets[1][:5] = 0
     together = transfer_style(targets, styles[0], **EXACT, epoch=3, batch=3, mask="border")
     for target, result in zip(targets, together, strict=True):
         same(result, transfer_style(target, styles[0], **EXACT, epoch=3, mask="border"))
 
 
-def test_noise_and_spectrum_as_starts(pictures):
-    targets, styles = pictures
+def test_noise_and_spectrum_as_starts(images):
+    targets, styles = images
     for given in ({"init": "noise", "seed": 3}, {"init": "spectrum"}):
         together = transfer_style(targets[:2], styles[:2], **EXACT, **given, epoch=2)
         for target, style, result in zip(targets[:2], styles[:2], together, strict=True):
             same(result, transfer_style(target, style, **EXACT, **given, epoch=2))
 
 
-def test_the_callback_sees_every_step_of_every_target(pictures):
-    targets, styles = pictures
+def test_the_callback_sees_every_step_of_every_target(images):
+    targets, styles = images
     seen = []
 
     def callback(p):
@@ -149,8 +149,8 @@ def test_the_callback_sees_every_step_of_every_target(pictures):
     ]
 
 
-def test_cancelling_leaves_the_others_as_they_are(pictures):
-    targets, styles = pictures
+def test_cancelling_leaves_the_others_as_they_are(images):
+    targets, styles = images
     stop = threading.Event()
     results = transfer_style(
         targets, styles, **EXACT, epoch=5, batch=2, cancel=stop, callback=lambda p: p.step == 2 and stop.set()
@@ -163,8 +163,8 @@ def test_cancelling_leaves_the_others_as_they_are(pictures):
         assert np.array_equal(result.image, target)
 
 
-def test_a_picture_that_diverges_costs_no_other(pictures, monkeypatch):
-    targets, styles = pictures
+def test_an_image_that_diverges_costs_no_other(images, monkeypatch):
+    targets, styles = images
     plain, calls = objective.Objective.evaluate, []
 
     def evaluate(self, x):
@@ -183,13 +183,13 @@ def test_a_picture_that_diverges_costs_no_other(pictures, monkeypatch):
     monkeypatch.undo()
     for k in (0, 2, 3, 4):
         same(results[k], transfer_style(targets[k], styles[k], **EXACT, epoch=5))
-    # The last picture whose losses were finite is the one of the evaluation before.
+    # The last image whose losses were finite is the one of the evaluation before.
     assert np.array_equal(results[1].image, transfer_style(targets[1], styles[1], **EXACT, epoch=1).image)
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_too_little_memory_halves_the_batch(most, pictures, monkeypatch):
-    targets, styles = pictures
+def test_too_little_memory_halves_the_batch(most, images, monkeypatch):
+    targets, styles = images
     plain, sizes = objective.Objective.evaluate, []
 
     def evaluate(self, x):
@@ -209,8 +209,8 @@ def test_too_little_memory_halves_the_batch(most, pictures, monkeypatch):
     same(results[3], transfer_style(targets[3], styles[0], **EXACT, epoch=1))
 
 
-def test_stacks_side_by_side(pictures):
-    targets, styles = pictures
+def test_stacks_side_by_side(images):
+    targets, styles = images
     stack = np.stack([targets[0], np.zeros_like(targets[0]), *targets[1:4]])
     seen = []
     given = {**EXACT, "epoch": 2, "value_range": (0, 255)}
@@ -226,8 +226,8 @@ def test_stacks_side_by_side(pictures):
     assert steps[-1] == 10
 
 
-def test_a_stack_within_a_list(pictures):
-    targets, styles = pictures
+def test_a_stack_within_a_list(images):
+    targets, styles = images
     stack = np.stack(targets[:2])
     results = transfer_style([targets[0], stack, targets[1]], styles[0], **EXACT, epoch=2, value_range=(0, 255))
     assert [r.image.shape for r in results] == [targets[0].shape, stack.shape, targets[1].shape]
@@ -251,8 +251,8 @@ def test_how_many_at_once(monkeypatch):
     assert batch_size(StyleTransferParameters(batch=7), (185, 185), (185, 185), 1, cpu) == 7
 
 
-def test_a_bad_target_is_named_before_anything_runs(pictures):
-    targets, styles = pictures
+def test_a_bad_target_is_named_before_anything_runs(images):
+    targets, styles = images
     with pytest.raises(ImageError, match="3 targets and 2 styles"):
         transfer_style(targets[:3], styles[:2])
     with pytest.raises(ImageError, match="constant"):

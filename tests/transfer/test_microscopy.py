@@ -21,13 +21,13 @@ HELD = QUICK | {"lr": 1e-9, "epoch": 1}
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     poor = cone_mosaic((96, 96), 8.0, seed=1, vessel=False, psf_fwhm=0.6, photons=500).image
     return poor, cone_mosaic((96, 96), 8.6, seed=2, vessel=False).image
 
 
-def test_it_starts_from_the_filtered_target_with_the_style_at_its_spacing(pictures):
-    target, style = pictures
+def test_it_starts_from_the_filtered_target_with_the_style_at_its_spacing(images):
+    target, style = images
     result = transfer_style(target, style, **HELD | {"style_spacing": 0.0})
     expected = match_spectrum(target / 255, style / 255, denoise=True) * 255
     np.testing.assert_allclose(result.image, expected.clip(0, 255), atol=0.51)
@@ -37,8 +37,8 @@ def test_it_starts_from_the_filtered_target_with_the_style_at_its_spacing(pictur
     assert abs(spaced.image.astype(int) - result.image).max() > 2
 
 
-def test_no_pixel_goes_farther_than_it_is_trusted(pictures):
-    target, style = pictures
+def test_no_pixel_goes_farther_than_it_is_trusted(images):
+    target, style = images
     settings = QUICK | {"style_spacing": 0.0, "epoch": 8, "lr": 0.02}
     result = transfer_style(target.astype(float), style, **settings, value_range=(0, 255))
     start = match_spectrum(target / 255, style / 255, denoise=True)
@@ -48,15 +48,15 @@ def test_no_pixel_goes_farther_than_it_is_trusted(pictures):
     assert np.median(moved / reach) > 0.9
 
 
-def test_the_record_repeats_the_run_to_the_last_bit(pictures):
-    result = transfer_style(*pictures, **QUICK)
+def test_the_record_repeats_the_run_to_the_last_bit(images):
+    result = transfer_style(*images, **QUICK)
     record = json.loads(json.dumps(result.metadata))
     assert record["parameters"]["init"] == "wiener"
-    assert np.array_equal(transfer_style(*pictures, **arguments_from(record)).image, result.image)
+    assert np.array_equal(transfer_style(*images, **arguments_from(record)).image, result.image)
 
 
-def test_a_stack_is_its_planes(pictures):
-    target, style = pictures
+def test_a_stack_is_its_planes(images):
+    target, style = images
     stack = np.stack([target, target[::-1]])
     result = transfer_style(stack, style, **QUICK)
     assert len(result.metadata["used"]["style_enlarged"]) == len(result.metadata["used"]["trust_spacing"]) == 2
@@ -64,36 +64,36 @@ def test_a_stack_is_its_planes(pictures):
         assert np.array_equal(made, transfer_style(plane, style, **QUICK).image)
 
 
-def test_tiles_give_the_same(pictures):
-    whole = transfer_style(*pictures, **QUICK | {"precision": "float64"})
-    tiled = transfer_style(*pictures, **QUICK | {"precision": "float64", "tile": 64})
+def test_tiles_give_the_same(images):
+    whole = transfer_style(*images, **QUICK | {"precision": "float64"})
+    tiled = transfer_style(*images, **QUICK | {"precision": "float64", "tile": 64})
     assert "tiles" in tiled.metadata["used"]
     assert abs(whole.image.astype(int) - tiled.image).max() <= 1
 
 
-def test_noise_without_cells_is_told(pictures):
+def test_noise_without_cells_is_told(images):
     noise = np.clip(np.random.default_rng(0).normal(100, 20, (96, 96)), 0, 255).astype(np.uint8)
     with pytest.warns(StyleTransferWarning, match="No cells can be told from noise"):
-        transfer_style(noise, pictures[1], **QUICK)
+        transfer_style(noise, images[1], **QUICK)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        transfer_style(*pictures, **QUICK)
+        transfer_style(*images, **QUICK)
 
 
-def test_filtering_counts_as_memory(pictures, monkeypatch):
-    monkeypatch.setattr("napari_nst.engine.memory.free_memory", lambda device: 50 * pictures[0].size)
+def test_filtering_counts_as_memory(images, monkeypatch):
+    monkeypatch.setattr("napari_nst.engine.memory.free_memory", lambda device: 50 * images[0].size)
     with pytest.raises(OutOfMemoryError, match="GiB"):
-        transfer_style(*pictures, **QUICK)
+        transfer_style(*images, **QUICK)
 
 
-def test_a_start_that_is_asked_for_takes_the_place_of_the_presets(pictures):
-    asked = transfer_style(*pictures, **HELD, init="spectrum")
+def test_a_start_that_is_asked_for_takes_the_place_of_the_presets(images):
+    asked = transfer_style(*images, **HELD, init="spectrum")
     assert asked.metadata["parameters"]["init"] == "spectrum"
-    assert not np.array_equal(asked.image, transfer_style(*pictures, **HELD).image)
+    assert not np.array_equal(asked.image, transfer_style(*images, **HELD).image)
 
 
-def test_the_method_spectrum_nst_keeps_its_content_under_any_preset(pictures):
-    made = enhance_patch("spectrum+nst", *pictures, value_range=(0, 255), parameters=QUICK)
+def test_the_method_spectrum_nst_keeps_its_content_under_any_preset(images):
+    made = enhance_patch("spectrum+nst", *images, value_range=(0, 255), parameters=QUICK)
     assert made.losses.original[0] > 0
-    plain = enhance_patch("nst", *pictures, value_range=(0, 255), parameters=QUICK)
+    plain = enhance_patch("nst", *images, value_range=(0, 255), parameters=QUICK)
     assert plain.losses.original[0] == pytest.approx(0, abs=1e-9)

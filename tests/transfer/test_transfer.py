@@ -139,7 +139,7 @@ def test_the_targets_alpha_is_kept_and_the_styles_not_looked_at(small, rng):
     assert np.array_equal(result.image[..., :3], without.image)
 
 
-def test_a_gray_target_stays_gray_under_a_coloured_style(small):
+def test_a_gray_target_stays_gray_under_a_colored_style(small):
     style = np.stack([small[1], small[1] // 2, small[1] // 3], axis=-1)
     result = transfer_style(small[0], style, **QUICK)
     assert result.image.shape == small[0].shape

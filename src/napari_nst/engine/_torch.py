@@ -19,14 +19,7 @@ _TRITON_LIBRARY = "triton._C.libtriton"
 
 
 def load_triton_apart() -> bool:
-    """Load triton's library with its symbols kept apart from those of the OpenGL driver.
-
-    Returns
-    -------
-    bool
-        True if the library was loaded now; False where there is nothing to do: another system than Linux, no triton,
-        or a triton that is loaded already.
-    """
+    """Load triton's library with its symbols kept apart from the OpenGL driver's; tell whether there was a need."""
     if sys.platform != "linux" or _TRITON_LIBRARY in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
         return False
     # Asking for the library by its dotted name would import the package around it, and so load it in the usual way.

@@ -22,13 +22,7 @@ __all__ = ["VGG", "Part", "Trace"]
 
 
 class Part(NamedTuple):
-    """A rectangle of an image, in pixels.
-
-    Attributes
-    ----------
-    rows, columns : range
-        Of step 1.
-    """
+    """A rectangle of an image, in pixels; the ranges have step 1."""
 
     rows: range
     columns: range
@@ -49,24 +43,12 @@ class Pooled(NamedTuple):
 
 @dataclass
 class Trace:
-    """What one forward pass leaves for the reverse pass.
+    """What one forward pass leaves for the reverse pass: features by layer name, (N, C, H, W), and all in between."""
 
-    Attributes
-    ----------
-    features : dict
-        Layer name to features (N, C, H, W), in the precision of the convolutions.
-    size : tuple of int
-        Height and width of the image.
-    rectified : list of torch.Tensor
-        What each ReLU left, in order.
-    pooled : list of Pooled
-        What each pooling saw and left, in order.
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  #: height and width of the image
     features: dict[str, torch.Tensor] = field(default_factory=dict)
-    rectified: list[torch.Tensor] = field(default_factory=list)
-    pooled: list[Pooled] = field(default_factory=list)
+    rectified: list[torch.Tensor] = field(default_factory=list)  #: what each ReLU left, in order
+    pooled: list[Pooled] = field(default_factory=list)  #: what each pooling saw and left, in order
 
 
 class VGG(torch.nn.Module):
@@ -271,7 +253,9 @@ class VGG(torch.nn.Module):
             g = g if plus is None else g.add_(plus)
         if g is None:
             raise ParameterError("gradient: no gradient was given for any layer of the network.")
-        return self._leave(g)
+        if self._scale is not None:  # the reverse of _enter
+            g = g.to(self._scale.dtype) * self._scale
+        return g.sum(1, keepdim=True) if self.channels == 1 else g
 
     def _enter(self, x: torch.Tensor) -> torch.Tensor:
         """The image as the weights expect it: three channels, normalized, in the precision of the convolutions.
@@ -288,12 +272,6 @@ class VGG(torch.nn.Module):
     @property
     def _parts(self) -> int:
         return 2 if self.dtype == torch.bfloat16 else 1
-
-    def _leave(self, g: torch.Tensor) -> torch.Tensor:
-        """The reverse of :meth:`_enter` for a gradient."""
-        if self._scale is not None:
-            g = g.to(self._scale.dtype) * self._scale
-        return g.sum(1, keepdim=True) if self.channels == 1 else g
 
     def _convolve(self, layer: Layer, z: torch.Tensor) -> torch.Tensor:
         weight, bias = self.get_buffer(f"{layer.name}_weight"), self.get_buffer(f"{layer.name}_bias")
@@ -312,9 +290,8 @@ class VGG(torch.nn.Module):
         """The reverse of :meth:`_bordered` for a gradient."""
         if self._padding_of(layer):
             return g
-        fold = torch.ops.aten.reflection_pad2d_backward
-        if self.padding == "replicate":
-            fold = torch.ops.aten.replication_pad2d_backward
+        aten = torch.ops.aten
+        fold = aten.replication_pad2d_backward if self.padding == "replicate" else aten.reflection_pad2d_backward
         out: torch.Tensor = fold(g, g.new_empty((*g.shape[:2], *size)), (1, 1, 1, 1))
         return out
 

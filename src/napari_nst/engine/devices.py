@@ -24,13 +24,7 @@ __all__ = [
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device for "auto" (CUDA, then Apple MPS, then CPU), "cpu", "cuda", "cuda:1" or "mps".
-
-    Raises
-    ------
-    ParameterError
-        When the device that is named is not there.
-    """
+    """The device for "auto" (CUDA, then Apple MPS, then CPU), "cpu", "cuda", "cuda:1" or "mps", if it is there."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -68,11 +62,6 @@ def resolve_dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, t
     """Precision of the convolutions and of the pixels, losses and Gram matrices.
 
     "auto" is bfloat16 where the device has it (see :func:`has_bfloat16`), else float32.
-
-    Raises
-    ------
-    ParameterError
-        When the device does not have the precision that is asked for.
     """
     if precision == "float64":
         if device.type == "mps":

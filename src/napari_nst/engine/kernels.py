@@ -1,7 +1,8 @@
 """The few operations on which the time of an iteration goes, each in the fastest form that PyTorch has for the device.
 
 On a CPU, oneDNN's convolutions take weights that are packed once, and add bias and ReLU while the result is still in the
-registers; the reverse pass of a 3 × 3 convolution is the transposed one, a convolution with the kernels rotated by 180°, and so profits too.
+registers; the reverse pass of a 3 × 3 convolution is the transposed one, a convolution with the kernels rotated by
+180°, and so profits too.
 Features lie with the channels last, so that Gram matrices are one product of a matrix that is there already.
 """
 
@@ -34,18 +35,8 @@ def _packs(dtype: torch.dtype, device: torch.device) -> bool:
 class Convolution:
     """A frozen 3 × 3 convolution of stride 1, forwards and back to its input.
 
-    Parameters
-    ----------
-    weight : torch.Tensor
-        (C_out, C_in, 3, 3).
-    bias : torch.Tensor
-        (C_out,).
-    size : tuple of int
-        Height and width of a typical input: the packed weights suit it best, and serve every other.
-    padding : {0, 1}
-        Zeros around the input.
-    parts : int
-        The input of :meth:`forward` comes in so many addends, one after the other as channels.
+    Packed weights suit inputs of `size` (height and width) best, and serve every other.  The input of :meth:`forward` comes
+    in so many `parts`: addends, one after the other as channels.
     """
 
     def __init__(

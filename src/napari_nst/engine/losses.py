@@ -1,7 +1,8 @@
 """Content, style and total-variation losses: their values and their gradients in closed form.
 
-All functions take features of one layer as (N, C, H, W) and treat the N images apart: values have shape (N,).
-Values and Gram matrices are float32 at least; gradients have the features' precision.
+All functions take features of one layer as (N, C, H, W) and treat the N images apart: values have shape (N,).  A mask
+is (1 or N, 1, H, W), the weights of the positions in [0, 1]; a `weight` multiplies the gradient, not the value.  Values
+and Gram matrices are float32 at least; gradients have the features' shape and precision.
 """
 
 from __future__ import annotations
@@ -36,11 +37,6 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _weights(mask: torch.Tensor) -> torch.Tensor:
-    """(1 or N, 1, H, W) as (1 or N, positions, 1)."""
-    return mask.flatten(2).transpose(1, 2)
-
-
 def _gram(weighted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Σₚ aₚ bₚᵀ of (N, positions, C) each: (N, C, C), float32 at least."""
     n, positions, channels = rows.shape
@@ -68,22 +64,17 @@ class GramStatistics:
     """Sums over positions from which Gram matrices are made.
 
     Sums add, so the same code serves an image in one piece, tiles, masks, and several styles.
-
-    Attributes
-    ----------
-    total : torch.Tensor or None
-        Σₚ mₚ fₚ fₚᵀ, shape (N, C, C).
-    positions : torch.Tensor or None
-        Σₚ mₚ, shape (N,): the number of positions, or the sum of their mask weights.
     """
 
-    total: torch.Tensor | None = None
-    positions: torch.Tensor | None = None
+    total: torch.Tensor | None = None  #: Σₚ mₚ fₚ fₚᵀ, shape (N, C, C)
+    positions: torch.Tensor | None = (
+        None  #: Σₚ mₚ, shape (N,): the number of positions, or the sum of their mask weights
+    )
 
     def update(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> GramStatistics:
-        """Add the positions of `features` (N, C, H, W), weighted by `mask` (1 or N, 1, H, W) in [0, 1]."""
+        """Add the positions of `features`, weighted by `mask`."""
         rows = _rows(features)
-        weighted = rows if mask is None else rows * _weights(mask).to(rows.dtype)
+        weighted = rows if mask is None else rows * _rows(mask).to(rows.dtype)
         total = _gram(weighted, rows)
         positions = self.positions_of(features, mask)
         self.total = total if self.total is None else self.total + total
@@ -106,17 +97,10 @@ class GramStatistics:
 
 
 def gram_scale(gram: str, positions: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
-    """What Gram sums are multiplied by.
+    """Return what Gram sums are multiplied by, (N,), given the positions of the image and of the target, `reference`.
 
-    Parameters
-    ----------
-    gram : {"sum", "matched", "mean"}
-        sum: 1, as documented (``compute_gram_matrix``).  mean: 1 / positions (Gatys et al., PyTorch release).
-        matched: reference / positions, so that a style of another area is comparable.
-    positions : torch.Tensor
-        (N,), of the image in question.
-    reference : torch.Tensor, optional
-        (N,), of the target; needed by "matched".
+    "sum": 1, as documented (``compute_gram_matrix``).  "mean": 1 / positions (Gatys et al., PyTorch release).
+    "matched": reference / positions, so that a style of another area is comparable.
     """
     if gram == "mean":
         return 1.0 / positions
@@ -130,16 +114,8 @@ def style_slope(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared difference of Gram matrices, L = mean((s Σ m f fᵀ - S)²), and what its gradient is made of.
 
-    Parameters
-    ----------
-    statistics : GramStatistics
-        Σ m f fᵀ over all positions of the image, in one piece or summed over tiles.
-    target : torch.Tensor
-        Gram matrices S of the style, (1 or N, C, C), scaled already.
-    gram : {"sum", "matched", "mean"}
-        How the Gram matrices are scaled (s above): 1 or, for "mean", one over the positions.
-    weight : float
-        Factor of the slope; the value is without it.
+    `target` are the Gram matrices S of the style, (1 or N, C, C), scaled already; s is one over the positions for the kind
+    "mean", and 1 for others.
 
     Returns
     -------
@@ -162,27 +138,13 @@ def style_gradient(
     mask: torch.Tensor | None = None,
     plus: tuple[torch.Tensor, float] | None = None,
 ) -> torch.Tensor:
-    """Gradient of the style loss with respect to features, given its slope.
+    """Gradient of the style loss with respect to features, given the slope of :func:`style_slope`.
 
-    Parameters
-    ----------
-    features : torch.Tensor
-        (N, C, H, W).
-    slope : torch.Tensor
-        (N, C, C), from :func:`style_slope`.
-    mask : torch.Tensor, optional
-        (1 or N, 1, H, W) weights of the positions.
-    plus : tuple of torch.Tensor and float, optional
-        Another gradient, of the shape of `features`, to be added after multiplication by the number.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape and dtype of `features`.
+    `plus` is another gradient, to be added after multiplication by the number.
     """
     rows, slope = _rows(features), slope.to(features.dtype)
     if mask is not None:
-        rows = rows * _weights(mask).to(rows.dtype)
+        rows = rows * _rows(mask).to(rows.dtype)
     out = torch.bmm(rows, slope) if plus is None else torch.baddbmm(_rows(plus[0]), rows, slope, beta=plus[1])
     return out.transpose(1, 2).view(features.shape)
 
@@ -196,15 +158,7 @@ def style_loss(
     weight: float = 1.0,
     plus: tuple[torch.Tensor, float] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Style loss of images in one piece: see :func:`style_slope` and :func:`style_gradient`.
-
-    Returns
-    -------
-    value : torch.Tensor
-        (N,), without `weight`.
-    gradient : torch.Tensor
-        weight · dL/dF = weight · 4 s / C² (G - S) F m, and `plus`; shape and dtype of `features`.
-    """
+    """Style loss of images in one piece, and its gradient weight · 4 s / C² (G - S) F m, with `plus` added."""
     value, slope = style_slope(GramStatistics().update(features, mask), target, gram, weight)
     return value, style_gradient(features, slope, mask, plus)
 
@@ -212,29 +166,14 @@ def style_loss(
 def content_residual(
     features: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of squared differences of features, Σ m (F - P)², and what its gradient is made of.
-
-    Parameters
-    ----------
-    features, target : torch.Tensor
-        (N, C, H, W).
-    mask : torch.Tensor, optional
-        (1 or N, 1, H, W) weights of the positions.
-
-    Returns
-    -------
-    squares : torch.Tensor
-        (N,), float32 at least.
-    residual : torch.Tensor
-        m (F - P), half the gradient of the sum; shape and dtype of `features`.
-    """
+    """Sum of squared differences of features, Σ m (F - P)², and half of its gradient, m (F - P)."""
     difference = features - target
     residual = difference if mask is None else difference * mask.to(difference.dtype)
     if difference.dtype == torch.bfloat16:
         # Position by position first: the rounding of so many lengths averages out, and no wide copy is made.
         rows = _rows(difference)
         lengths = torch.linalg.vector_norm(rows, dim=2, keepdim=True).float().square()
-        return (lengths if mask is None else lengths * _weights(mask)).sum((1, 2)), residual
+        return (lengths if mask is None else lengths * _rows(mask)).sum((1, 2)), residual
     return (residual * difference).sum((1, 2, 3)), residual
 
 
@@ -243,22 +182,8 @@ def content_loss(
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, float]]:
     """Mean squared difference of features and its gradient, over the positions that `mask` leaves.
 
-    Parameters
-    ----------
-    features, target : torch.Tensor
-        (N, C, H, W).
-    mask : torch.Tensor, optional
-        (1 or N, 1, H, W) weights of the positions.
-    weight : float
-        Factor of the gradient; the value is without it.
-
-    Returns
-    -------
-    value : torch.Tensor
-        (N,).
-    gradient : tuple of torch.Tensor and float
-        weight · 2 (F - P) m / (C Σ m) as a tensor of the shape and dtype of `features` and a number to multiply it by:
-        whoever adds it to another gradient multiplies on the way.
+    The gradient, weight · 2 (F - P) m / (C Σ m), is a tensor and a number to multiply it by: whoever adds it to another
+    gradient multiplies on the way.
     """
     squares, residual = content_residual(features, target, mask)
     if mask is None:
@@ -271,21 +196,9 @@ def content_loss(
 def total_variation(x: torch.Tensor, rows: range | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean squared difference of vertical and of horizontal neighbors, added, and its gradient.
 
-    The quadratic form (β = 2) of Mahendran and Vedaldi, CVPR 2015, section 3, with means in place of sums.
-
-    Parameters
-    ----------
-    x : torch.Tensor
-        (N, C, H, W).
-    rows : range, optional
-        The rows in question; the values of parts that cover the image once add up to the whole's.
-
-    Returns
-    -------
-    value : torch.Tensor
-        (N,).
-    gradient : torch.Tensor
-        Of the value of all rows, with respect to those in question: (N, C, rows, W).
+    The quadratic form (β = 2) of Mahendran and Vedaldi, CVPR 2015, section 3, with means in place of sums.  Of some `rows`
+    alone: the values of parts that cover the image once add up to the whole's, and the gradient, (N, C, rows, W), is that
+    of the whole's value.
     """
     channels, height, width = x.shape[1:]
     rows = range(height) if rows is None else rows

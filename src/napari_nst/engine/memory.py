@@ -1,9 +1,12 @@
-"""How much memory a run takes, and what follows from it: in one piece or in tiles, and how many images at once."""
+"""How much memory a run takes, and what follows from it: in one piece or in tiles, and how many images at once.
+
+Everywhere, `target` and `style` are their heights and widths in pixels, `channels` is 1 or 3, and memory is in bytes.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
 
 from napari_nst.engine._torch import torch
 from napari_nst.engine.devices import describe_device, free_memory, has_bfloat16, resolve_device
@@ -37,19 +40,10 @@ _SHARE = 0.7
 def memory_needed(
     parameters: StyleTransferParameters, target: tuple[int, int], style: tuple[int, int], channels: int = 1
 ) -> int:
-    """Estimated peak memory of one run, bytes, less the network's own 50 MB.
+    """Return the estimated peak memory of one run in one piece, less the network's own 50 MB.
 
     Counted are, per pixel: the features kept for the reverse pass, pooling indices, the content's features, the two
     largest gradients in flight and the working copies of the convolutions, as measured on CPU.
-
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their layers and precision count.
-    target, style : tuple of int
-        Height and width.
-    channels : int
-        1 or 3.
     """
     # "auto" may turn out as bfloat16, which needs half.
     size = {"float64": 8, "bfloat16": 2}.get(parameters.precision, 4)
@@ -70,32 +64,22 @@ def memory_needed(
 
 
 def state_memory(parameters: StyleTransferParameters, target: tuple[int, int], channels: int = 1) -> int:
-    """Memory that a picture in tiles takes as a whole, bytes; what is read of target and style is not counted.
+    """Return the memory that an image in tiles takes as a whole; what is read of target and style is not counted.
 
-    Under Adam these are nine pictures in the precision of the pixels: the picture, its last good state, its gradient,
+    Under Adam these are nine images in the precision of the pixels: the image, its last good state, its gradient,
     two moments, and four in passing, while a step is made; L-BFGS keeps twenty more.
     """
-    pictures = 9 if parameters.optimizer == "adam" else 31
-    return pictures * (8 if parameters.precision == "float64" else 4) * channels * target[0] * target[1]
+    images = 9 if parameters.optimizer == "adam" else 31
+    return images * (8 if parameters.precision == "float64" else 4) * channels * target[0] * target[1]
 
 
 def tile_memory(
     parameters: StyleTransferParameters, side: int, size: tuple[int, int], narrow: bool, channels: int = 1
 ) -> int:
-    """Estimated peak memory of one tile, bytes.
+    """Return the estimated peak memory of one tile.
 
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their layers and precision count.
-    side : int
-        Of the tile without its halo, pixels.
-    size : tuple of int
-        Height and width of the picture: no tile with its halo is larger.
-    narrow : bool
-        Whether the convolutions are bfloat16.
-    channels : int
-        1 or 3.
+    `side` is that of the tile without its halo, `size` the height and width of the image: no tile with its halo is larger.
+    `narrow` tells whether the convolutions are bfloat16.
     """
     number = 8 if parameters.precision == "float64" else 2 if narrow else 4
     names = parameters.content_layers + parameters.style_layers
@@ -127,19 +111,7 @@ def batch_size(
     channels: int,
     device: torch.device,
 ) -> int:
-    """How many pictures of one size to optimise together.
-
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their ``batch``, unless it is 0; otherwise layers and precision count.
-    target, style : tuple of int
-        Height and width.
-    channels : int
-        1 or 3.
-    device : torch.device
-        Its free memory counts.
-    """
+    """Return how many images of one size to optimize together: ``parameters.batch``, or as many as fit the device."""
     if parameters.batch:
         return parameters.batch
     fitting = int(_SHARE * free_memory(device) // memory_needed(parameters, target, style, channels))
@@ -160,21 +132,15 @@ def check_memory(
 
     Parameters
     ----------
-    parameters : StyleTransferParameters
-        Their device and fallback, layers and precision count.
-    target, style : tuple of int
-        Height and width.
-    channels : int
-        1 or 3.
     result : int
-        Size of the result with all its planes, bytes, if it is made in the computer's memory.
+        Size of the result with all its planes, if it is made in the computer's memory.
     unread : int
-        Size of the planes at work that are not in memory yet, bytes.
+        Size of the running planes that are not in memory yet.
 
     Returns
     -------
     bool
-        Whether the picture must be, or shall be, computed in tiles.
+        Whether the image must be, or shall be, computed in tiles.
 
     Raises
     ------
@@ -190,25 +156,17 @@ def check_memory(
             f"{free / 2**30:.1f} GiB are free. Take a region of at most about {side} × {side} pixels, or process a stack in "
             "parts."
         )
+
+    def in_tiles(where: torch.device) -> bool:
+        left = free_memory(where) - (beside if where.type == "cpu" else 0)
+        return tile_side(parameters, target, style, channels, where, left) > 0
+
     try:
-        return _check_memory(parameters, target, style, channels, device, beside)
+        return in_tiles(device)
     except OutOfMemoryError:
         if device.type == "cpu" or not parameters.fallback:
             raise
-        return _check_memory(parameters, target, style, channels, cpu, beside)
-
-
-def _check_memory(
-    p: StyleTransferParameters,
-    target: tuple[int, int],
-    style: tuple[int, int],
-    channels: int,
-    device: torch.device,
-    beside: int = 0,
-) -> bool:
-    """Refuse what cannot fit before anything is allocated: a system that swaps is frozen, not slow."""
-    free = free_memory(device) - (beside if device.type == "cpu" else 0)
-    return tile_side(p, target, style, channels, device, free) > 0
+        return in_tiles(cpu)
 
 
 def tile_side(
@@ -220,22 +178,9 @@ def tile_side(
     free: int,
     tiled: bool = False,
 ) -> int:
-    """Side of the tiles for a picture, pixels; 0 when it is best computed in one piece.
+    """Return the side of the tiles for an image, pixels; 0 when it is best computed in one piece.
 
-    Parameters
-    ----------
-    parameters : StyleTransferParameters
-        Their ``tile``, unless it is 0; otherwise layers and precision count.
-    target, style : tuple of int
-        Height and width.
-    channels : int
-        1 or 3.
-    device : torch.device
-        Where tiles are computed.
-    free : int
-        Its free memory, bytes.
-    tiled : bool
-        Whether it is settled that there will be tiles.
+    `free` is the free memory of the device; `tiled` tells that there will be tiles in any case.
 
     Raises
     ------
@@ -248,15 +193,13 @@ def tile_side(
     asked = p.tile if p.tile < longest else 0
     if not tiled and not asked and in_one_piece <= free:
         return 0
-    narrow = p.precision == "bfloat16" or (p.precision == "auto" and has_bfloat16(device))
-    size = (max(target[0], style[0]), max(target[1], style[1]))
     state = state_memory(p, target, channels)
-    # A GPU that cannot hold the whole picture gets it tile by tile from the computer.
+    # A GPU that cannot hold the whole image gets it tile by tile from the computer.
     left = free - state if device.type == "cpu" or state <= free // 2 else free
     cell: int = 2 ** pools_before(names)
 
     def needed(side: int) -> int:
-        return tile_memory(p, side, size, narrow, channels)
+        return _tile_memory_on(device, p, side, target, style, channels)
 
     least = 2 * reach_of(names)
     if needed(least) > left:
@@ -273,14 +216,15 @@ def tile_side(
     budget = int(_SHARE * left)
     if device.type == "cpu":
         budget = min(budget, _CPU_TILE)
-    best = _largest(lambda side: needed(side) <= budget, least, longest, cell)
+    sides = range(least, max(least, longest) + cell, cell)
+    best = sides[max(0, bisect_left(sides, True, key=lambda side: needed(side) > budget) - 1)]
     if not asked:
         return best
     side = asked // cell * cell
     if needed(side) > left:
         raise OutOfMemoryError(
             f"tile: {p.tile} pixels and the halo around them need about {needed(side) / 2**30:.1f} GiB on "
-            f"{describe_device(device)}, beside {state / 2**30:.1f} GiB for the whole picture; {free / 2**30:.1f} GiB are free. "
+            f"{describe_device(device)}, beside {state / 2**30:.1f} GiB for the whole image; {free / 2**30:.1f} GiB are free. "
             f"Choose {best} or less, or 0 to have it chosen."
         )
     return side
@@ -294,25 +238,25 @@ def planned_memory(
     device: torch.device,
     free: int,
 ) -> int:
-    """Estimated peak memory of a run, bytes: in one piece, or of the picture in tiles as :func:`tile_side` chooses them."""
+    """Return the estimated peak memory of a run: in one piece, or in tiles as :func:`tile_side` chooses them."""
     try:
         side = tile_side(parameters, target, style, channels, device, free)
     except OutOfMemoryError:
         side = 0  # it will be refused, or go to the CPU: this much would be needed
     if not side:
         return memory_needed(parameters, target, style, channels)
-    size = (max(target[0], style[0]), max(target[1], style[1]))
+    tile = _tile_memory_on(device, parameters, side, target, style, channels)
+    return state_memory(parameters, target, channels) + tile
+
+
+def _tile_memory_on(
+    device: torch.device,
+    parameters: StyleTransferParameters,
+    side: int,
+    target: tuple[int, int],
+    style: tuple[int, int],
+    channels: int,
+) -> int:
     narrow = parameters.precision == "bfloat16" or (parameters.precision == "auto" and has_bfloat16(device))
-    return state_memory(parameters, target, channels) + tile_memory(parameters, side, size, narrow, channels)
-
-
-def _largest(fits: Callable[[int], bool], least: int, most: int, cell: int) -> int:
-    """The largest multiple of `cell` from `least` up to about `most` that fits; `least` if none does."""
-    low, high = -(-least // cell), max(-(-least // cell), -(-most // cell))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle * cell):
-            low = middle
-        else:
-            high = middle - 1
-    return low * cell
+    size = (max(target[0], style[0]), max(target[1], style[1]))
+    return tile_memory(parameters, side, size, narrow, channels)

@@ -21,18 +21,10 @@ __all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "ma
 
 
 class Evaluation(NamedTuple):
-    """Losses and gradient at one image.
+    """Losses and gradient at one image."""
 
-    Attributes
-    ----------
-    losses : torch.Tensor
-        (N, 3): style, content, total; on the device, never read here.
-    gradient : torch.Tensor
-        Of the total loss with respect to the pixels, shape of the image.
-    """
-
-    losses: torch.Tensor
-    gradient: torch.Tensor
+    losses: torch.Tensor  #: (N, 3): style, content, total; on the device, never read here
+    gradient: torch.Tensor  #: of the total loss with respect to the pixels, shape of the image
 
 
 def network_for(parameters: StyleTransferParameters, channels: int, device: torch.device, dtype: torch.dtype) -> VGG:
@@ -42,7 +34,7 @@ def network_for(parameters: StyleTransferParameters, channels: int, device: torc
     """
     weights = load_weights(parameters.weights)
     wanted = dict.fromkeys(parameters.content_layers + parameters.style_layers)
-    # "quick" minimises what "documented" does.
+    # "quick" minimizes what "documented" does.
     normalise = parameters.preset not in ("documented", "quick") or weights.convention == "caffe"
     return shared_backbone(weights, tuple(wanted), channels, normalise, parameters.padding, dtype, device)
 
@@ -60,13 +52,7 @@ def per_layer(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, 
 
 @dataclass(frozen=True)
 class StyleTarget:
-    """What an image's style should be: sums from which the Gram matrices of one or more styles are made.
-
-    Attributes
-    ----------
-    statistics : dict
-        Layer name to Gram sums, (N, C, C) for N styles.
-    """
+    """What an image's style should be: by layer name, sums from which the Gram matrices of N styles are made."""
 
     statistics: dict[str, GramStatistics]
 
@@ -74,13 +60,7 @@ class StyleTarget:
     def of(
         cls, network: VGG, style: torch.Tensor, layers: Sequence[str], mask: torch.Tensor | None = None
     ) -> StyleTarget:
-        """Of images (N, channels, H, W) in [0, 1], with a mask (1 or N, 1, H, W) or without.
-
-        Raises
-        ------
-        ImageError
-            When the mask leaves no position of a layer.
-        """
+        """Of images (N, channels, H, W) in [0, 1]; an ImageError when the mask leaves no position of a layer."""
         found, features = {}, network.features(style)
         for name in layers:
             f = features[name]
@@ -95,26 +75,19 @@ class StyleTarget:
         """Several styles, one for each image of a batch."""
         if len(targets) == 1:
             return targets[0]
-        return cls(
-            {
-                name: GramStatistics(*(torch.cat(parts) for parts in zip(*_sums(targets, name), strict=True)))
-                for name in targets[0].statistics
-            }
-        )
-
-
-def _sums(targets: Sequence[StyleTarget], name: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    pairs = ((t.statistics[name].total, t.statistics[name].positions) for t in targets)
-    return [(total, positions) for total, positions in pairs if total is not None and positions is not None]
+        found = {}
+        for name in targets[0].statistics:
+            layers = [target.statistics[name] for target in targets]
+            totals = [layer.total for layer in layers if layer.total is not None]
+            positions = [layer.positions for layer in layers if layer.positions is not None]
+            found[name] = GramStatistics(torch.cat(totals), torch.cat(positions))
+        return cls(found)
 
 
 class StyleCache:
     """The style targets made last: one style for many patches is passed through the network once.
 
-    Parameters
-    ----------
-    size : int
-        How many to keep; each takes about 2.4 MB with the layers of "documented".
+    Each takes about 2.4 MB with the layers of "documented".
     """
 
     def __init__(self, size: int = 32) -> None:
@@ -164,12 +137,8 @@ class Objective:
     ----------
     network : VGG
         With all layers that `parameters` name.
-    target : torch.Tensor
-        (N, channels, H, W) in [0, 1]: its features are the content.
-    style : torch.Tensor or StyleTarget
-        (1 or N, channels, H', W') in [0, 1]: its Gram matrices are the style; or their sums, made before.
-    parameters : StyleTransferParameters
-        Layers, weights of the losses, kind of Gram matrix.
+    target, style : torch.Tensor
+        (N, channels, H, W) and (1 or N, channels, H', W') in [0, 1]; or a StyleTarget, made before.
     target_mask, style_mask : torch.Tensor, optional
         (1 or N, 1, H, W) and (1 or N, 1, H', W'), 1 where pixels count and 0 where they are kept out of all statistics.
     """
@@ -230,9 +199,8 @@ class Objective:
             if name in self._style_weights:
                 weight = self._style_weights[name]
                 slope_weight = p.beta * weight
-                value, gradient = style_loss(
-                    features, self._grams[name], p.gram, mask, weight=slope_weight, plus=entering
-                )
+                gram = self._grams[name]
+                value, gradient = style_loss(features, gram, p.gram, mask, weight=slope_weight, plus=entering)
                 style = style + weight * value
                 if slope_weight:
                     gradients[name], entering = gradient, None

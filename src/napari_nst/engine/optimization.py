@@ -35,30 +35,17 @@ class HasEvaluate(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished step of one image.
+    """One finished step of one image; or, in tiles, one finished tile of a step that is running.
 
-    Attributes
-    ----------
-    step : int
-        Steps done, from 1.
-    epoch : int
-        Steps to do at most.
-    optimization : Optimization
-        Where image and losses can be had; asking it waits for the device.
-    number : int
-        Which of its images.
-    place : int
-        Which of all images of the call; the same, unless a batch had to be divided.
-    tiles_done, tiles : int
-        In tiles, while a step is running: tiles done and tiles to do in it, each tile of the target twice, and before
-        the first step each of the style once.  `step` is then the number of finished steps, from 0.
+    Each tile of the target counts twice, and before the first step each of the style once; `step` is then the number of
+    finished steps, from 0.
     """
 
-    step: int
-    epoch: int
-    optimization: Optimization
-    number: int = 0
-    place: int = 0
+    step: int  #: steps done, from 1
+    epoch: int  #: steps to do at most
+    optimization: Optimization  #: where image and losses can be had; asking it waits for the device
+    number: int = 0  #: which of its images
+    place: int = 0  #: which of all images of the call; the same, unless a batch had to be divided
     tiles_done: int = 0
     tiles: int = 0
 
@@ -84,17 +71,8 @@ class Progress:
 class Adam:
     """torch.optim.Adam (Kingma and Ba 2015) on images that can leave, with a learning rate that can fall.
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        (N, C, H, W), requiring a gradient; moved in place.
-    parameters : StyleTransferParameters
-        Learning rate, its decay over ``epoch`` steps, β₁ and β₂.
-
-    Notes
-    -----
-    The cosine is that of Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, without restarts: step k of n, counted from
-    0, is made with lr (1 + cos(π k / n)) / 2.
+    `x` (N, C, H, W) is moved in place.  The cosine is that of Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, without
+    restarts: step k of n, counted from 0, is made with lr (1 + cos(π k / n)) / 2.
 
     PyTorch's function, not its class: the class's first instance imports the compiler, which takes two seconds or more.
     """
@@ -144,17 +122,10 @@ class Adam:
 class LBFGS:
     """torch.optim.LBFGS, one for each image: one gradient a step, and no step that goes too far.
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        (N, C, H, W), requiring a gradient; moved in place.
-    lr : float
-        Length of a step, in units of the quasi-Newton step.
-    longest_step : float
-        Longest step in any pixel.  Where the loss is concave at the start, as under a style of more contrast, no
-        curvature is there to scale by and the plain step is the gradient itself, which may be 1e9; healthy steps are
-        shorter than a quarter of the value range.  A shortened step keeps its direction, and the history holds the
-        step that was really made.
+    `x` (N, C, H, W) is moved in place; `lr` is the length of a step in units of the quasi-Newton step, and no pixel moves
+    further than `longest_step`.  Where the loss is concave at the start, as under a style of more contrast, no curvature is
+    there to scale by and the plain step is the gradient itself, which may be 1e9; healthy steps are shorter than a quarter
+    of the value range.  A shortened step keeps its direction, and the history holds the step that was really made.
     """
 
     def __init__(self, x: torch.Tensor, lr: float, longest_step: float = 0.25) -> None:
@@ -214,8 +185,6 @@ class Optimization:
         What is minimized; with several images it must have ``keep(indices)``, which drops all others.
     start : torch.Tensor
         (N, channels, H, W); copied.
-    parameters : StyleTransferParameters
-        Optimizer, learning rate, steps, projection, tolerance.
     bounds : tuple of float, or list with one for each image
         The value range that projection keeps; [0, 1] unless the image itself goes beyond.
     active : torch.Tensor, optional
@@ -224,17 +193,6 @@ class Optimization:
         Asked before every evaluation.
     limit : torch.Tensor, optional
         (1 or N, 1, H, W), at least 0: how far a pixel may depart from `start`; Adam's steps are projected there.
-
-    Attributes
-    ----------
-    step : int
-        Steps done.
-    bounds : list of tuple of float
-        The value range of each image.
-    errors : dict
-        Of images that are no longer finite: number to error.
-    graphed : bool
-        Whether the step was recorded as a CUDA graph.
     """
 
     def __init__(
@@ -251,12 +209,12 @@ class Optimization:
         count, adams = start.shape[0], parameters.optimizer == "adam"
         self.bounds = list(bounds) if isinstance(bounds, list) else [bounds] * count
         self.step = self._looked = 0
-        self.graphed = False
+        self.graphed = False  #: whether the step was recorded as a CUDA graph
         self._cancelled = as_cancel(cancel)
         # Images still running, by their places in `start`; and those that have ended.
         self._running = list(range(count))
         self._ended: dict[int, _Ended] = {}
-        self.errors: dict[int, DivergenceError] = {}
+        self.errors: dict[int, DivergenceError] = {}  #: of images that are no longer finite, by their numbers
         self._active = active
         # Projecting L-BFGS would spoil its curvature.
         self._projects = adams and (parameters.clip or limit is not None)
@@ -283,60 +241,35 @@ class Optimization:
             low, high = low.new_full((1,), -math.inf), high.new_full((1,), math.inf)
         return torch.maximum(low, start - limit), torch.minimum(high, start + limit)
 
-    # The first image, which is the only one more often than not.
-
-    @property
-    def image(self) -> torch.Tensor:
-        """The first image so far, (1, channels, H, W), detached, not copied."""
-        return self.image_of(0)
-
-    @property
-    def last_good(self) -> torch.Tensor:
-        """The first image when its losses were finite last."""
-        return self.last_good_of(0)
-
-    @property
-    def losses(self) -> torch.Tensor:
-        """Style, content and total loss of the first image's steps, (steps, 3); on the device."""
-        return self.losses_of(0)
-
-    @property
-    def stopped(self) -> str:
-        """Why the first image ended; empty while it is running."""
-        return self.stopped_of(0)
-
-    def image_of(self, number: int) -> torch.Tensor:
+    def image_of(self, number: int = 0) -> torch.Tensor:
         """An image so far, (1, channels, H, W), detached, not copied."""
         if number in self._ended:
             return self._ended[number].image
         place = self._running.index(number)
         return self._x.detach()[place : place + 1]
 
-    def last_good_of(self, number: int) -> torch.Tensor:
+    def last_good_of(self, number: int = 0) -> torch.Tensor:
         """An image when its losses were finite last, (1, channels, H, W)."""
         if number in self._ended:
             return self._ended[number].good
         place = self._running.index(number)
         return self._good[place : place + 1]
 
-    def losses_of(self, number: int) -> torch.Tensor:
+    def losses_of(self, number: int = 0) -> torch.Tensor:
         """Style, content and total loss of an image's steps, (steps, 3); on the device."""
         if number in self._ended:
             return self._ended[number].losses
         return self._losses[: self.step, self._running.index(number)]
 
-    def stopped_of(self, number: int) -> str:
+    def stopped_of(self, number: int = 0) -> str:
         """Why an image ended: finished, converged, cancelled or diverged; empty while it is running."""
         return self._ended[number].stopped if number in self._ended else ""
 
     def run(self) -> Iterator[Progress]:
         """Yield after every step, for every image that is running, and after every tile, until done or cancelled.
 
-        Raises
-        ------
-        DivergenceError
-            When a loss or the image is no longer finite; :meth:`last_good_of` has the last good one.  With several
-            images, when all others are done.
+        A DivergenceError tells that a loss or an image is no longer finite, when all others are done;
+        :meth:`last_good_of` has the last good one.
         """
         epoch, in_tiles = self.parameters.epoch, getattr(self.objective, "steps", lambda x: ())
         while self._running and self.step < epoch:

@@ -9,14 +9,7 @@ from dataclasses import dataclass, replace
 from napari_nst.engine._torch import torch
 from napari_nst.engine.backbone import VGG, Part
 from napari_nst.engine.cancel import Cancel
-from napari_nst.engine.devices import (
-    cpu_threads,
-    describe_device,
-    free_memory,
-    release,
-    resolve_device,
-    resolve_dtypes,
-)
+from napari_nst.engine.devices import cpu_threads, describe_device, free_memory, release, resolve_device, resolve_dtypes
 from napari_nst.engine.memory import state_memory, tile_side
 from napari_nst.engine.objective import STYLES, Objective, StyleTarget, network_for
 from napari_nst.engine.optimization import Optimization, Progress
@@ -37,14 +30,13 @@ class Problem:
     Attributes
     ----------
     target, style : torch.Tensor or Source
-        (1, channels, H, W) and (1, channels, H', W') on the CPU.  A target that is a Source is computed in tiles.
+        (1, channels, H, W) and (1, channels, H', W') on the CPU, as all below.  A Source as target is computed in tiles.
     target_mask, style_mask : torch.Tensor or None
-        (1, 1, H, W) and (1, 1, H', W') of bool, on the CPU: pixels at False are kept out of all statistics.
+        (1, 1, H, W) and (1, 1, H', W') of bool: pixels at False are kept out of all statistics.
     start : torch.Tensor or None
-        (1, channels, H, W) on the CPU: where the pixels start; None: at the target, or at the noise that
-        ``parameters.init`` asks for.
+        (1, channels, H, W): where the pixels start; None: at the target, or at the noise that ``init`` asks for.
     max_change : torch.Tensor or None
-        (1, 1, H, W) on the CPU: how far a pixel may depart from its start; None sets no limit.
+        (1, 1, H, W): how far a pixel may depart from its start; None sets no limit.
     """
 
     target: Pixels
@@ -64,28 +56,15 @@ class Problem:
 class Outcome:
     """What a problem came to.
 
-    Attributes
-    ----------
-    place : int
-        Which problem it was.
-    image : torch.Tensor
-        (1, channels, H, W), on the CPU, in the precision of the pixels, within the value range; of one that diverged,
-        the last image with finite losses.
-    losses : torch.Tensor
-        (steps, 3): style, content, total, float64.
-    stopped : {"finished", "converged", "cancelled", "diverged"}
-        Why it ended.
-    used : dict
-        Device, precision, threads and weights that were really used.
-    error : DivergenceError or None
-        Of one that diverged.
+    The image, (1, channels, H, W), is on the CPU, in the precision of the pixels and within the value range; of a problem
+    that diverged, it is the last one with finite losses.
     """
 
-    place: int
+    place: int  #: which problem it was
     image: torch.Tensor
-    losses: torch.Tensor
-    stopped: str
-    used: dict[str, object]
+    losses: torch.Tensor  #: (steps, 3): style, content, total, float64
+    stopped: str  #: "finished", "converged", "cancelled" or "diverged"
+    used: dict[str, object]  #: device, precision, threads and weights that were really used
     error: DivergenceError | None = None
 
 
@@ -109,16 +88,8 @@ def run(
     Progress follows every tile, too.  When memory does not suffice, the halves of a batch run one after the other, from
     the start; an image alone falls back to the CPU, with a Notice, if ``parameters.fallback`` allows it.
 
-    Parameters
-    ----------
-    problems : sequence of Problem
-        ``place`` of what is yielded is the number in it.
-    parameters : StyleTransferParameters
-        All settings.
-    cancel : Cancel, optional
-        Asked before every evaluation, and before every tile.
-    device : str, optional
-        Instead of the one of the parameters.
+    `place` of what is yielded is the number of the problem.  `cancel` is asked before every evaluation and every tile;
+    `device` counts instead of the one of the parameters.
 
     Raises
     ------
@@ -198,15 +169,10 @@ class _Batch:
         targets = start
         if p.content_from != "start":
             targets = _cat([self._moved(problem.target) for problem in problems])
-        styles = [
-            STYLES.get(
-                self.network,
-                self._moved(problem.style),
-                p.style_layers,
-                None if problem.style_mask is None else self._moved(problem.style_mask),
-            )
-            for problem in problems
-        ]
+        styles = []
+        for problem in problems:
+            style_mask = None if problem.style_mask is None else self._moved(problem.style_mask)
+            styles.append(STYLES.get(self.network, self._moved(problem.style), p.style_layers, style_mask))
         objective = Objective(self.network, targets, StyleTarget.stacked(styles), p, mask)
         return Optimization(objective, start, p, self.bounds, mask, self.cancel, limit=limit)
 
@@ -215,18 +181,11 @@ class _Batch:
         size = (int(start.shape[-2]), int(start.shape[-1]))
         # Where there is room, the whole image lies on the device, too.
         home = self.device if state_memory(p, size, start.shape[1]) <= free // 2 else torch.device("cpu")
-        content = start if p.content_from == "start" else problem.target
-        objective = TiledObjective(
-            self.network,
-            content,
-            problem.style,
-            p,
-            side,
-            self.dtype,
-            problem.target_mask,
-            problem.style_mask,
-            self.cancel,
+        content, masks = (
+            start if p.content_from == "start" else problem.target,
+            (problem.target_mask, problem.style_mask),
         )
+        objective = TiledObjective(self.network, content, problem.style, p, side, self.dtype, *masks, self.cancel)
         self.used |= {"tile": side, "halo": 2 * objective.reach, "tiles": objective.tiles}
         active = None if problem.target_mask is None else problem.target_mask.to(home)
         limit = None if problem.max_change is None else problem.max_change.to(self.dtype).to(home)
@@ -247,7 +206,9 @@ class _Batch:
             )
 
     def _moved(self, pixels: Pixels) -> torch.Tensor:
-        tensor = pixels if isinstance(pixels, torch.Tensor) else read(pixels, _whole_of(pixels))
+        tensor = pixels
+        if not isinstance(tensor, torch.Tensor):
+            tensor = read(tensor, Part(*(range(int(side)) for side in tensor.shape[-2:])))
         return tensor.to(self.dtype).to(self.device)
 
     def _joined(
@@ -262,10 +223,6 @@ class _Batch:
 
 def _cat(tensors: list[torch.Tensor]) -> torch.Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-
-
-def _whole_of(pixels: Pixels) -> Part:
-    return Part(range(int(pixels.shape[-2])), range(int(pixels.shape[-1])))
 
 
 def _start(

@@ -23,10 +23,8 @@ _WAITING = 256
 
 def devices_of(parameters: StyleTransferParameters) -> list[str]:
     """Return the devices that a list of images is spread over: all CUDA devices, unless one is named."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if parameters.device in ("auto", "cuda") and count > 1:
-        return [f"cuda:{number}" for number in range(count)]
-    return [parameters.device]
+    count = torch.cuda.device_count() if parameters.device in ("auto", "cuda") and torch.cuda.is_available() else 0
+    return [f"cuda:{number}" for number in range(count)] if count > 1 else [parameters.device]
 
 
 def spread(
@@ -34,21 +32,10 @@ def spread(
 ) -> Generator[Reported, None, None]:
     """Run pieces of work on several devices, a thread for each, and yield what they report.
 
-    Parameters
-    ----------
-    work : iterator
-        Pieces; a device asks for the next one when it is free.
-    devices : list of str
-        Names such as "cuda:1".
-    run : callable
-        Takes a piece and a device; a generator of what is reported on the way.
-
-    Raises
-    ------
-    BaseException
-        Whatever `run` raises first; the other devices stop at their next event.
+    A device asks for the next piece when it is free.  Whatever `run(piece, device)` raises first leaves; the other devices
+    stop at their next event.
     """
-    if len(devices) == 1:
+    if len(devices) < 2:
         for piece in work:
             yield from run(piece, devices[0])
         return

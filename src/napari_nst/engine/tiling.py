@@ -29,16 +29,7 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.layers import LAYERS, pools_before, reach_of
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = [
-    "Pixels",
-    "Source",
-    "Tile",
-    "TiledObjective",
-    "mask_part",
-    "read",
-    "tiles_of",
-]
-
+__all__ = ["Pixels", "Source", "Tile", "TiledObjective", "mask_part", "read", "tiles_of"]
 
 #: Rows of an image that are worked on at once.
 _BAND = 256
@@ -67,14 +58,8 @@ def read(pixels: Pixels, part: Part) -> torch.Tensor:
 class Tile(NamedTuple):
     """A tile, in pixels of the image.
 
-    Attributes
-    ----------
-    inner : Part
-        What is the tile's own; the inner parts cover the image once.
-    padded : Part
-        The inner part and the reach around it: what its gradient comes from, and what its own features depend on.
-    outer : Part
-        The same once more around `padded`: what the features of `padded` depend on.
+    The `inner` part is the tile's own: they cover the image once.  `padded` is the inner part and the reach around it: what
+    its gradient comes from, and what its own features depend on.  The features of `padded` depend on `outer`.
     """
 
     inner: Part
@@ -83,17 +68,7 @@ class Tile(NamedTuple):
 
 
 def tiles_of(size: tuple[int, int], side: int, reach: int) -> list[Tile]:
-    """Tiles of an image, row by row.
-
-    Parameters
-    ----------
-    size : tuple of int
-        Height and width.
-    side : int
-        Of the inner parts, pixels; a multiple of 2 to the number of poolings.
-    reach : int
-        See :func:`napari_nst.settings.layers.reach_of`; likewise a multiple.
-    """
+    """Tiles of an image, row by row; the side of the inner parts and the reach are multiples of 2 to the poolings."""
 
     def grown(inner: range, length: int, by: int) -> range:
         return range(max(0, inner.start - by), min(length, inner.stop + by))
@@ -120,19 +95,8 @@ def _within(part: Part, around: Part) -> Part:
 def mask_part(mask: torch.Tensor, part: Part, pools: int) -> torch.Tensor:
     """What :func:`napari_nst.engine.objective.mask_at` gives for the whole mask, at the positions of a part alone.
 
-    Parameters
-    ----------
-    mask : torch.Tensor
-        (1, 1, H, W) of bool, on the CPU.
-    part : Part
-        In pixels of the mask.
-    pools : int
-        Poolings before the layer in question.
-
-    Returns
-    -------
-    torch.Tensor
-        (1, 1, h, w), float64: the share of used pixels that each position stands for.
+    The mask is bool, (1, 1, H, W), the part in its pixels; the share of used pixels that each position stands for, behind
+    so many poolings, is float64, (1, 1, h, w).
     """
     spans = []
     for length, side in zip(mask.shape[-2:], part, strict=True):
@@ -160,28 +124,14 @@ class TiledObjective:
         With all layers that `parameters` name; tiles are brought to its device.
     target, style : torch.Tensor or Source
         (1, channels, H, W) and (1, channels, H', W') in [0, 1].
-    parameters : StyleTransferParameters
-        Layers, weights of the losses, kind of Gram matrix.
     side : int
-        Of a tile without its halo, pixels; a multiple of 2 to the number of poolings.
+        Of a tile without its halo, pixels; a multiple of 2 to the number of poolings, or a ParameterError.
     dtype : torch.dtype
         Of the losses.
     target_mask, style_mask : torch.Tensor, optional
         (1, 1, H, W) and (1, 1, H', W') of bool, on the CPU; pixels at False are kept out of all statistics.
     cancel : Cancel, optional
         Asked before every tile.
-
-    Attributes
-    ----------
-    reach : int
-        Half the width of the halo, pixels.
-    tiles : int
-        How many tiles the target has.
-
-    Raises
-    ------
-    ParameterError
-        For a side that is not a multiple.
     """
 
     #: Tiles may come from the computer's memory: no step of this can be recorded as a CUDA graph.
@@ -203,13 +153,13 @@ class TiledObjective:
         p, cell = parameters, 2 ** pools_before(network.layers)
         if side < cell or side % cell:
             raise ParameterError(f"tile: {side} is not a multiple of {cell} pixels, the windows of the poolings.")
-        self.reach = reach_of(network.layers)
+        self.reach = reach_of(network.layers)  #: half the width of the halo, pixels
         self._target, self._style, self._dtype = target, style, dtype
         self._target_mask, self._style_mask = target_mask, style_mask
         self._cancelled = as_cancel(cancel)
         self._size = (int(target.shape[-2]), int(target.shape[-1]))
         self._tiles = tiles_of(self._size, side, self.reach)
-        self.tiles = len(self._tiles)
+        self.tiles = len(self._tiles)  #: of the target
         self._style_tiles = tiles_of((int(style.shape[-2]), int(style.shape[-1])), side, self.reach)
         self._pools = {name: pools_before([name]) for name in network.layers}
         self._content_weights = per_layer(p.content_layers, p.content_layer_weights)
@@ -319,10 +269,9 @@ class TiledObjective:
         self, statistics: dict[str, GramStatistics], pixels: Pixels, tile: Tile, mask: torch.Tensor | None
     ) -> None:
         """Add the features at a tile's own positions."""
-        used = _used(mask, tile.padded)
-        found = (
-            self.network.features(self._moved(pixels, tile.padded), _within(tile.inner, tile.padded)) if used else {}
-        )
+        found: dict[str, torch.Tensor] = {}
+        if _used(mask, tile.padded):
+            found = self.network.features(self._moved(pixels, tile.padded), _within(tile.inner, tile.padded))
         for name in self._style_weights:
             of_layer = statistics.setdefault(name, GramStatistics())
             if name in found and found[name].numel():

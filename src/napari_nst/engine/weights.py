@@ -14,7 +14,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from napari_nst.engine._torch import torch
 from napari_nst.errors import WeightsError
@@ -34,6 +34,8 @@ _EMBEDDED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 #: SHA-256 of the package data that the embedded weights are read from.
 EMBEDDED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 
+_CONVOLUTIONS = [layer for layer in LAYERS.values() if layer.kind == "conv"]
+
 Convention = Literal["caffe", "torchvision"]
 
 
@@ -47,33 +49,22 @@ class Normalisation(NamedTuple):
 #: Caffe: 0..255 less the channel means 103.939, 116.779, 123.68 of B, G, R.  torchvision: ImageNet's mean and deviation.
 NORMALISATION: dict[Convention, Normalisation] = {
     "caffe": Normalisation((255.0, 255.0, 255.0), (123.68, 116.779, 103.939)),
-    "torchvision": Normalisation(
-        (1 / 0.229, 1 / 0.224, 1 / 0.225),
-        (0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225),
-    ),
+    "torchvision": Normalisation((1 / 0.229, 1 / 0.224, 1 / 0.225), (0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225)),
 }
+
+
+#: Layer name to (weight (out, in, 3, 3), bias (out,)).
+Convolutions: TypeAlias = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: it serves as a key
 class WeightSet:
-    """The convolutions of VGG-19.
+    """The convolutions of VGG-19, float32, input channels in the order R, G, B."""
 
-    Attributes
-    ----------
-    name : str
-        "embedded", "torchvision" or the file's path.
-    sha256 : str
-        Of the file that they were read from.
-    convention : {"caffe", "torchvision"}
-        Which normalization of the input they were trained with.
-    convolutions : dict
-        Layer name to (weight (out, in, 3, 3), bias (out,)), float32, input channels in the order R, G, B.
-    """
-
-    name: str
-    sha256: str
-    convention: Convention
-    convolutions: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    name: str  #: "embedded", "torchvision" or the file's path
+    sha256: str  #: of the file that they were read from
+    convention: Convention  #: which normalization of the input they were trained with
+    convolutions: Convolutions
 
     @property
     def normalisation(self) -> Normalisation:
@@ -82,24 +73,11 @@ class WeightSet:
 
 
 def load_weights(source: str = "embedded") -> WeightSet:
-    """Load and check the weights of VGG-19.
+    """Load and check the weights of VGG-19; asking twice reads once (a file again when its size or time changed).
 
-    Parameters
-    ----------
-    source : str
-        "embedded", "torchvision", or the path of a ``.pth``/``.pt``/``.safetensors`` file with torchvision's names
-        (``features.0.weight``).  A file is taken to expect torchvision's normalization unless the path is preceded by
-        ``caffe:``.
-
-    Returns
-    -------
-    WeightSet
-        Cached: asking twice reads once (a file is read again when its size or time changed).
-
-    Raises
-    ------
-    WeightsError
-        When they are missing, damaged, or of another network.
+    The source is "embedded", "torchvision", or the path of a ``.pth``/``.pt``/``.safetensors`` file with torchvision's
+    names (``features.0.weight``).  A file is taken to expect torchvision's normalization unless the path is preceded by
+    ``caffe:``.  Weights that are missing, damaged, or of another network raise a WeightsError.
     """
     if source == "embedded":
         return _embedded()
@@ -151,9 +129,7 @@ def _embedded() -> WeightSet:
         )
     state = torch.load(io.BytesIO(data), weights_only=True)
     convolutions = {}
-    for layer in LAYERS.values():
-        if layer.kind != "conv":
-            continue
+    for layer in _CONVOLUTIONS:
         key = f"block{layer.name[4]}_conv{layer.name[6]}"
         weight = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]  # an 8-bit codebook per layer
         if layer.in_channels == 3:
@@ -170,10 +146,7 @@ def _torchvision() -> WeightSet:
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
         digest = _sha256(cached)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # URLError and socket errors are OSErrors; a wrong hash is a RuntimeError
+    except (OSError, RuntimeError) as error:  # URLError and socket errors are OSErrors; a wrong hash is a RuntimeError
         raise WeightsError(
             f"torchvision's VGG-19 weights could not be had: {error}. They come from {weights.url} and are kept at "
             f"{cached}: put the file there from a machine with a network, or choose the weights 'embedded', which need none."
@@ -204,14 +177,11 @@ def _from_file(path: Path, convention: Convention, name: str, _state: tuple[int,
     return WeightSet(name, _sha256(path), convention, convolutions)
 
 
-def _from_state(state: dict[str, Any], origin: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _from_state(state: dict[str, Any], origin: str) -> Convolutions:
     convolutions = {}
-    for layer in LAYERS.values():
-        if layer.kind != "conv":
-            continue
-        found = [
-            k for k in state if re.fullmatch(rf"(.*\.)?{layer.torchvision_index}\.weight", k) and "classifier" not in k
-        ]
+    for layer in _CONVOLUTIONS:
+        pattern = re.compile(rf"(.*\.)?{layer.torchvision_index}\.weight")
+        found = [key for key in state if pattern.fullmatch(key) and "classifier" not in key]
         if len(found) != 1:
             raise WeightsError(
                 f"{origin}: no weights for {layer.name} (looked for 'features.{layer.torchvision_index}.weight'); this is "
@@ -229,9 +199,7 @@ def _from_state(state: dict[str, Any], origin: str) -> dict[str, tuple[torch.Ten
     return _checked(convolutions, origin)
 
 
-def _checked(
-    convolutions: dict[str, tuple[torch.Tensor, torch.Tensor]], origin: str
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _checked(convolutions: Convolutions, origin: str) -> Convolutions:
     for name, (weight, bias) in convolutions.items():
         layer = LAYERS[name]
         expected = (layer.out_channels, layer.in_channels, 3, 3)

@@ -7,58 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst import palette
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LOSS_STYLES", "comparison", "draw_losses", "learning_curves"]
-
-#: Losses in drawing order: attribute of Losses, color and label, as documented (red total, green content, blue style).
-LOSS_STYLES: tuple[tuple[str, str, str], ...] = (
-    ("total", "r", "total"),
-    ("original", "g", "content"),
-    ("style", "b", "style"),
-)
+__all__ = ["comparison", "learning_curves"]
 
 
-def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> None:
-    """Draw the three losses over the steps, on a logarithmic scale.
+def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """Plot the documented "Learning curves of NST" (``NSTPipelineManager.generate_plot``), on a logarithmic scale.
 
     Parameters
     ----------
-    axes : matplotlib Axes
-        Drawn into.
     losses : mapping
         "total", "original" and "style" to one value per step.  Values that are not above 0 (the content loss of the
         first step is exactly 0) leave a gap.
     """
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots()
     drawn = False
-    for name, color, label in LOSS_STYLES:
-        values = np.asarray(losses[name], dtype=float)
+    for label, (color, _) in palette.LOSSES.items():
+        values = np.asarray(losses["original" if label == "content" else label], dtype=float)
         values = np.where(values > 0, values, np.nan)
         steps = np.arange(1, len(values) + 1)
         marker = "o" if np.isfinite(values).sum() == 1 else None
         # The total is wider and lies below: more often than not one of its parts runs along it.
-        axes.plot(steps, values, color, label=label, marker=marker, linewidth=4.0 if name == "total" else 1.5)
+        axes.plot(steps, values, color, label=label, marker=marker, linewidth=4.0 if label == "total" else 1.5)
         drawn |= bool(np.isfinite(values).any())
     if drawn:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("Iteration")
-    axes.set_ylabel("Loss")
+    axes.set(xlabel="Iteration", ylabel="Loss", title="Learning curves of NST")
     axes.legend()
-
-
-def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
-    """The documented plot "Learning curves of NST" (``NSTPipelineManager.generate_plot``), on a logarithmic scale."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.subplots()
-    draw_losses(axes, losses)
-    axes.set_title("Learning curves of NST")
     axes.grid(visible=True, alpha=0.3)
     return figure
 
@@ -66,15 +50,7 @@ def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
 def comparison(
     target: np.ndarray[Any, Any], style: np.ndarray[Any, Any], results: Mapping[str, np.ndarray[Any, Any]]
 ) -> Figure:
-    """Target and style above, then each result with its signed difference to the target.
-
-    Parameters
-    ----------
-    target, style : ndarray
-        (y, x) gray, any real dtype.
-    results : mapping
-        Title to image, each of the target's shape.
-    """
+    """Target and style above, (y, x) gray, then each result, by its title, with its signed difference to the target."""
     from matplotlib.figure import Figure
 
     rows = 1 + len(results)

@@ -25,38 +25,19 @@ __all__ = ["SavedFiles", "output_names", "read_record", "save_figure", "save_los
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """Where the files of a run went.
+    """Where the files of a run went."""
 
-    Attributes
-    ----------
-    image : Path
-        The result, TIFF in the target's dtype.
-    losses : Path
-        CSV: three rows (style, content, total), no header.
-    plot : Path
-        Learning curves, PNG.
-    record : Path
-        JSON: everything that repeats the run.
-    """
-
-    image: Path
-    losses: Path
-    plot: Path
-    record: Path
+    image: Path  #: the result, TIFF in the target's dtype
+    losses: Path  #: CSV: three rows (style, content, total), no header
+    plot: Path  #: learning curves, PNG
+    record: Path  #: JSON: everything that repeats the run
 
 
 def output_names(original: str, style: str, alpha: float, beta: float) -> tuple[str, str]:
-    """The stems of a run's files and of its plot.
+    """The stems of a run's files and of its plot, from the names of target and style without extension.
 
     As documented: ``{original}_{style}`` and ``nst/{original}_{style}_{alpha}_{beta}``; where the style has no name,
     ``{original}_`` and ``nst/{original}_{alpha}_{beta}``.
-
-    Parameters
-    ----------
-    original, style : str
-        Names of target and style without extension; `style` may be empty.
-    alpha, beta : float
-        The loss weights.
     """
     weights = (str(float(alpha)), str(float(beta)))
     if not style:
@@ -69,9 +50,7 @@ def save_losses(path: Path, rows: Iterable[Iterable[float]], *, publish: Publish
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            for row in rows:
-                writer.writerow([float(value) for value in row])
+            csv.writer(file).writerows([float(value) for value in row] for row in rows)
 
     return publish(path, write)
 
@@ -130,9 +109,8 @@ def save_transfer(
         **result.metadata,
         "inputs": {"target": {"name": target_name}, "style": {"name": style_name}, **(inputs or {})},
         "files": {
-            "image": image_path.name,
-            "losses": csv_path.name,
-            "plot": plot_path.relative_to(folder).as_posix(),
+            name: path.relative_to(folder).as_posix()
+            for name, path in (("image", image_path), ("losses", csv_path), ("plot", plot_path))
         },
     }
     record_path = records.write_record(folder / f"{free}.json", record)
@@ -140,11 +118,5 @@ def save_transfer(
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read the JSON record of a run.
-
-    Raises
-    ------
-    FileError
-        When it cannot be read, or is not such a record.
-    """
+    """Read the JSON record of a run; a FileError when it cannot be read, or is not such a record."""
     return dict(records.plain(records.read_record(path, TransferRecord).model_dump(exclude_unset=True)))

@@ -47,13 +47,7 @@ _SAMPLE = 20_000_000
 
 
 def resampling(target: Any, style: Any, match: bool) -> tuple[float, float]:
-    """Factors along y and x by which the style must grow to have the target's pixel size.
-
-    Raises
-    ------
-    ParameterError
-        For a pixel size that is not one or two positive numbers.
-    """
+    """Factors along y and x by which the style must grow to have the target's pixel size."""
     sizes = []
     for name, value in (("pixel_size", target), ("style_pixel_size", style)):
         if value is None:
@@ -85,22 +79,8 @@ def unit_of(plane: Array, value_range: ValueRange, channels: int) -> Array:
 class PlaneSource:
     """A plane in its own type, of which pieces are brought to [0, 1] when they are asked for.
 
-    Parameters
-    ----------
-    plane : array, (y, x), (y, x, 3) or (y, x, 4)
-        Kept, not copied.
-    value_range : ValueRange
-        What becomes 0 and 1.
-    channels : {1, 3}
-        Of the image that the engine sees.
-    multiple : int
-        The image is extended by reflection until this divides both sides (1: not at all), as by
-        :func:`napari_nst.imaging.padding.reflect_to_multiple`.
-
-    Attributes
-    ----------
-    crop : tuple of slice
-        Where the plane lies in the extended image.
+    The plane, (y, x), (y, x, 3) or (y, x, 4), is kept, not copied; the engine sees an image of 1 or 3 channels, which is
+    extended by reflection until `multiple` divides both sides.  `crop` tells where the plane lies in it.
     """
 
     def __init__(self, plane: Array, value_range: ValueRange, channels: int, multiple: int = 1) -> None:
@@ -129,10 +109,8 @@ class PlaneSource:
         return torch.from_numpy(np.array(self._taken(mask, Part(range(height), range(width)))))[None, None]
 
     def _taken(self, array: Array, part: Part) -> Array:
-        rows, columns = (
-            self._rows[part.rows.start : part.rows.stop],
-            self._columns[part.columns.start : part.columns.stop],
-        )
+        rows = self._rows[part.rows.start : part.rows.stop]
+        columns = self._columns[part.columns.start : part.columns.stop]
         top, left = rows.min(), columns.min()
         piece = array[top : rows.max() + 1, left : columns.max() + 1]
         # In the margins rows stand in the reverse order.
@@ -189,38 +167,21 @@ class Prepared:
 
 @dataclass
 class Preparer:
-    """Prepares the planes of one transfer; what holds for all of them is found once.
-
-    Attributes
-    ----------
-    parameters : StyleTransferParameters
-        Channels, value range, fitting to the poolings.
-    targets, styles : Planes
-        The arrays.
-    options : TransferOptions
-        Masks and the style's value range; whether the result goes elsewhere and takes no memory.
-    factors : tuple of float
-        By which the style is resampled along y and x.
-    warn : callable
-        Takes a message for the user.
-    start : "spectrum", "wiener" or None
-        The filter whose result the pixels start from; None: no filter.
-    tiled : bool
-        Whether the planes are computed in tiles; found at the start.
-    """
+    """Prepares the planes of one transfer; what holds for all of them is found once."""
 
     parameters: StyleTransferParameters
     targets: Planes
     styles: Planes
     options: TransferOptions
-    factors: tuple[float, float]
-    warn: Callable[[str], None]
+    factors: tuple[float, float]  #: by which the style is resampled along y and x
+    warn: Callable[[str], None]  #: takes a message for the user
     used: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find channels, masks and value ranges."""
         p, options = self.parameters, self.options
         self.channels = 3 if p.channels == "rgb" or self.targets.rgb else 1
+        # The filter whose result the pixels start from; None: no filter.
         self.start = p.init if p.init in ("spectrum", "wiener") else None
         for planes in (self.targets, self.styles):
             self._check_depth(planes.role, planes.plane_shape)
@@ -232,36 +193,26 @@ class Preparer:
             # Spectra and local contrast are taken of a whole plane in double precision.
             unread += _FILTERING * int(np.prod(self.targets.plane_shape, dtype=int)) * self.channels
         self.tiled = check_memory(p, self.targets.plane_shape, (height, width), self.channels, result, unread)
-        self._given_masks = {
-            role: None if given is None or isinstance(given, str) else check_mask(given, planes.plane_shape)
-            for role, given, planes in (
-                ("target", options.mask, self.targets),
-                ("style", options.style_mask, self.styles),
-            )
-        }
-        for name, given in (("mask", options.mask), ("style_mask", options.style_mask)):
+        self._given_masks: dict[str, Array | None] = {"target": None, "style": None}
+        for name, planes in (("mask", self.targets), ("style_mask", self.styles)):
+            given = getattr(options, name)
             if isinstance(given, str) and given != "border":
                 raise ParameterError(f"{name}: {given!r} is not a mask; pass an array of shape (y, x), or 'border'.")
-        style_request = p.value_range if options.style_value_range is None else options.style_value_range
-        self._ranges = {
-            "target": self._range_of(self.targets, p.value_range),
-            "style": self._range_of(self.styles, style_request),
-        }
+            if given is not None and not isinstance(given, str):
+                self._given_masks[planes.role] = check_mask(given, planes.plane_shape)
+        target_range = self._range_of(self.targets, p.value_range)
+        wanted = p.value_range if options.style_value_range is None else options.style_value_range
+        style_range = self._range_of(self.styles, wanted)
+        self._ranges = {"target": target_range, "style": style_range}
         self.used |= {
             "channels": self.channels,
-            "value_range": list(self._ranges["target"]),
-            "style_value_range": list(self._ranges["style"]),
+            "value_range": list(target_range),
+            "style_value_range": list(style_range),
             "style_resampled": list(self.factors),
         }
 
     def prepare(self, plane: Array, style: Array) -> Prepared:
-        """Bring one plane and its style to what the engine takes.
-
-        Raises
-        ------
-        ImageError
-            When a plane cannot be used; the message says why.
-        """
+        """Bring one plane and its style to what the engine takes; an ImageError when a plane cannot be used."""
         mask, style_mask = self._mask_of("target", plane), self._mask_of("style", style)
         _check_values(plane, mask, self.targets)
         _check_values(style, style_mask, self.styles)
@@ -362,8 +313,8 @@ class Preparer:
         middle = tuple(slice(max(0, (n - _LOOKED_AT) // 2), (n + _LOOKED_AT) // 2) for n in target.shape[:2])
         if not len(detect_cones(target[middle].mean(axis=-1), mask=None if mask is None else mask[middle])):
             self.warn(
-                "No cells can be told from noise in the target. What a filter makes of noise looks like cells: trust none that the result "
-                "shows."
+                "No cells can be told from noise in the target. What a filter makes of noise looks like cells: trust none "
+                "that the result shows."
             )
         denoise = self.start != "spectrum"
         start = target.copy()

@@ -37,6 +37,9 @@ class Stopped(StrEnum):
     CANCELLED = "cancelled"
     FINISHED = "finished"
     CONVERGED = "converged"
+    # Of a single plane alone: it could not be used, or the transfer ended before its turn.
+    SKIPPED = "skipped"
+    NOT_STARTED = "not begun"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from napari_nst.engine.spreading import devices_of, spread
 from napari_nst.errors import DivergenceError, ImageError
 from napari_nst.imaging.masks import check_mask, pack_mask
 from napari_nst.imaging.planes import Planes, band_height
+from napari_nst.io.records import plain
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.inputs import Prepared, Preparer, resampling
 from napari_nst.transfer.options import TransferOptions
@@ -34,19 +35,7 @@ Event: TypeAlias = TransferProgress | TransferNotice
 
 
 class Transfer:
-    """One target with its style, planes and all, in progress.
-
-    Parameters
-    ----------
-    target, style : array
-        As :func:`napari_nst.transfer_style` takes them.
-    parameters : StyleTransferParameters
-        All settings.
-    options : TransferOptions
-        Masks, pixel sizes, and where the result is written.
-    number : int
-        Which target of a list.
-    """
+    """One target with its style, planes and all, in progress; `number` tells which target of a list it is."""
 
     def __init__(
         self, target: Any, style: Any, parameters: StyleTransferParameters, options: TransferOptions, number: int = 0
@@ -133,7 +122,7 @@ class Transfer:
                 raise
             # One unusable plane, a black one say, must not cost the others.
             self.warn(f"Plane {index} is left as it is. {error}")
-            self._keep(index, plane, "skipped")
+            self._keep(index, plane, Stopped.SKIPPED)
             return None
         return _Plane(self, number, index, prepared)
 
@@ -151,39 +140,30 @@ class Transfer:
     def leave(self) -> None:
         """Leave the planes that have not run yet as they are."""
         for index in self.planes[self._next :]:
-            self._keep(index, self.targets.plane(index), "not begun")
+            self._keep(index, self.targets.plane(index), Stopped.NOT_STARTED)
         self._next = len(self.planes)
 
-    def _keep(self, index: tuple[int, ...], plane: Array, why: str) -> None:
+    def _keep(self, index: tuple[int, ...], plane: Array, why: Stopped) -> None:
         self.image[(*index, slice(None))] = plane
-        self._notes.append({"index": list(index), "steps": 0, "stopped": why})
+        self._notes.append({"index": list(index), "steps": 0, "stopped": str(why)})
 
     def finish(self) -> None:
-        """Make the result with its record.
-
-        Raises
-        ------
-        ImageError
-            When no plane could be used.
-        """
-        stops = {note["stopped"].replace("not begun", "cancelled") for note in self._notes}
-        if stops == {"skipped"}:
+        """Make the result with its record; an ImageError when no plane could be used."""
+        stops = {note["stopped"] for note in self._notes}
+        if stops == {Stopped.SKIPPED}:
             raise ImageError(f"None of the {len(self.planes)} planes could be used. {self._messages[-1]}")
         stopped = next(why for why in Stopped if why in stops)
+        if Stopped.NOT_STARTED in stops and stopped != Stopped.DIVERGED:
+            stopped = Stopped.CANCELLED
         columns = np.concatenate(self._losses) if self._losses else np.empty((0, 3))
-        options, found = self._options, versions()
+        found, arguments = versions(), {name: value for name, value in vars(self._options).items() if name != "out"}
+        for name, planes in (("mask", self.targets), ("style_mask", self.styles)):
+            if arguments[name] is not None and not isinstance(arguments[name], str):
+                arguments[name] = pack_mask(check_mask(arguments[name], planes.plane_shape))
         metadata: dict[str, Any] = {
             KEY: found["napari-nst"],
-            "parameters": {k: _listed(v) for k, v in self.parameters.asdict().items()},
-            "arguments": {
-                "mask": _recorded_mask(options.mask, self.targets),
-                "style_mask": _recorded_mask(options.style_mask, self.styles),
-                "pixel_size": _listed(options.pixel_size),
-                "style_pixel_size": _listed(options.style_pixel_size),
-                "style_value_range": _listed(options.style_value_range),
-                "rgb": options.rgb,
-                "style_rgb": options.style_rgb,
-            },
+            "parameters": plain(self.parameters.asdict()),
+            "arguments": plain(arguments),
             "used": {**self._used, **self.preparer.used},
             "target": _described(self.targets),
             "style": _described(self.styles),
@@ -253,23 +233,12 @@ def run_transfers(transfers: Sequence[Transfer], cancel: Cancel | None = None) -
         for transfer in group:
             transfer.finish()
 
-    groups = _groups(transfers)
     devices = devices_of(transfers[0].parameters) if len(transfers) > 1 else [p.parameters.device for p in transfers]
-    if len(devices) > 1:
-        yield from spread(groups, devices, run_group)
-    else:
-        for group in groups:
-            yield from run_group(group, devices[0])
+    yield from spread(_groups(transfers), devices, run_group)
 
 
 def results_of(transfers: Sequence[Transfer]) -> list[StyleTransfer]:
-    """Return the results of transfers that have run.
-
-    Raises
-    ------
-    DivergenceError
-        Of the first that diverged; its ``partial`` is the list of all results.
-    """
+    """Return the results of transfers that have run; the error of the first that diverged has them as ``partial``."""
     results = [transfer.result for transfer in transfers if transfer.result is not None]
     for transfer in transfers:
         if transfer.error is not None:
@@ -300,21 +269,5 @@ def _check_out(out: Any, targets: Planes) -> None:
 
 
 def _described(planes: Planes) -> dict[str, Any]:
-    array = planes.array
-    return {
-        "shape": list(map(int, array.shape)),
-        "dtype": str(array.dtype),
-        "rgb": planes.rgb,
-        "sha256": planes.digest(),
-    }
-
-
-def _listed(value: Any) -> Any:
-    """JSON knows lists, no tuples, no NumPy scalars and no arrays."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return [_listed(v) for v in value] if isinstance(value, (tuple, list)) else getattr(value, "item", lambda: value)()
-
-
-def _recorded_mask(mask: Any, planes: Planes) -> Any:
-    return mask if mask is None or isinstance(mask, str) else pack_mask(check_mask(mask, planes.plane_shape))
+    shape, dtype = list(map(int, planes.array.shape)), str(planes.array.dtype)
+    return {"shape": shape, "dtype": dtype, "rgb": planes.rgb, "sha256": planes.digest()}
