@@ -164,8 +164,8 @@ def test_a_run_in_tiles_is_the_run(optimizer):
     target, style = image(29, 33), image(24, 20, 1)
     whole = run(Objective(network, target, style, p), target, p)
     tiled = run(TiledObjective(network, target, style, p, 8, torch.float64), target, p)
-    torch.testing.assert_close(tiled.losses, whole.losses, rtol=1e-9, atol=0)
-    torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-9)
+    torch.testing.assert_close(tiled.losses_of(), whole.losses_of(), rtol=1e-9, atol=0)
+    torch.testing.assert_close(tiled.image_of(), whole.image_of(), rtol=0, atol=1e-9)
 
 
 def tiled_run(cancel=None):
@@ -181,10 +181,10 @@ def test_cancelled_within_a_step(asked):
     questions = itertools.count(1)
     objective, target, p = tiled_run(lambda: next(questions) >= asked)
     ended = run(objective, target, p)
-    assert ended.stopped == "cancelled"
+    assert ended.stopped_of() == "cancelled"
     # 2 tiles of the style, and 4 of the target twice.
-    assert ended.step == len(ended.losses) == (0 if asked <= 10 else 1)
-    assert asked > 10 or torch.equal(ended.image, target)
+    assert ended.step == len(ended.losses_of()) == (0 if asked <= 10 else 1)
+    assert asked > 10 or torch.equal(ended.image_of(), target)
     assert next(questions) == asked + 1
 
 
