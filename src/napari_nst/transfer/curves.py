@@ -36,7 +36,7 @@ def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
         steps = np.arange(1, len(values) + 1)
         marker = "o" if np.isfinite(values).sum() == 1 else None
         # The total is wider and lies below: more often than not one of its parts runs along it.
-        axes.plot(steps, values, color, label=label, marker=marker, linewidth=4.0 if label == "total" else 1.5)
+        axes.plot(steps, values, color=color, label=label, marker=marker, linewidth=4.0 if label == "total" else 1.5)
         drawn |= bool(np.isfinite(values).any())
     if drawn:
         axes.set_yscale("log")
