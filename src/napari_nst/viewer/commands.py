@@ -107,13 +107,7 @@ def assess_selected(viewer: napari.viewer.Viewer) -> None:
 
 
 def assess_layer(viewer: Any, result: Any) -> None:
-    """Assess a result, of a run or of a session, against its target.
-
-    Raises
-    ------
-    StyleTransferError
-        There is no such result, or it cannot be assessed.
-    """
+    """Assess a result, of a run or of a session, against its target; StyleTransferError when it cannot be assessed."""
     from napari_nst.viewer.assessment.input import trio_of
 
     trio = None if result is None else trio_of(plain(viewer), result)

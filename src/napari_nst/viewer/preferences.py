@@ -10,28 +10,21 @@ from napari_nst.settings.parameters import StyleTransferParameters
 
 logger = logging.getLogger(__name__)
 
-#: The plugin, and its category of preferences in the manifest.
-PLUGIN, _CATEGORY = "napari-nst", "transfer"
-
 KEYS = ("preset", "device", "weights", "output_folder")
 
 
 def defaults() -> dict[str, str]:
-    """The user's defaults for a new widget.
+    """The user's defaults for a new widget: parameters by their names, and the output folder, "" for beside the target.
 
-    Returns
-    -------
-    dict
-        ``preset``, ``device``, ``weights`` as StyleTransferParameters takes them, and ``output_folder`` ("" for: beside
-        the target's file). A value that cannot be used is replaced by the manifest's default, and a warning is
-        logged; without preferences (another napari, a disabled plugin) the dict is empty.
+    A value that cannot be used is replaced by the manifest's default, and a warning is logged; without preferences
+    (another napari, a disabled plugin) the dict is empty.
     """
     try:
         from napari.settings import get_plugin_settings
 
-        category = getattr(get_plugin_settings(PLUGIN), _CATEGORY)
+        category = get_plugin_settings("napari-nst").transfer  # as the manifest calls it
     except (ImportError, KeyError, AttributeError, OSError, ValueError) as error:
-        logger.warning("The preferences of %s cannot be read, so none are used: %s", PLUGIN, error)
+        logger.warning("The preferences of napari-nst cannot be read, so none are used: %s", error)
         return {}
     return {key: _usable(key, getattr(category, key, None)) for key in KEYS}
 

@@ -23,13 +23,9 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def cone_mosaic_pair() -> list[LayerData]:
-    """Simulate a target to improve, a style to improve it with, and the target's true cones.
+    """Simulate a target to improve, a style to improve it with, and the target's true cones, always the same, in µm.
 
-    Returns
-    -------
-    list of (data, keywords, layer type)
-        Two images and points, always the same ones, in µm. The style lies beside the target, because it is
-        another place of the same retina. The points are hidden at first.
+    The style lies beside the target, because it is another place of the same retina. The points are hidden at first.
     """
     return _pair("cone_mosaic_pair")
 
@@ -65,11 +61,11 @@ def _pair(key: str) -> list[LayerData]:
 def add_demo(viewer: napari.Viewer, demo: DemoResults) -> Any:
     """Add target, style, results and the true cones as layers, and open the widget on the pair."""
     pair = demo.pair
-    target = viewer.add_image(pair.target, name="target", colormap="gray", contrast_limits=(0, 255))
-    style = viewer.add_image(pair.style, name="style", colormap="gray", contrast_limits=(0, 255), visible=False)
+    look: dict[str, Any] = {"colormap": "gray", "contrast_limits": (0, 255)}
+    target = viewer.add_image(pair.target, name="target", **look)
+    style = viewer.add_image(pair.style, name="style", visible=False, **look)
     for name, result in demo.results.items():
-        layer = viewer.add_image(result.image, name=f"target ({name})", colormap="gray", contrast_limits=(0, 255))
-        layer.metadata["napari_nst"] = result.metadata
+        viewer.add_image(result.image, name=f"target ({name})", metadata={"napari_nst": result.metadata}, **look)
     viewer.add_points(
         pair.target_cones, name="true cones", size=2, face_color="transparent", border_color=TRUE_CONES, visible=False
     )
@@ -79,13 +75,7 @@ def add_demo(viewer: napari.Viewer, demo: DemoResults) -> Any:
 
 
 def show_demo(demo: DemoResults) -> None:
-    """Open napari on the demonstration and wait until it is closed.
-
-    Raises
-    ------
-    StyleTransferError
-        When there is no Qt binding.
-    """
+    """Open napari on the demonstration and wait until it is closed; StyleTransferError without a Qt binding."""
     try:
         import napari
 

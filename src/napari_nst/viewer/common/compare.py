@@ -49,19 +49,22 @@ def partners(viewer: ViewerModel, result_layer: Layer) -> tuple[Image | None, Im
     enough.
     """
     viewer, result = plain(viewer), plain(result_layer)
-    record = result.metadata.get(KEY, {})
-    if not isinstance(record, Mapping):
-        record = {}
     found: list[Any] = []
     for role, known in zip(("target", "style"), _partners.get(result, (None, None)), strict=True):
         layer = known() if known is not None else None
-        found.append(layer if layer in viewer.layers else _by_name(viewer, result, record, role))
+        found.append(layer if layer in viewer.layers else _by_name(viewer, result, role))
     return found[0], found[1]
 
 
-def _by_name(viewer: ViewerModel, result: Layer, record: Mapping[str, Any], role: str) -> Layer | None:
+def _record(result: Layer) -> Mapping[str, Any]:
+    record = result.metadata.get(KEY)
+    return record if isinstance(record, Mapping) else {}
+
+
+def _by_name(viewer: ViewerModel, result: Layer, role: str) -> Layer | None:
     from napari.layers import Image
 
+    record = _record(result)
     name = record.get("layers", {}).get(role)
     wanted = tuple(record.get(role, {}).get("shape", ()))
     for layer in viewer.layers:
@@ -383,9 +386,7 @@ def _matched(viewer: ViewerModel, target: Image, result: Image) -> tuple[Any, An
 
 def _plane_index(viewer: ViewerModel, target: Image, result: Image) -> tuple[int, ...]:
     """Which plane of a stack a flat result belongs to: the recorded one, else the one that is looked at."""
-    record = result.metadata.get(KEY, {})
-    source = record.get("layers_source", {}) if isinstance(record, Mapping) else {}
-    index = source.get("target", {}).get("index")
+    index = _record(result).get("layers_source", {}).get("target", {}).get("index")
     if index is not None:
         return tuple(index) if isinstance(index, (list, tuple)) else (int(index),)
     point = np.rint(target.world_to_data(viewer.dims.point[-target.ndim :])).astype(int)

@@ -228,20 +228,6 @@ class ParameterFields(Container):
         for name in sorted(values, key=lambda n: (n != "preset", n != "optimizer")):
             self[name].value = values[name]
 
-    def differs(self) -> list[str]:
-        """The fields whose value is not the preset's."""
-        found = []
-        for name, wanted in StyleTransferParameters.of_preset(self.preset.value, self.optimizer.value).items():
-            try:
-                same = self[name].value == wanted
-            except ParameterError:
-                same = False
-            if not same:
-                found.append(name)
-        if self.optimizer.value != StyleTransferParameters.of_preset(self.preset.value)["optimizer"]:
-            found.append("optimizer")
-        return found
-
     def restore(self) -> None:
         """Fill all that the preset governs."""
         self.fill(StyleTransferParameters.of_preset(self.preset.value))
@@ -254,4 +240,10 @@ class ParameterFields(Container):
             self[name].value = values[name]
 
     def _on_any(self) -> None:
-        self.edited.emit(bool(self.differs()))
+        preset, of_preset = self.preset.value, StyleTransferParameters.of_preset
+        wanted = of_preset(preset, self.optimizer.value) | {"optimizer": of_preset(preset)["optimizer"]}
+        try:
+            edited = any(self[name].value != value for name, value in wanted.items())
+        except ParameterError:  # a text that is no value
+            edited = True
+        self.edited.emit(edited)

@@ -102,11 +102,6 @@ class Control:
         self._reported += 1
         self.send(event)
 
-    def handled(self) -> None:
-        """Note that the GUI thread is done with an event."""
-        self._handled += 1
-        self._handled_at = time.perf_counter()
-
     def rested(self, seconds: float) -> bool:
         """Whether the GUI thread is done with all events, and has had so many seconds for other things since then."""
         return self._handled == self._reported and time.perf_counter() - self._handled_at >= seconds
@@ -285,7 +280,8 @@ class Job(Control):
         else:
             self.take(event)
             self.reported.emit(event)
-        self.handled()
+        self._handled += 1
+        self._handled_at = time.perf_counter()
 
     def _end(self, outcome: Outcome) -> None:
         # napari quits workers when it closes: there may be no layers any more.

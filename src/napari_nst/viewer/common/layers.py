@@ -36,11 +36,9 @@ def carried_over(layer: Image, cut: Cut) -> dict[str, Any]:
     colormap, contrast limits and gamma.  Opacity and blending are not taken over: a result covers its target, it
     is not added to it.
     """
-    arguments = {k: v for k, v in layer.as_layer_data_tuple()[1].items() if k not in _OWN}
-    if layer.rgb:
-        arguments = {k: v for k, v in arguments.items() if k not in _GREY}
-    arguments["translate"] = moved(layer, cut.start)
-    return arguments
+    left_out = _OWN | _GREY if layer.rgb else _OWN
+    arguments = {k: v for k, v in layer.as_layer_data_tuple()[1].items() if k not in left_out}
+    return arguments | {"translate": moved(layer, cut.start)}
 
 
 def moved(layer: Layer, offset: tuple[int, ...]) -> np.ndarray[Any, Any]:

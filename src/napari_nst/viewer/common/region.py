@@ -274,10 +274,7 @@ def pixel_sizes(
 
 def micrometers(layer: Image, cut: Cut) -> tuple[float, float] | None:
     """Height and width of a pixel in µm, where the layer's units are lengths."""
-    sizes = []
-    for axis in cut.axes:
-        unit = layer.units[axis]
-        if not unit.is_compatible_with("um"):
-            return None
-        sizes.append(abs(float(layer.scale[axis])) * float((1 * unit).to("um").magnitude))
-    return sizes[0], sizes[1]
+    if not all(layer.units[axis].is_compatible_with("um") for axis in cut.axes):
+        return None
+    height, width = (abs(layer.scale[axis]) * float((1 * layer.units[axis]).to("um").magnitude) for axis in cut.axes)
+    return float(height), float(width)

@@ -70,15 +70,10 @@ class StyleTransferWidget(PanelWidget):
         self._plot: Any = None
         self._device = ""
         self._warnings: list[str] = []
-        self.target = LayerChoice(
-            self._images, name="target", label="Target", tooltip="The image to improve; it is not changed."
-        )
-        self.style = LayerChoice(
-            self._images,
-            name="style",
-            label="Style",
-            tooltip="An image of the same tissue whose texture is taken over.",
-        )
+        what = "The image to improve; it is not changed."
+        self.target = LayerChoice(self._images, name="target", label="Target", tooltip=what)
+        what = "An image of the same tissue whose texture is taken over."
+        self.style = LayerChoice(self._images, name="style", label="Style", tooltip=what)
         self.parameters = ParameterFields()
         extra = extra_fields(lambda: region_choices(viewer, self.target.value), lambda: mask_choices(viewer))
         super().__init__(viewer, [self.target, self.style, self.parameters, *extra], "style_transfer")
@@ -100,12 +95,16 @@ class StyleTransferWidget(PanelWidget):
         panel.pause.clicked.connect(self._on_pause_clicked)
         panel.stop.clicked.connect(self.stop)
         panel.restore.clicked.connect(self.parameters.restore)
-        panel.assess.clicked.connect(self._on_assess_clicked)
-        panel.compare.clicked.connect(self._on_compare_clicked)
-        panel.difference.clicked.connect(self._on_difference_clicked)
-        panel.checkerboard.clicked.connect(self._on_checkerboard_clicked)
         panel.use_settings.clicked.connect(self._on_use_settings_clicked)
-        panel.copy_python.clicked.connect(self._on_copy_python_clicked)
+        viewer = self._viewer
+        for pressed, command in (
+            (panel.assess, commands.assess_selected),
+            (panel.compare, commands.compare_side_by_side),
+            (panel.difference, commands.signed_difference),
+            (panel.checkerboard, commands.target_result_checkerboard),
+            (panel.copy_python, commands.copy_as_python),
+        ):
+            pressed.clicked.connect(lambda *_, command=command: command(viewer))
         self.parameters.edited.connect(self._on_edited)
         self.target.changed.connect(self.region.reset_choices)
         self._viewer.events.theme.connect(self._on_theme)
@@ -158,10 +157,7 @@ class StyleTransferWidget(PanelWidget):
     def run(self) -> None:
         """Start a run with what is entered; ``finished`` tells its end.
 
-        Raises
-        ------
-        StyleTransferError
-            When a run is under way, or what is entered cannot be used; nothing is started then.
+        StyleTransferError when a run is under way, or what is entered cannot be used; nothing is started then.
         """
         if self._run is not None:
             raise StyleTransferError("A transfer is under way in this widget: stop it, or wait for its end.")
@@ -275,24 +271,9 @@ class StyleTransferWidget(PanelWidget):
         else:
             self.pause()
 
-    def _on_assess_clicked(self) -> None:
-        commands.assess_selected(self._viewer)
-
-    def _on_compare_clicked(self) -> None:
-        commands.compare_side_by_side(self._viewer)
-
     def _on_compared(self, active: bool) -> None:
         if not self._gone:
             self.panel.compare.setText("Put back" if active else "Compare")
-
-    def _on_difference_clicked(self) -> None:
-        commands.signed_difference(self._viewer)
-
-    def _on_checkerboard_clicked(self) -> None:
-        commands.target_result_checkerboard(self._viewer)
-
-    def _on_copy_python_clicked(self) -> None:
-        commands.copy_as_python(self._viewer)
 
     def _on_use_settings_clicked(self) -> None:
         try:
@@ -305,13 +286,7 @@ class StyleTransferWidget(PanelWidget):
             show_error(self.parameters.message(error))
 
     def use_settings(self, layer: Image) -> None:
-        """Fill the fields with the settings that made a layer.
-
-        Raises
-        ------
-        ParameterError
-            When its record is damaged.
-        """
+        """Fill the fields with the settings that made a layer; ParameterError when its record is damaged."""
         record = layer.metadata[KEY]
         values = StyleTransferParameters.from_record(record["parameters"]).asdict()
         if record.get("choices", {}).get("value_range") == CONTRAST:
