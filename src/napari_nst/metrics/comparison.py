@@ -60,11 +60,9 @@ class SpectrumChange:
 
     Attributes
     ----------
-    frequencies : array of float64, (n,)
-        In cycles/pixel, as `radial_power_spectrum` gives them.
-    change_db : array of float64, (n,)
-        Power of the result over that of the target, in dB: 6.02 where amplitudes are twice as large. NaN where an
-        image has no power but rounding.
+    frequencies, change_db : array of float64, (n,)
+        In cycles/pixel, as `radial_power_spectrum` gives them; power of the result over that of the target, in dB: 6.02
+        where amplitudes are twice as large, NaN where an image has no power but rounding.
     rms_db, band_db : float
         Root mean square of `change_db`, and its mean in the band of the cones, 0.7 to 1.4 over the spacing: above 0 where
         their contrast rose. NaN where there is no frequency to compare.
@@ -121,10 +119,8 @@ def structure_correlation(
 
     Raises
     ------
-    ImageError
-        An image is not gray, the shapes differ, or the mask does not fit.
-    ParameterError
-        `spacing` is not above 0.
+    ImageError, ParameterError
+        An image is not gray, the shapes differ, or the mask does not fit; `spacing` is not above 0.
     """
     first, second, used, spacing = prepared(target, result, mask, spacing)
     if is_flat(first[used]) or is_flat(second[used]):
@@ -160,10 +156,8 @@ def structural_similarity(
 
     Raises
     ------
-    ImageError
-        As `structure_correlation`.
-    ParameterError
-        `data_range` is not above 0.
+    ImageError, ParameterError
+        As `structure_correlation`; `data_range` is not above 0.
 
     Notes
     -----

@@ -79,10 +79,8 @@ def local_displacement(
 
     Raises
     ------
-    ImageError
-        As `structure_correlation`.
-    ParameterError
-        `tile` or `spacing` is out of its range.
+    ImageError, ParameterError
+        As `structure_correlation`; `tile` is out of its range.
 
     Notes
     -----
@@ -93,12 +91,9 @@ def local_displacement(
     moved by whole pixels and correlated again, for the window pulls large shifts towards 0. Phases are not
     normalised: that would give the frequencies beyond the band, which hold noise alone, the same weight.
 
-    Left out are tiles
-
-    * whose structure, the standard deviation in the band, is below a quarter of that of the whole image, in the target or
-      in the result (``weak``): dark vessels, empty regions;
-    * that correlate by less than 0.6 at the best shift, or whose best shift is more than a quarter of the tile, where
-      another part of the mosaic is as likely to be what resembles (``unmatched``).
+    Left out are tiles whose structure, the standard deviation in the band, is below a quarter of that of the whole image in
+    the target or in the result (``weak``: dark vessels, empty regions), and those that correlate by less than 0.6 at the best
+    shift, or whose best shift is more than a quarter of the tile (``unmatched``).
 
     **What to expect.** Equal images give exactly 0, as do those that differ in scale and offset. Between a poor image of a
     mosaic and its perfect version (synthetic) the median is 0.01 spacings and the largest 0.03: so much is noise. Known
@@ -125,11 +120,11 @@ def local_displacement(
     ]
     bands = [np.where(used, cone_band(normalized(image, used, spacing), spacing), 0.0) for image in (first, second)]
     least = [max(_ROUNDING, _STRONG * _strength(band[used])) for band in bands]
-    strong = [
-        corner
-        for corner, part in ((corner, _part(corner, side)) for corner in corners)
-        if all(_strength(band[part][used[part]]) >= limit for band, limit in zip(bands, least, strict=True))
-    ]
+    strong = []
+    for corner in corners:
+        part = _part(corner, side)
+        if all(_strength(band[part][used[part]]) >= limit for band, limit in zip(bands, least, strict=True)):
+            strong.append(corner)
     profile = windows.tukey(side, _TAPER)
     shifts = [(corner, _shift(bands[0], bands[1], corner, np.outer(profile, profile))) for corner in strong]
     found = [(np.add(corner, (side - 1) / 2), shift) for corner, shift in shifts if shift is not None]

@@ -76,7 +76,7 @@ class Agreement:
     chance_dice : float
         Chance level: the Dice of random lattices that are as dense as the found cones. NaN as `dice` is.
     median_distance_px : float
-        Median distance of the pairs, in pixels; NaN without any.
+        Of the pairs; NaN without any.
     """
 
     tolerance: float
@@ -102,9 +102,8 @@ def match_cones(found: ArrayLike, reference: ArrayLike, *, tolerance_px: float) 
     found, reference : array, (n, 2) and (m, 2)
         Row and column in pixels; either may be empty.
     tolerance_px : float
-        Largest distance of a pair, in pixels. Published is 0.75 of the median spacing of the reference
-        (`nearest_neighbour_spacing`), at which a random lattice reaches a Dice of 0.88; 0.35 of it tells cones from
-        such a lattice.
+        Largest distance of a pair, in pixels. Published is 0.75 of the `nearest_neighbour_spacing` of the reference, at
+        which a random lattice reaches a Dice of 0.88; 0.35 of it tells cones from such a lattice.
 
     Raises
     ------
@@ -130,12 +129,9 @@ def match_cones(found: ArrayLike, reference: ArrayLike, *, tolerance_px: float) 
         taken, first = np.unique(nearest[claims], return_index=True)
         pairs = np.column_stack([taken, claims[first]]).astype(np.intp)
         distances = distance[claims[first]]
-    return Matching(
-        pairs,
-        np.setdiff1d(np.arange(len(found_at)), pairs[:, 0]),
-        np.setdiff1d(np.arange(len(reference_at)), pairs[:, 1]),
-        distances,
-    )
+    new = np.setdiff1d(np.arange(len(found_at)), pairs[:, 0])
+    lost = np.setdiff1d(np.arange(len(reference_at)), pairs[:, 1])
+    return Matching(pairs, new, lost, distances)
 
 
 def agreement(

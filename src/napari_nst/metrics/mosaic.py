@@ -78,9 +78,7 @@ def cone_density(
     area_px : float
         The area that they were looked for in, in square pixels: height times width, or the number of used pixels.
     pixel_size : float or None
-        µm on the retina per pixel.
-    um_per_px : float, optional
-        Deprecated alias of `pixel_size`.
+        µm on the retina per pixel; `um_per_px` is its deprecated alias.
 
     Raises
     ------

@@ -104,8 +104,7 @@ def density_bias(
 
     References
     ----------
-    Cohen, Luck and Honari, Distribution matching losses can hallucinate features in medical image translation,
-    MICCAI 2018: what one domain has more of is added to images of the other.
+    Cohen, Luck and Honari, as `style_agreement`: what one domain has more of is added to images of the other.
     """
     wanted = [float(factor) for factor in factors]
     if not all(0 < factor < math.inf for factor in wanted) or len(set(wanted)) < 2:
@@ -141,14 +140,11 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
     if not 0 < zoom < math.inf:
         raise ParameterError(f"zoom must be above 0, got {zoom}.")
     if not used.all():
-        raise ImageError(
-            "The style has pixels that are NaN or infinite; it cannot be resampled. Take a part without them."
-        )
+        broken = "The style has pixels that are NaN or infinite; it cannot be resampled."
+        raise ImageError(f"{broken} Take a part without them.")
     if min(model.shape) * zoom < _LEAST_SIDE:
-        raise ImageError(
-            f"A style of {model.shape[0]} × {model.shape[1]} pixels becomes smaller than {_LEAST_SIDE} pixels when it is resampled by "
-            f"{zoom:.2f}. Take a larger style, or smaller factors."
-        )
+        small = f"A style of {model.shape[0]} × {model.shape[1]} pixels becomes smaller than {_LEAST_SIDE} pixels"
+        raise ImageError(f"{small} when it is resampled by {zoom:.2f}. Take a larger style, or smaller factors.")
     from skimage.transform import rescale
 
     # Clipped to the range of the style: cubic interpolation overshoots.
@@ -158,8 +154,7 @@ def rescale_style(style: ArrayLike, zoom: float) -> NDArray[Any]:
     scaled = scaled[first[0] : first[0] + model.shape[0], first[1] : first[1] + model.shape[1]]
     scaled = np.pad(scaled, np.column_stack([missing // 2, missing - missing // 2]), mode="reflect")
     dtype = np.asarray(style).dtype
-    result: NDArray[Any] = (np.rint(scaled) if dtype.kind in "ui" else scaled).astype(dtype)
-    return result
+    return np.asarray((np.rint(scaled) if dtype.kind in "ui" else scaled).astype(dtype))
 
 
 def _slope(styles: Sequence[float], results: Sequence[float]) -> float:

@@ -43,12 +43,10 @@ class Erased:
     ----------
     image : array, (H, W)
         Of the original's dtype.
-    centres : array of float64, (n, 2)
-        Row and column of the middles of the discs, in pixels.
+    centres, cones : array of float64, (n, 2) and (m, 2)
+        Row and column, in pixels, of the middles of the discs and of all cones of the original.
     radius, spacing : float
         Of the discs, and of the cones, in pixels.
-    cones : array of float64, (m, 2)
-        All cones of the original: row and column, in pixels.
     erased : array of int
         Indices into `cones` of those in the cores of the discs, where nothing is left of them.
     """
@@ -75,10 +73,8 @@ class PhantomTest(Report):
     ratios, ratios_before : tuple of float
         `phantom_ratio` for each seed, of the enhanced image and, with cones erased, of that before: noise that looks like
         cones.
-    erased : tuple of int
-        Cones that were erased, in the parts of the discs that count.
-    detected, detected_before : tuple of int
-        Detections there, after and before the enhancement.
+    erased, detected, detected_before : tuple of int
+        Cones that were erased, in the parts of the discs that count; detections there after and before the enhancement.
     seeds : tuple of int
         Of `erase_cones`.
     radius, spacing : float
@@ -133,10 +129,8 @@ def erase_cones(
         Row and column of its cones, annotated. None: those that `detect_cones` finds.
     spacing : float, optional
         Distance of neighboring cones in pixels. None: the median distance of nearest neighbors in `cones`.
-    discs : int
-        How many, 1 or more.
-    radius : float, optional
-        Of a disc, in pixels. None: 1.58 spacings, which is 13 pixels at a spacing of 8.25.
+    discs, radius : int, float or None
+        How many, 1 or more, and of which radius in pixels; None: 1.58 spacings, which is 13 pixels at a spacing of 8.25.
     seed : int
         Draws places and noise.
     mask : array, (H, W), optional
@@ -144,11 +138,9 @@ def erase_cones(
 
     Raises
     ------
-    ImageError
-        `image` is not gray, or the mask does not fit it.
-    ParameterError
-        There are no cones to erase, annotations lie outside of the image, discs that hold cones do not fit into it, or a
-        length is not above 0.
+    ImageError, ParameterError
+        `image` is not gray, or the mask does not fit it; there are no cones to erase, annotations lie outside of the image,
+        discs that hold cones do not fit into it, or a length is not above 0.
 
     Notes
     -----
@@ -163,8 +155,7 @@ def erase_cones(
 
     References
     ----------
-    Cohen, Luck and Honari, Distribution matching losses can hallucinate features in medical image translation,
-    MICCAI 2018, who show by removed tumours that a network trained to match distributions draws what is not there.
+    Cohen, Luck and Honari, as `style_agreement`: a network trained to match distributions draws removed tumours again.
     """
     if discs < 1:
         raise ParameterError(f"discs={discs}: cones are erased in at least 1 disc.")
@@ -176,10 +167,9 @@ def erase_cones(
     if spacing is None:
         spacing = nearest_neighbour_spacing(points) if len(points) > 1 else spacing_or_default(plane, used, None)
     if len(points) < _LEAST:
-        raise ParameterError(
-            f"There are {len(points)} cones to erase ({'found' if cones is None else 'given'}), and a disc must hold {_LEAST}. "
-            "Take an image that shows cones, or pass the positions of its cones."
-        )
+        what = f"There are {len(points)} cones to erase ({'found' if cones is None else 'given'})"
+        remedy = "Take an image that shows cones, or pass the positions of its cones."
+        raise ParameterError(f"{what}, and a disc must hold {_LEAST}. {remedy}")
     if not spacing > 0:
         raise ParameterError("Most of the cones lie at one place; give each cone once, or pass spacing in pixels.")
     wide = _disc_radius(radius, spacing)
@@ -233,10 +223,8 @@ def phantom_ratio(
 
     Raises
     ------
-    ImageError
-        The result is not gray, or the mask does not fit it.
-    ParameterError
-        Positions outside of the image, or a length that is not above 0.
+    ImageError, ParameterError
+        As `erase_cones`, for positions outside of the image and lengths that are not above 0.
 
     Notes
     -----

@@ -23,16 +23,12 @@ class StyleAgreement(Report):
 
     Attributes
     ----------
-    pairs : tuple of (int, int)
-        Which two styles are compared, by their places in the list.
-    agreements : tuple of Agreement
-        For each pair: the detections with the first style as found cones, those with the second as reference, at 0.35
-        spacings.
-    detected : tuple of int
-        Detections with each style, without those near an edge.
-    only : tuple of array of float64, (n, 2)
-        For each style its own cones: row and column, in pixels, of detections that no other style has within 0.35
-        spacings.
+    pairs, agreements : tuple of (int, int), tuple of Agreement
+        Which two styles are compared, by their places in the list; the detections with the first as found cones, those with
+        the second as reference, at 0.35 spacings.
+    detected, only : tuple of int, tuple of array of float64, (n, 2)
+        Detections with each style, without those near an edge, and its own cones: row and column, in pixels, of those that
+        no other style has within 0.35 spacings.
     spacing : float
         In pixels.
     """
@@ -86,10 +82,9 @@ def style_agreement(
 
     Raises
     ------
-    ImageError
-        An image is not gray, the mask does not fit, or the enhancer gives an image of another shape.
-    ParameterError
-        Fewer than two styles, or a spacing that is not above 0.
+    ImageError, ParameterError
+        An image is not gray, the mask does not fit, or the enhancer gives an image of another shape; fewer than two styles,
+        or a spacing that is not above 0.
 
     Notes
     -----
