@@ -382,9 +382,3 @@ def test_tables_that_cannot_be_read(tmp_path):
     path.write_text("patch,style\na,b\n")
     with pytest.raises(FileError, match="it has no patch at all"):
         read_pairs(path, [])
-
-
-def test_pairs_need_both_columns(tmp_path):
-    with pytest.raises(ParameterError, match="no column 'style'"):
-        write_pairs(tmp_path / "p.csv", pd.DataFrame({"patch": ["a"]}))
-    assert not list(tmp_path.iterdir())

@@ -124,13 +124,13 @@ def test_wrong_pairs(plan, pair, words):
 def test_candidates_are_good_and_near_ones_first(plan):
     target = plan.treated[0].patch.name
     found = style_candidates(plan, target)
-    assert {c.name for c in found} == {p.patch.name for p in plan.patches} - {target}
-    good = [c.good is True for c in found]
+    assert {c.patch.name for c, _ in found} == {p.patch.name for p in plan.patches} - {target}
+    good = [c.good is True for c, _ in found]
     assert good == sorted(good, reverse=True)
     for group in (True, False):
-        distances = [c.distance for c in found if (c.good is True) == group]
+        distances = [distance for c, distance in found if (c.good is True) == group]
         assert np.all(np.diff(distances) >= 0)
-    assert all(c.score == plan[c.name].score for c in found)
+    assert all(c == plan[c.patch.name] for c, _ in found)
 
 
 # --- the record of a plan -------------------------------------------------------------------------------------------

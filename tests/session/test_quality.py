@@ -284,11 +284,11 @@ def test_markers_of_patches(tmp_path, patches, name):
     for count, patch in enumerate(patches[:-1]):
         file = tmp_path / name.format(name=patch.name, stem=patch.name.removesuffix(".tif"))
         file.write_text("".join(f"{5 + i},100.5\n" for i in range(count)))
-    found = count_markers(tmp_path, patches)
-    assert found.counts[:-1].tolist() == list(range(len(patches) - 1))
-    assert math.isnan(found.counts[-1])
-    assert found.summary.startswith(f"{len(patches) - 1} of {len(patches)} patches have markers, ")
-    assert patches[-1].name in found.summary
+    counts, summary = count_markers(tmp_path, patches)
+    assert counts[:-1].tolist() == list(range(len(patches) - 1))
+    assert math.isnan(counts[-1])
+    assert summary.startswith(f"{len(patches) - 1} of {len(patches)} patches have markers, ")
+    assert patches[-1].name in summary
 
 
 @pytest.mark.parametrize("name", ["{}.csv", "{}_coords.csv"])
@@ -298,20 +298,20 @@ def test_markers_of_whole_images_are_those_in_the_window(tmp_path, patches, name
     points = rng.uniform(0, np.subtract(SHAPE, 1), (200, 2))
     path = tmp_path / name.format(IMAGE.removesuffix(".tif"))
     np.savetxt(path, points[:, ::-1] + base, delimiter=",")
-    found = count_markers(tmp_path, patches, base=base, image_shapes={IMAGE: SHAPE})
-    for patch, count in zip(patches, found.counts, strict=True):
+    counts, summary = count_markers(tmp_path, patches, base=base, image_shapes={IMAGE: SHAPE})
+    for patch, count in zip(patches, counts, strict=True):
         y, x = points.T
         inside = (y > patch.y - 0.5) & (y < patch.y + 184.5) & (x > patch.x - 0.5) & (x < patch.x + 184.5)
         assert count == inside.sum()
-    assert "unknown" not in found.summary
+    assert "unknown" not in summary
 
 
 def test_the_own_file_of_a_patch_comes_before_that_of_its_image(tmp_path, patches):
     (tmp_path / f"{IMAGE}.csv").write_text("1,1\n2,2\n")
     (tmp_path / f"{patches[0].name}.csv").write_text("")
-    found = count_markers(tmp_path, patches)
-    assert found.counts[0] == 0  # a detector that found nothing, which is not the same as no file
-    assert found.counts[1] == 0
+    counts, _ = count_markers(tmp_path, patches)
+    assert counts[0] == 0  # a detector that found nothing, which is not the same as no file
+    assert counts[1] == 0
 
 
 def test_reflections_in_the_padding_are_not_counted(tmp_path):
@@ -319,7 +319,7 @@ def test_reflections_in_the_padding_are_not_counted(tmp_path):
     top, _, left, _ = patch.padding
     inside, outside = (left + 3, top + 3), (left - 3, top + 3)
     (tmp_path / f"{patch.name}.csv").write_text("".join(f"{x},{y}\n" for x, y in (inside, outside)))
-    assert count_markers(tmp_path, [patch]).counts.tolist() == [1]
+    assert count_markers(tmp_path, [patch])[0].tolist() == [1]
 
 
 def test_markers_outside_of_the_image(tmp_path, patches):

@@ -49,11 +49,12 @@ def enhance_patch(
 ) -> Enhanced:
     """Enhance a patch, (H, W) of any integer or float dtype, by one of the `METHODS`; it is not changed itself.
 
-    The style is of the same kind, and of any size and dtype; "none" needs none. "nst", "spectrum+nst" and "none" take (H, W,
-    3), too. Masks, (H, W), are not 0 where a pixel is used; the others take no part, and those of the target keep their
-    values. The value ranges are the gray levels of the images from which the patches come that count as black and white; by
-    default the style has the target's. `parameters` are fields of :class:`napari_nst.StyleTransferParameters`, which
-    methods without a style transfer ignore. A method without steps asks `cancel` once, and then gives the patch as it was.
+    The style is of the same kind, and of any size and dtype; "none" needs none. "nst", "spectrum+nst" and "none" take
+    (H, W, 3), too. Masks, (H, W), are not 0 where a pixel is used; the others take no part, and those of the target
+    keep their values. The value ranges are the gray levels of the images from which the patches come that count as
+    black and white; by default the style has the target's. `parameters` are fields of
+    :class:`napari_nst.StyleTransferParameters`, which methods without a style transfer ignore. A method without steps
+    asks `cancel` once, and then gives the patch as it was.
 
     Where nothing changed, a value of the result is the original to the last bit.
 

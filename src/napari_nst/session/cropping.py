@@ -73,10 +73,7 @@ class Patch(Part):
 
 
 def patch_name(crop_id: int, x: int, y: int, image_name: str) -> str:
-    """Name the file of a patch: ``CROP_{crop_id}_x{x}y{y}_{image_name}``, always with the extension ``.tif``.
-
-    Characters that some system refuses are replaced, and names that are too long for a file system are shortened.
-    """
+    """Name the file of a patch as every system takes it; a name that is too long for one is shortened."""
     stem = split_extension(image_name)[0]
     return safe_stem(f"CROP_{crop_id}_x{x}y{y}_{stem}", limit=_LONGEST_NAME) + ".tif"
 
@@ -247,10 +244,7 @@ class PatchCropper:
 
 
 def cut_patch(image: NDArray[Any], patch: Patch, *, valid: NDArray[np.bool_]) -> PatchImage:
-    """Cut one patch out of its image (H, W[, channels]), as `PatchCropper.crop` cuts all.
-
-    `valid`, (H, W), is False in the black border. Raises ImageError where the patch lies outside of the image.
-    """
+    """Cut a patch out of its image (H, W[, channels]), and what is `valid` in it; ImageError where it lies outside."""
     _check_inside(patch, image.shape)
     return PatchImage(patch, _cut(image, patch, "reflect"), _cut(valid, patch, "constant"))
 

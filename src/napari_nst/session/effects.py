@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.imaging.cones import DEFAULT_SPACING, Cones, detect_cones
+from napari_nst.imaging.cones import Cones, detect_cones
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.metrics.assessment import assess
 from napari_nst.metrics.changes import ConeChanges, cone_changes
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from napari_nst.metrics.assessment import Assessment
     from napari_nst.metrics.verdict import Verdict
 
+#: The columns that compare a patch with its original, and what they are where both are the same.
+_UNCHANGED = dict.fromkeys(("structure", "ssim", "monotonicity"), 1.0) | dict.fromkeys(
+    ("displacement", "largest_displacement", "spectrum_change", "mean_change", "largest_change"), 0.0
+)
 _VERDICTS = {"unchanged": "unchanged", "trusted": "trusted", "look": "to be looked at", "distrust": "not to be trusted"}
 
 
@@ -78,11 +82,6 @@ def assess_patch(
     return Effects.of(found.cones, found)
 
 
-def known_spacing(spacing: float) -> float:
-    """Return the spacing, or what is assumed where none is known; pixels."""
-    return spacing if math.isfinite(spacing) else DEFAULT_SPACING
-
-
 def effect_row(
     target: NDArray[Any],
     result: NDArray[Any],
@@ -109,17 +108,11 @@ def effect_row(
         return {
             **{f"{name}_after": value for name, value in before._asdict().items() if name != "valid_fraction"},
             **{f"{name}_{when}": value for name, value in mosaic.items() for when in ("before", "after")},
-            **dict.fromkeys(("structure", "ssim", "monotonicity"), 1.0),
-            **dict.fromkeys(("displacement", "largest_displacement", "spectrum_change"), 0.0),
+            **_UNCHANGED,
             **cones,
-            **dict.fromkeys(("mean_change", "largest_change"), 0.0),
             "verdict": "unchanged",
             "verdict_text": "Nothing was changed.",
         }
-    compared = (
-        *("structure", "ssim", "monotonicity", "displacement", "largest_displacement", "spectrum_change"),
-        *("mean_change", "largest_change"),
-    )
     return {
         "ring_after": found.after.ring_db,
         "spacing_after": found.after.ring_spacing,
@@ -131,7 +124,7 @@ def effect_row(
             for name in ("density", "regularity", "six_sided")
             for when, measures in (("before", found.before), ("after", found.after))
         },
-        **{name: getattr(found.comparison, name) for name in compared},
+        **{name: getattr(found.comparison, name) for name in _UNCHANGED},
         **cones,
         "verdict": found.verdict.level,
         "verdict_text": _text_of(found.verdict),

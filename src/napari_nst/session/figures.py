@@ -61,9 +61,9 @@ def comparison_figure(rows: Sequence[ComparisonRow], *, title: str = "") -> Figu
     """Draw the documented ``preprocessing_comparison.png``: what an enhancement did to patches.
 
     Each row has target, style, result (on the target's gray scale), result - target with its scale in gray levels,
-    histograms, radial power spectra, and the result with the detected cones. The documentation names the file and not its
-    content. Where the ranges of values differ, histogram and spectrum of the style are those on the target's scale, as a
-    transfer sees them.
+    histograms, radial power spectra, and the result with the detected cones. The documentation names the file and not
+    its content. Where the ranges of values differ, histogram and spectrum of the style are those on the target's scale,
+    as a transfer sees them.
     """
     from matplotlib.figure import Figure
 
@@ -286,14 +286,11 @@ def _shortened(text: str, most: int = _CHARACTERS) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
-# --- how good the patches were ------------------------------------------------------------------------------------
-
-
 def quality_figure(scores: ArrayLike, split_threshold: float | None, kind: str, *, reason: str = "") -> Figure:
     """Draw the documented ``_analysis/detect_otsu_distribution.png``: how the scores of patches are distributed.
 
-    Scores that are not finite are counted as unknown; good is above the threshold, None when there is none. `kind` is a key
-    of `QUALITY_SCORES`, `reason` that of `Split`.
+    Scores that are not finite are counted as unknown; good is above the threshold, None when there is none. `kind` is a
+    key of `QUALITY_SCORES`, `reason` that of `Split`.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -64,8 +64,8 @@ class LoadedImage(NamedTuple):
 def find_images(folder: str | os.PathLike[str], settings: SessionSettings) -> tuple[list[Path], list[dict[str, str]]]:
     """Find the images of a session, in natural order on every system, and those that are not of the wanted modality.
 
-    The latter have ``image`` and ``reason``. Sub-folders are not looked into. Raises FileError where the folder is missing,
-    no folder, unreadable, or holds no image, or two of its images have one name.
+    The latter have ``image`` and ``reason``. Sub-folders are not looked into. Raises FileError where the folder is
+    missing, no folder, unreadable, or holds no image, or two of its images have one name.
     """
     folder = Path(folder)
     if not folder.is_dir():

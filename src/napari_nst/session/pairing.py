@@ -305,16 +305,11 @@ class _Columns:
 
 
 def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: Publish = write_new) -> Path:
-    """Write a table of pairs, ``patch`` and ``style`` first, for a spreadsheet and `read_pairs`; return the file that was written.
+    """Write a table of pairs for a spreadsheet and `read_pairs`; return the file that was written.
 
-    An existing file stays, and the new one gets a counter, unless `publish` is `write_over`. The file is CSV in UTF-8 with a
-    byte order mark, without which Excel takes it for another encoding. Raises ParameterError where a column is missing.
+    An existing file stays, and the new one gets a counter, unless `publish` is `write_over`. The file is CSV in UTF-8
+    with a byte order mark, without which Excel takes it for another encoding.
     """
-    missing = [name for name in ("patch", "style") if name not in frame.columns]
-    if missing:
-        raise ParameterError(
-            f"The pairs have no column {missing[0]!r}, only {', '.join(map(str, frame.columns))}; add it."
-        )
     columns = ["patch", "style", *(name for name in frame.columns if name not in ("patch", "style"))]
     return publish(Path(path), lambda file: frame[columns].to_csv(file, index=False, encoding="utf-8-sig"))
 
@@ -322,9 +317,9 @@ def write_pairs(path: str | os.PathLike[str], frame: pd.DataFrame, *, publish: P
 def read_pairs(path: str | os.PathLike[str], known_names: Iterable[str]) -> dict[str, str]:
     """Read a table of pairs, patch to style, with their full names and in the order of the file.
 
-    The CSV has the columns ``patch`` and ``style``; others are ignored, and names may lack their extension. A patch with an
-    empty style, or that is not named, is not enhanced. Raises FileError, with the line, where a column is missing, or a row
-    has a patch or style that the session does not have, a patch again, or one that is its own style.
+    The CSV has the columns ``patch`` and ``style``; others are ignored, and names may lack their extension. A patch
+    with an empty style, or that is not named, is not enhanced. Raises FileError, with the line, where a column is
+    missing, or a row has a patch or style that the session does not have, a patch again, or one that is its own style.
     """
     table = read_table(path, ("patch", "style"))
     known = KnownNames(known_names)

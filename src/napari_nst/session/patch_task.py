@@ -117,11 +117,9 @@ class _Result:
 
 
 def run_task(
-    task: PatchTask,
-    cancel: Cancel | None = None,
-    callback: Callable[[TransferProgress], object] | None = None,
+    task: PatchTask, cancel: Cancel | None = None, callback: Callable[[TransferProgress], object] | None = None
 ) -> PatchRecord:
-    """Enhance a patch, measure what that did, write it all, and return its record; Cancelled where `cancel` asked for it.
+    """Enhance a patch, measure what that did, write it all, and return its record; Cancelled if `cancel` asks for it.
 
     SessionError is what no other patch would survive either: the output folder cannot be seen from here, is another
     session's, or the disk is full.
@@ -174,10 +172,7 @@ def _set_aside(task: PatchTask) -> list[str]:
 
 
 def _enhance(
-    task: PatchTask,
-    target: Source,
-    cancel: Cancel | None,
-    callback: Callable[[TransferProgress], object] | None,
+    task: PatchTask, target: Source, cancel: Cancel | None, callback: Callable[[TransferProgress], object] | None
 ) -> _Result:
     result = _Result(target.pixels, PatchStatus.KEPT)
     with warnings.catch_warnings(record=True) as caught:

@@ -141,7 +141,7 @@ class SessionPlan(Record):
         return next(image for image in self.images if image.name == patch.image)
 
     def load(self, name: str) -> LoadedImage:
-        """Return the pixels of an image; the last few are kept. FileError where it has changed since the plan was made."""
+        """Return the pixels of an image; the last few are kept. FileError where it has changed since then."""
         if name not in self._loaded:
             loaded = load_image(self.folder / name, self.settings, self.parameters.value_range)
             if loaded.image.sha256 != self.inputs.get(name, loaded.image.sha256):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari_nst.engine.cancel import Cancel, as_cancel
 from napari_nst.errors import FileError, ParameterError, StyleTransferError
@@ -44,15 +44,6 @@ _MARKER_FOLDERS = ("algorithmMarkers", "output_cone_detector/algorithmMarkers")
 _MARKER_FILE, _QUALITY_TABLE = "marker file ", "quality table "  # before the names of inputs that are no images
 _UNITS = {"ring": "dB", "aiq": "dB"}
 _SHOWN = 4  # differences in a message
-
-
-class Candidate(NamedTuple):
-    """A patch that can be the style of another one, its quality, and its distance from the target, px; NaN where unknown."""
-
-    name: str
-    good: bool | None
-    score: float
-    distance: float
 
 
 # --- making a plan --------------------------------------------------------------------------------------------------
@@ -142,7 +133,7 @@ def plan_session(
 
 
 def input_digests(folder: str | os.PathLike[str], settings: SessionSettings) -> dict[str, str]:
-    """Return the SHA-256 of every file that a plan is made from (images, markers, table); FileError where one cannot be read."""
+    """Return the SHA-256 of every file that a plan is made from: images, markers, table. FileError: one is unreadable."""
     paths = {path.name: path for path in find_images(folder, settings)[0]}
     markers = _marker_folder(Path(folder), settings)
     if markers is not None and markers.is_dir():
@@ -345,9 +336,9 @@ def replan(
 ) -> SessionPlan:
     """Make a plan with other settings from the measures of one that is there, which is not changed.
 
-    Its pairs are looked for again, unless nothing that they depend on differs; pairs that were given are gone. `cancel` ends
-    the work with a KeyboardInterrupt. Raises ParameterError where the images must be read again (see `needs_reading`), and
-    FileError where a table or marker file is wrong.
+    Its pairs are looked for again, unless nothing that they depend on differs; pairs that were given are gone. `cancel`
+    ends the work with a KeyboardInterrupt. Raises ParameterError where the images must be read again (see
+    `needs_reading`), and FileError where a table or marker file is wrong.
     """
     parameters = plan.parameters if parameters is None else parameters
     again = needs_reading(plan, settings, parameters)
@@ -384,7 +375,8 @@ def _inputs(plan: SessionPlan, settings: SessionSettings) -> dict[str, str]:
 def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
     """Return a plan in which some patches have another style, or none (""); it counts as one whose pairs were given.
 
-    Names may lack their extension. Raises ParameterError where there is no such patch or style, or a patch is its own style.
+    Names may lack their extension. Raises ParameterError where there is no such patch or style, or a patch is its own
+    style.
     """
     wanted = _checked_pairs(changes.items(), [planned.patch.name for planned in plan.patches])
     if not wanted:
@@ -405,15 +397,11 @@ def with_pairs(plan: SessionPlan, changes: Mapping[str, str]) -> SessionPlan:
     return plan.replace(patches=patches, pairs_given=True)
 
 
-def style_candidates(plan: SessionPlan, patch: str) -> list[Candidate]:
-    """Return all other patches: the good ones first, the near ones first among these."""
-    finder = _pair_finder(plan)
-    found = [
-        Candidate(other.patch.name, other.good, other.score, finder.distance(patch, other.patch.name))
-        for other in plan.patches
-        if other.patch.name != patch
-    ]
-    return sorted(found, key=lambda c: (not c.good, math.isnan(c.distance), c.distance if c.distance >= 0 else 0.0))
+def style_candidates(plan: SessionPlan, patch: str) -> list[tuple[PlannedPatch, float]]:
+    """Return all other patches and their distances, px or NaN: the good ones first, the near ones first among these."""
+    finder, others = _pair_finder(plan), [other for other in plan.patches if other.patch.name != patch]
+    found = [(other, finder.distance(patch, other.patch.name)) for other in others]
+    return sorted(found, key=lambda pair: (not pair[0].good, math.isnan(pair[1]), pair[1] if pair[1] >= 0 else 0.0))
 
 
 # --- finding a plan again in an output folder -----------------------------------------------------------------------

@@ -78,15 +78,8 @@ class Split(Part):
     good: tuple[bool | None, ...] = Field((), exclude=True)  # one for each score; None is unknown
 
 
-class MarkerCounts(NamedTuple):
-    """Cones of each patch, NaN where no marker file belongs to it, and a summary for the user."""
-
-    counts: NDArray[np.float64]
-    summary: str
-
-
 def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> PatchMeasures:
-    """Measure a gray patch (H, W); `valid`, (H, W), is False in a border or padding. Raises ImageError for anything else."""
+    """Measure a gray patch (H, W); `valid`, (H, W), is False in a border or padding. ImageError for anything else."""
     from napari_nst.imaging.cones import detect_cones
     from napari_nst.imaging.spacing import ring_prominence
     from napari_nst.metrics.quality import aiq
@@ -110,16 +103,17 @@ def measure_patch(array: ArrayLike, valid: NDArray[np.bool_] | None = None) -> P
 
 
 def split_scores(scores: ArrayLike, threshold: float | None = None) -> Split:
-    """Divide scores, (n,), into poor and good if they really are two groups; a `threshold` that is given is used as it is.
+    """Divide scores, (n,), into poor and good if they really are two groups; a given `threshold` is used as it is.
 
-    Higher is better; the quality of what is not finite is unknown. Raises ParameterError where `scores` is not one row of
-    numbers, or `threshold` is not finite.
+    Higher is better; the quality of what is not finite is unknown. Raises ParameterError where `scores` is not one row
+    of numbers, or `threshold` is not finite.
 
-    Otsu's threshold (1979, IEEE Trans. SMC 9:62) of the scores themselves, without bins, in the middle of the gap: every
-    value in it divides them alike. Otsu's method divides anything, so his measure of separability (§III, eta =
+    Otsu's threshold (1979, IEEE Trans. SMC 9:62) of the scores themselves, without bins, in the middle of the gap:
+    every value in it divides them alike. Otsu's method divides anything, so his measure of separability (§III, eta =
     between-class / total variance) is compared with samples of the same size from a uniform distribution, which is the
-    flattest with one group (a normal one reaches 2/pi, a uniform one 3/4). Scores that were rounded, such as counts, get
-    the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for being two numbers.
+    flattest with one group (a normal one reaches 2/pi, a uniform one 3/4). Scores that were rounded, such as counts,
+    get the variance that rounding hides, step²/12 (Sheppard 1898), so that 0 and 1 are not two groups for being two
+    numbers.
     """
     given: NDArray[Any] = np.asarray(scores)
     if given.ndim != 1 or given.dtype.kind not in "buif":
@@ -162,15 +156,15 @@ def count_markers(
     *,
     base: int = 0,
     image_shapes: Mapping[str, tuple[int, int]] | None = None,
-) -> MarkerCounts:
-    """Count the cones that the marker files of a folder (x,y without a header) hold for each patch.
+) -> tuple[NDArray[np.float64], str]:
+    """Count the cones of each patch in the marker files of a folder (x,y), NaN without one, and say how many those are.
 
     A file belongs to a patch, or to a whole image, whose name it has: ``{name}.csv``, ``{stem}.csv`` or
-    ``{stem}_coords.csv``, the first that exists. A patch's own file comes before that of its image, of which the points in
-    the patch's window count. Cones in the padding of a patch are reflections, and not counted.
+    ``{stem}_coords.csv``, the first that exists. A patch's own file comes before that of its image, of which the points
+    in the patch's window count. Cones in the padding of a patch are reflections, and not counted.
 
-    `base` is the coordinate of the first pixel, 0 or 1; `image_shapes`, (H, W) by image name, finds markers outside of their
-    image. Raises FileError for those, and where the folder cannot be read or has no file of any patch or image.
+    `base` is the coordinate of the first pixel, 0 or 1; `image_shapes`, (H, W) by image name, finds markers outside of
+    their image. Raises FileError for those, and where the folder cannot be read or has no file of any patch or image.
     """
     folder = Path(folder)
     files = _marker_files(folder)
@@ -202,15 +196,15 @@ def count_markers(
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         summary += f"; of unknown quality without a marker file: {shown}"
-    return MarkerCounts(counts, summary)
+    return counts, summary
 
 
 def read_quality_table(path: str | os.PathLike[str], known_names: Mapping[str, str]) -> dict[str, float]:
     """Read the score of every patch of `known_names` (patch to image) from a table that the user made.
 
-    A CSV with the columns ``patch`` (or ``image``: the score is that of all its patches) and ``score``. Names may lack their
-    extension; an empty score, and that of a patch which is not named, is NaN. Raises FileError, with the line, where the
-    table cannot be read, lacks a column, names something unknown or twice, or a score is no finite number.
+    A CSV with the columns ``patch`` (or ``image``: the score is that of all its patches) and ``score``. Names may lack
+    their extension; an empty score, and that of a patch which is not named, is NaN. Raises FileError, with the line,
+    where the table cannot be read, lacks a column, names something unknown or twice, or a score is no finite number.
     """
     table = read_table(path, ("score",))
     column = "patch" if "patch" in table.columns else "image"

@@ -129,21 +129,22 @@ def place_images(
     cancel: Cancel | None = None,
     note: Callable[[str], object] | None = None,
 ) -> dict[str, PlacedImage]:
-    """Find which images overlap, and so where they lie to each other; one that overlaps no other has a frame of its own.
+    """Find which images overlap, and so where they lie to each other; one without overlap has a frame of its own.
 
-    `load` is called once for each, from this thread. Images whose names give their place, and patches, are left out. Images
-    of different retinas are not compared; those of different modalities are, because they show the same cones. `note` is
-    called with overlaps that contradict better ones, or pairs that were not compared; KeyboardInterrupt is raised when
-    `cancel` asks for it.
+    `load` is called once for each, from this thread. Images whose names give their place, and patches, are left out.
+    Images of different retinas are not compared; those of different modalities are, because they show the same cones.
+    `note` is called with overlaps that contradict better ones, or pairs that were not compared; KeyboardInterrupt is
+    raised when `cancel` asks for it.
 
-    Masked normalized cross-correlation over all shifts (Padfield 2012, IEEE Trans. Image Process. 21:2706) of the band of
-    the cones at half resolution, at which overlaps separate as well as at full resolution. The local means, nearly 0 in a
-    band, are left out. Of two images of n common pixels the correlation r varies by chance as 1 / sqrt(n), so the shift of
-    the largest r sqrt(n) is taken, and that in standard deviations, estimated over all shifts by the median, is its
-    significance: it depends neither on the size of cones nor on that of the overlap.
+    Masked normalized cross-correlation over all shifts (Padfield 2012, IEEE Trans. Image Process. 21:2706) of the band
+    of the cones at half resolution, at which overlaps separate as well as at full resolution. The local means, nearly 0
+    in a band, are left out. Of two images of n common pixels the correlation r varies by chance as 1 / sqrt(n), so the
+    shift of the largest r sqrt(n) is taken, and that in standard deviations, estimated over all shifts by the median,
+    is its significance: it depends neither on the size of cones nor on that of the overlap.
 
     Frames grow from the most significant overlaps on, a spanning tree; later ones within a frame must agree with it
-    within `TOLERANCE`. Of more than `MOST_PAIRS` pairs those that are nearest by name, without the modality, are compared.
+    within `TOLERANCE`. Of more than `MOST_PAIRS` pairs those that are nearest by name, without the modality, are
+    compared.
     """
     cancelled, report = as_cancel(cancel), progress or (lambda text, done, total: None)
     noted = note or (lambda text: None)
@@ -183,7 +184,7 @@ def place_images(
 
 
 def _band_pass(image: ArrayLike, mask: Mask | None, what: str) -> tuple[Doubles, Mask]:
-    """Return an image less pixel noise and shading: difference of Gaussians over used pixels of values / range; 0 elsewhere."""
+    """Take noise and shading from an image: difference of Gaussians over used pixels of values / range, else 0."""
     from scipy.ndimage import gaussian_filter
 
     values, used = image_and_mask(image, mask, what)

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
 #: The columns of session.csv: those of the plan, and what a finished patch adds.
 COLUMNS = (
-    *("patch", "image", "crop_id", "x", "y", "height", "width", "padding", "valid", "score", "quality", "treat", "style"),
-    *("distance", "pair_score", "reason", "ring_before", "spacing_before", "cones_before", "aiq_before"),
+    *("patch", "image", "crop_id", "x", "y", "height", "width", "padding", "valid", "score", "quality", "treat"),
+    *("style", "distance", "pair_score", "reason", "ring_before", "spacing_before", "cones_before", "aiq_before"),
     *PatchRow.model_fields,
 )  # fmt: skip
 _COUNTS = ("steps", "kept", "lost", "new", "new_far", "shaded", "unsupported")

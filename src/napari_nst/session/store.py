@@ -147,8 +147,6 @@ class SessionStore:
         self.records = self.results / "records"
         self.stitched = self.results / "stitched"
 
-    # --- the state of the session -----------------------------------------------------------------------------------
-
     def read_state(self) -> SessionRecord | None:
         """Read session.json; None when there is none. Raises FileError where it is damaged, or of something else."""
         path = self.folder / STATE
@@ -176,7 +174,7 @@ class SessionStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second run out of the folder until the process ends; FileError where one works there or it cannot be written to."""
+        """Keep a second run out of the folder while this one works; FileError where one does, or it is not writable."""
         from filelock import FileLock, Timeout
 
         lock, made = FileLock(self.folder / _LOCK, timeout=0), not self.folder.exists()
@@ -207,17 +205,12 @@ class SessionStore:
         for folder in (self.folder, self.raw, self.results, self.plots, self.records, self.stitched):
             clear_leftovers(folder)
 
-    # --- patches ----------------------------------------------------------------------------------------------------
-
     def record_path(self, patch: str) -> Path:
         """Return where the record of a patch lies."""
         return self.records / f"{safe_stem(patch, limit=200)}.json"
 
     def read_record(self, patch: str) -> PatchRecord | None:
-        """Read the record of a patch, whether its files are still there or not; None when there is none.
-
-        Raises FileError where it is damaged, of another patch, or names a file outside of the folder.
-        """
+        """Read the record of a patch, if there is one; FileError where it is damaged or names a file elsewhere."""
         path = self.record_path(patch)
         if not os.path.lexists(path):
             return None
@@ -257,10 +250,9 @@ class SessionStore:
             return False
 
     def set_aside(self, files: Mapping[str, str]) -> list[Path]:
-        """Move files that differ from what was written out of the way: somebody may have changed them on purpose.
+        """Move files (relative name to recorded hash) that somebody changed out of the way; return where they are now.
 
-        `files` are relative names with their recorded hashes; returned is where they are now. FileError is raised, and
-        nothing moved, where a name leads out of the folder.
+        FileError is raised, and nothing moved, where a name leads out of the folder.
         """
         paths = {name: (confine(self.folder, name), confine(self.folder, f"{_ASIDE}/{name}")) for name in files}
         moved = []

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nst.errors import StyleTransferError
+from napari_nst.imaging.cones import DEFAULT_SPACING
 from napari_nst.imaging.masks import pack_mask
 from napari_nst.io.images import read_image
 from napari_nst.palette import CAPTION, KEPT, LOST, NEW
-from napari_nst.session.effects import compare_cones, known_spacing
+from napari_nst.session.effects import compare_cones
 from napari_nst.session.plan import SessionPlan
 from napari_nst.session.store import PatchStatus, SessionStore
 from napari_nst.viewer.common.compare import fit_layers
@@ -92,7 +93,8 @@ class PatchLayers:
         about = {"patch": patch, "style": planned.style, "folder": str(plan.folder), "mask": mask}
         for role, part in parts.items():
             self._show_image(role, part, offsets[role], about)
-        size = 0.62 * known_spacing(planned.measures.spacing)
+        spacing = planned.measures.spacing
+        size = 0.62 * (spacing if np.isfinite(spacing) else DEFAULT_SPACING)
         for role, points in cones.items():
             shifted = [offsets[where] + found for where, found in points.items()]
             self._show_cones(role, np.concatenate([np.empty((0, 2)), *shifted]), size, result is not None)

@@ -237,10 +237,10 @@ class EnhanceSessionWidget(PanelWidget):
         from napari_nst.session.planning import style_candidates
 
         choices = [("(not enhanced)", "")]
-        for found in style_candidates(self._known_plan(), patch):
-            where = f", {found.distance:.0f} px" if found.distance >= 0 else ""
-            text = f"{self.model.short(found.name)} ({Quality.of(found.good)}, {found.score:.3g}{where})"
-            choices.append((text, found.name))
+        for found, distance in style_candidates(self._known_plan(), patch):
+            where = f", {distance:.0f} px" if distance >= 0 else ""
+            text = f"{self.model.short(found.patch.name)} ({found.quality}, {found.score:.3g}{where})"
+            choices.append((text, found.patch.name))
         return choices
 
     def show_patch(self, patch: str) -> None:
