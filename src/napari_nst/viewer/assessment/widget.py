@@ -84,6 +84,10 @@ class AssessmentWidget(PanelWidget):
     errored : signal
         Emits the error of an assessment that failed.
 
+    Notes
+    -----
+    What cannot be done raises a StyleTransferError that says why, and changes nothing.
+
     Examples
     --------
     >>> _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Assessment")  # doctest: +SKIP
@@ -105,7 +109,12 @@ class AssessmentWidget(PanelWidget):
         self._plane: LayerPlane | None = None
         self._about: dict[str, dict[str, Any]] = {}
         self._scale_of: Any = lambda: None
-        finders = {"target": self._images, "result": self._images, "style": self._styles, "mask": self._masks}
+        finders = {
+            "target": self._images,
+            "result": self._images,
+            "style": lambda: [(NO_STYLE, NO_STYLE), *self._images()],
+            "mask": lambda: [(AS_RUN, AS_RUN), *mask_choices(viewer)],
+        }
         self.target, self.result, self.style, self.mask = (
             LayerChoice(find, name=name, label=name.capitalize(), tooltip=_CHOICES[name])
             for name, find in finders.items()
@@ -133,12 +142,6 @@ class AssessmentWidget(PanelWidget):
     def _images(self) -> list[tuple[str, Any]]:
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image) and not is_ours(layer)]
         return [(layer.name, plain(layer)) for layer in images]
-
-    def _styles(self) -> list[tuple[str, Any]]:
-        return [(NO_STYLE, NO_STYLE), *self._images()]
-
-    def _masks(self) -> list[tuple[str, Any]]:
-        return [(AS_RUN, AS_RUN), *mask_choices(self._viewer)]
 
     def reset_choices(self, *_: Any) -> None:
         """Look again for layers; napari calls it when layers come, go or are renamed."""
@@ -183,10 +186,7 @@ class AssessmentWidget(PanelWidget):
         return self._job is not None
 
     def assess(self) -> None:
-        """Start an assessment of what is chosen; ``assessed`` or ``errored`` tells its end.
-
-        Raises StyleTransferError when one is under way, or what is chosen cannot be assessed; nothing is started then.
-        """
+        """Start an assessment of what is chosen; ``assessed`` or ``errored`` tells its end."""
         if self._job is not None:
             raise StyleTransferError("An assessment is under way in this widget: wait for its end.")
         target, result, style = self.target.value, self.result.value, self.style.value
@@ -239,10 +239,7 @@ class AssessmentWidget(PanelWidget):
         return assessment_layers(self._viewer)
 
     def show_place(self, number: int) -> None:
-        """Move the camera to a place to look at, the worst being number 0.
-
-        Raises ParameterError where there is no such place, ImageError where the layers were deleted.
-        """
+        """Move the camera to a place to look at, the worst being number 0."""
         places = () if self.assessment is None else self.assessment.cones.places
         if not 0 <= number < len(places):
             raise ParameterError(f"There is no place {number}: the assessment has {len(places)}, counted from 0.")
@@ -253,11 +250,7 @@ class AssessmentWidget(PanelWidget):
         look_at(self._viewer, layer, place.row, place.column, place.radius, self._plane.axes)
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write the assessment as JSON, PNG and CSV, and return the files; nothing is overwritten.
-
-        Of the path folder and name count, the extension does not. Raises StyleTransferError where there is no assessment yet,
-        or the folder cannot be written to.
-        """
+        """Write the assessment as JSON, PNG and CSV, whatever the extension; return the files. Nothing is overwritten."""
         if self.assessment is None:
             raise StyleTransferError("There is nothing to save: press Assess first.")
         path = Path(path)
@@ -287,10 +280,9 @@ class AssessmentWidget(PanelWidget):
             options=QFileDialog.Option.DontConfirmOverwrite,  # a counter is added instead
         )
         if path:
-            self._attempt(lambda: self._save(path))
+            self._attempt(lambda: self._say_saved(self.save(path)))
 
-    def _save(self, path: str) -> None:
-        files = self.save(path)
+    def _say_saved(self, files: list[Path]) -> None:
         say(self.panel.status, f"Saved: {', '.join(file.name for file in files)} in {files[0].parent}")
 
     def _show_state(self) -> None:

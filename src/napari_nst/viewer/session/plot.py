@@ -75,9 +75,7 @@ class ScorePlot(FigureCanvasQTAgg):
         self.figure.set_facecolor(ground)
         axes.set_facecolor(ground)
         axes.spines[["top", "right"]].set_visible(False)
-        for spine in axes.spines.values():
-            spine.set_color(text)
-            spine.set_linewidth(0.6)
+        axes.spines[:].set(color=text, linewidth=0.6)
         axes.tick_params(colors=text, which="both", width=0.6, labelsize=7, pad=2)
         axes.set_xlabel(_AXIS.get(self._kind, self._kind), fontsize=8, labelpad=1, color=text)
         axes.set_ylabel("patches", fontsize=8, labelpad=1, color=text)

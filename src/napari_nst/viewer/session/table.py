@@ -223,10 +223,9 @@ class PatchModel(QAbstractTableModel):
         if column.key != "patch" or patch not in self._thumbnails:
             return None
         if patch not in self._pixmaps:
-            gray = self._thumbnails[patch]
-            height, width = gray.shape
-            image = QImage(gray.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
-            self._pixmaps[patch] = QPixmap.fromImage(image)
+            height, width = self._thumbnails[patch].shape
+            gray = self._thumbnails[patch].tobytes(), width, height, width, QImage.Format.Format_Grayscale8
+            self._pixmaps[patch] = QPixmap.fromImage(QImage(*gray))
         return self._pixmaps[patch]
 
 

@@ -67,8 +67,8 @@ class EnhanceSessionWidget(PanelWidget):
 
     Notes
     -----
-    What starts something raises StyleTransferError while something is running, or where what is entered cannot be used;
-    nothing is started then.
+    What cannot be done (something is running, what is entered cannot be used, there is no such patch) raises a
+    StyleTransferError that says why, and changes nothing.
 
     Examples
     --------
@@ -188,8 +188,7 @@ class EnhanceSessionWidget(PanelWidget):
     def set_pair(self, patch: str, style: str | None) -> None:
         """Choose the style of a patch by hand; without style, the patch is not enhanced.
 
-        Names are those of the table, with or without extension. Raises StyleTransferError where there are no such patches, or
-        they are in use.
+        Names are those of the table, with or without extension.
         """
         self.set_pairs({patch: style or ""})
 
@@ -207,20 +206,14 @@ class EnhanceSessionWidget(PanelWidget):
         self.planned.emit(changed)
 
     def load_pairs(self, path: str | Path) -> None:
-        """Take the whole pairing from a table, as `save_pairs` writes it; what it does not name is not enhanced.
-
-        Raises StyleTransferError where the table cannot be used, or patches are in use.
-        """
+        """Take the whole pairing from a table, as `save_pairs` writes it; what it does not name is not enhanced."""
         from napari_nst.session.pairing import read_pairs
 
         names = [planned.patch.name for planned in self._known_plan().patches]
         self.set_pairs(dict.fromkeys(names, "") | read_pairs(path, names))
 
     def save_pairs(self, path: str | Path) -> Path:
-        """Write the table with its pairs; return the path, with a number where the name is taken.
-
-        Raises StyleTransferError where there is nothing to write yet, or it cannot be written.
-        """
+        """Write the table with its pairs; return the path, with a number where the name is taken."""
         from napari_nst.session.pairing import write_pairs
 
         return write_pairs(path, self._known_plan().table)
@@ -244,10 +237,7 @@ class EnhanceSessionWidget(PanelWidget):
         return choices
 
     def show_patch(self, patch: str) -> None:
-        """Show target, style and result of a patch in the viewer, with the cones on them.
-
-        Raises StyleTransferError where there is no such patch, or its image has changed or vanished.
-        """
+        """Show target, style and result of a patch in the viewer, with the cones on them."""
         plan = self._known_plan()
         known = _names(plan)
         name = known.find(patch)
@@ -258,7 +248,7 @@ class EnhanceSessionWidget(PanelWidget):
         self.panel.assess.setVisible(self._layers.has_result)
 
     def assess_patch(self) -> None:
-        """Open the widget "Assessment" on the patch that is shown; raises StyleTransferError where that cannot be."""
+        """Open the widget "Assessment" on the patch that is shown."""
         commands.assess_layer(self._viewer, self._layers.layers().get("result"))
 
     def _check_idle(self) -> None:
@@ -296,15 +286,8 @@ class EnhanceSessionWidget(PanelWidget):
         self._notes.clear()
         self._say("")
         self.panel.show_progress(None, "Looking at the images…" if fresh or self.plan is None else "Planning…")
-        self._lock(enhance)
         job.start()
         self._show_state()
-
-    def _lock(self, locked: bool) -> None:
-        """Keep threshold and styles of patches that are enhanced."""
-        self.model.locked = locked
-        if self._plot is not None:
-            self._plot.locked = locked
 
     def _on_reported(self, event: ShownPlan | SessionProgress) -> None:
         if isinstance(event, ShownPlan):
@@ -346,6 +329,7 @@ class EnhanceSessionWidget(PanelWidget):
             self.view.select(selected[0])
         say(self.panel.summary, _summary(plan))
         self.panel.summary.setToolTip(plan.split.reason)
+        self._show_state()
 
     def _on_warned(self, message: str) -> None:
         show_warning(message)
@@ -355,7 +339,6 @@ class EnhanceSessionWidget(PanelWidget):
         job, self._job = self._job, None
         if job is None or self._gone:
             return
-        self._lock(False)
         self.model.show_running("")
         request: SessionRequest = job.request
         if outcome.error is not None:
@@ -477,12 +460,13 @@ class EnhanceSessionWidget(PanelWidget):
         show_error(message)
 
     def _show_state(self) -> None:
-        self.panel.show_state(
-            State.IDLE if self._job is None else self._job.state,
-            enhancing=self._job is not None and self._job.request.enhance,
-            folder=self.folder.value is not None,
-            patches=self.plan is not None,
-        )
+        state = State.IDLE if self._job is None else self._job.state
+        enhancing = self._job is not None and self._job.request.enhance
+        folder, patches = self.folder.value is not None, self.plan is not None
+        self.panel.show_state(state, enhancing=enhancing, folder=folder, patches=patches)
+        self.model.locked = enhancing  # threshold and styles of patches that are enhanced stay
+        if self._plot is not None:
+            self._plot.locked = enhancing
 
     def _on_theme(self, event: Any = None) -> None:
         if self._plot is not None and not self._gone:
