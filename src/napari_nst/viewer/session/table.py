@@ -9,17 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import (
-    QAbstractItemModel,
-    QAbstractTableModel,
-    QModelIndex,
-    QObject,
-    QSize,
-    QSortFilterProxyModel,
-    Qt,
-    QTimer,
-    Signal,
-)
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, QSortFilterProxyModel, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QComboBox, QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
@@ -120,12 +110,11 @@ class PatchModel(QAbstractTableModel):
 
     def update_row(self, patch: str, values: Mapping[str, Any]) -> None:
         """Fill in what is known of a patch now."""
-        number = self.number.get(patch)
-        if number is None:
-            return
-        self.rows[number].update(values)
-        self.show_after = self.show_after or _is_number(values.get("structure"))
-        self.dataChanged.emit(self.index(number, 0), self.index(number, len(COLUMNS) - 1))
+        if patch in self.number:
+            number = self.number[patch]
+            self.rows[number].update(values)
+            self.show_after = self.show_after or _is_number(values.get("structure"))
+            self.dataChanged.emit(self.index(number, 0), self.index(number, len(COLUMNS) - 1))
 
     def show_running(self, patch: str) -> None:
         """Show that a patch is enhanced now; none any more if there is no name."""
@@ -271,12 +260,11 @@ class _SortedPatches(QSortFilterProxyModel):
 class _StyleDelegate(QStyledItemDelegate):
     """A drop-down list in the cell of a style."""
 
-    def __init__(self, find_styles: Choices, parent: QObject) -> None:
+    def __init__(self, find_styles: Choices, parent: QWidget) -> None:
         super().__init__(parent)
         self._find_styles = find_styles
 
     def createEditor(self, parent: QWidget | None, option: QStyleOptionViewItem, index: QModelIndex) -> QWidget | None:
-        """Make the list, opened."""
         combo = QComboBox(parent)
         for text, name in self._find_styles(index.siblingAtColumn(0).data(_Role.EditRole)):
             combo.addItem(text, name)
@@ -298,13 +286,10 @@ class _StyleDelegate(QStyledItemDelegate):
             self.commitData.emit(combo)
             self.closeEditor.emit(combo)
 
-    def setEditorData(self, editor: QWidget | None, index: QModelIndex) -> None:
-        assert isinstance(editor, QComboBox)
+    def setEditorData(self, editor: Any, index: QModelIndex) -> None:
         editor.setCurrentIndex(max(0, editor.findData(index.data(_Role.EditRole) or "")))
 
-    def setModelData(self, editor: QWidget | None, model: QAbstractItemModel | None, index: QModelIndex) -> None:
-        assert isinstance(editor, QComboBox)
-        assert model is not None
+    def setModelData(self, editor: Any, model: Any, index: QModelIndex) -> None:
         model.setData(index, editor.currentData(), _Role.EditRole)
 
 
@@ -334,9 +319,8 @@ class PatchTable(QTableView):
         self.setHorizontalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
         self.setVerticalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
         self.setMinimumHeight(96)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
+        rows: Any = self.verticalHeader()
+        columns: Any = self.horizontalHeader()
         rows.hide()
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setDefaultSectionSize(THUMBNAIL + 4)
@@ -353,7 +337,6 @@ class PatchTable(QTableView):
         self._show_columns()
 
     def _show_columns(self, *_: Any) -> None:
-        """Hide the columns that are empty until something has been enhanced."""
         for number, column in enumerate(COLUMNS):
             self.setColumnHidden(number, column.after and not self.patches.show_after)
 

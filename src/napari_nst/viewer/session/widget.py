@@ -93,18 +93,10 @@ class EnhanceSessionWidget(PanelWidget):
         self._notes: list[str] = []
         self._layers = PatchLayers(viewer)
         self.edits: dict[str, str] = {}
-        self.folder: Any = PathField(
-            "choose, or drop here",
-            name="folder",
-            label="Images",
-            tooltip="A folder of images of one retina (TIFF, PNG, JPEG); it is not changed.",
-        )
-        self.output: Any = PathField(
-            "beside the images",
-            name="output",
-            label="Output",
-            tooltip="Where the results go; empty: a new folder beside the images.",
-        )
+        images = "A folder of images of one retina (TIFF, PNG, JPEG); it is not changed."
+        self.folder: Any = PathField("choose, or drop here", name="folder", label="Images", tooltip=images)
+        results = "Where the results go; empty: a new folder beside the images."
+        self.output: Any = PathField("beside the images", name="output", label="Output", tooltip=results)
         self.settings = SettingFields()
         self.workers, self.scheduler = process_fields()
         self.model = PatchModel()
