@@ -31,10 +31,9 @@ ALLOWED = {
     "session": "methods metrics transfer engine io imaging settings errors palette",
     "documented": "session methods transfer metrics engine imaging io settings errors",
     "benchmark": "transfer engine imaging io settings errors palette",
-    "info": "transfer engine io settings errors",
     "demo": "transfer metrics engine imaging io settings errors palette",
     "viewer": "demo session methods metrics transfer engine io imaging settings errors palette",
-    "cli": "viewer demo info benchmark documented session methods metrics transfer engine io imaging settings errors palette",
+    "cli": "viewer demo benchmark documented session methods metrics transfer engine io imaging settings errors palette",
     "__main__": "cli",
     # Public names are loaded when they are first used: the stub beside it says from where.
     "": "_moved",

@@ -20,6 +20,7 @@ MOVED = {
     "engine.presets": "settings.presets",
     "engine.layers": "settings.layers",
     "session.settings": "settings.session",
+    "info": "cli.info",
     "images": "io.images",
     "images.aoslo": "io.filenames",
     "images.atomic": "io.atomic",

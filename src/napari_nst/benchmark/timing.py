@@ -118,15 +118,7 @@ def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:
 
 
 class OtherPrograms:
-    """How much of the processor others took while this process measured.
-
-    Examples
-    --------
-    >>> with OtherPrograms() as others:
-    ...     total = sum(range(1000))
-    >>> others.cores >= 0
-    True
-    """
+    """How much of the processor others took while this process measured: a context, which sets `cores` at its end."""
 
     def __init__(self) -> None:
         self.cores = 0.0

@@ -18,9 +18,8 @@ def add_demo(commands: Any) -> None:
         description="Make a synthetic pair of cone mosaics, run the presets documented and microscopy on it, and write results, "
         "learning curves, records and a comparison figure. Takes half a minute on two cores.",
     )
-    demo.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, help="folder for the files; default: a new folder napari-nst-demo"
-    )
+    text = "folder for the files; default: a new folder napari-nst-demo"
+    demo.add_argument("-o", "--output", metavar="DIR", type=Path, help=text)
     demo.add_argument("--viewer", action="store_true", help="open the pair and the results in napari afterwards")
     demo.set_defaults(run=_demo)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nst.cli.options import DONE, FAILED, read_mask, typed
+from napari_nst.cli.options import DONE, FAILED, mask_help, read_mask, typed
 from napari_nst.errors import FileError, ImageError, ParameterError
 from napari_nst.settings.parameters import StyleTransferParameters
 
@@ -49,36 +49,23 @@ def add_evaluate(commands: Any) -> None:
     )
     add = evaluate.add_argument
     add("target", metavar="TARGET", type=Path, help="the image before; gray, or a plane of a stack")
-    add(
-        "result", metavar="RESULT", nargs="?", type=Path,
-        help="the image after, of the same size; optional with --annotations",
-    )  # fmt: skip
+    text = "the image after, of the same size; optional with --annotations"
+    add("result", metavar="RESULT", nargs="?", type=Path, help=text)
     add("--style", metavar="FILE", type=Path, help="the style, to be measured beside the two")
-    add(
-        "--pixel-size", "--scale", metavar="UM", type=float,
-        help="µm on the retina per pixel, for densities (default: what OME or ImageJ metadata say, else unknown)",
-    )  # fmt: skip
-    add(
-        "--plane", metavar="N[,N]", type=_plane,
-        help="the plane of stacks, counted from 0 as napari does; 2,5 for two axes",
-    )  # fmt: skip
+    text = "µm on the retina per pixel, for densities (default: what OME or ImageJ metadata say, else unknown)"
+    add("--pixel-size", "--scale", metavar="UM", type=float, help=text)
+    text = "the plane of stacks, counted from 0 as napari does; 2,5 for two axes"
+    add("--plane", metavar="N[,N]", type=_plane, help=text)
     for name, what in (("mask", "TARGET and RESULT"), ("style-mask", "STYLE")):
-        text = (
-            f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border"
-        )
-        add(f"--{name}", metavar="FILE", help=text)
-    add(
-        "--value-range", metavar="RANGE", type=typed(StyleTransferParameters.spec("value_range")),
-        help="black and white, as 0,4095, for the structural similarity (default: 0,255 for 8 bits, else the target's own)",
-    )  # fmt: skip
-    add(
-        "-o", "--output", metavar="DIR", type=Path,
-        help="write the assessment (.json, .png) and the places of kept, lost and new cones (.csv) to this folder",
-    )  # fmt: skip
-    add(
-        "--coordinates-base", type=int, choices=(0, 1), default=0,
-        help="what written tables call the first pixel (default: 0)",
-    )  # fmt: skip
+        add(f"--{name}", metavar="FILE", help=mask_help(what))
+    text = (
+        "black and white, as 0,4095, for the structural similarity (default: 0,255 for 8 bits, else the target's own)"
+    )
+    add("--value-range", metavar="RANGE", type=typed(StyleTransferParameters.spec("value_range")), help=text)
+    text = "write the assessment (.json, .png) and the places of kept, lost and new cones (.csv) to this folder"
+    add("-o", "--output", metavar="DIR", type=Path, help=text)
+    text = "what written tables call the first pixel (default: 0)"
+    add("--coordinates-base", type=int, choices=(0, 1), default=0, help=text)
     add("--json", action="store_true", help="print the assessment as JSON instead of text")
     add("--fail-on", choices=_LEVELS[:1:-1], help="exit status 1 at this verdict or a worse one, for scripts")
     add = evaluate.add_argument_group(
@@ -86,20 +73,14 @@ def add_evaluate(commands: Any) -> None:
         "Order and base are asked for: a file does not say them, and a wrong guess moves every annotation. --marks, "
         "--marks-order and --marks-base are older names of the same options.",
     ).add_argument
-    add(
-        "--annotations", "--marks", metavar="FILE.csv", type=Path,
-        help="annotated cones: two columns, header or none",
-    )  # fmt: skip
+    text = "annotated cones: two columns, header or none"
+    add("--annotations", "--marks", metavar="FILE.csv", type=Path, help=text)
     add("--annotations-order", "--marks-order", choices=("xy", "yx"), help="xy: column first; yx: row first")
     add("--annotations-base", "--marks-base", type=int, choices=(0, 1), help="what FILE.csv calls the first pixel")
-    add(
-        "--border", metavar="PX", type=float,
-        help="width along the edges that is not scored, because cones are cut there; the published protocol has 7 (default: 7)",
-    )  # fmt: skip
-    add(
-        "--spacing", metavar="PX", type=float,
-        help="cone spacing that tolerances are parts of (default: median distance of neighboring annotations)",
-    )  # fmt: skip
+    text = "width along the edges that is not scored, because cones are cut there; the published protocol has 7 (default: 7)"
+    add("--border", metavar="PX", type=float, help=text)
+    text = "cone spacing that tolerances are parts of (default: median distance of neighboring annotations)"
+    add("--spacing", metavar="PX", type=float, help=text)
     evaluate.set_defaults(run=_evaluate)
 
 

@@ -48,6 +48,11 @@ def add_parameter(group: argparse._ActionsContainer, spec: ParameterSpec) -> Non
         group.add_argument(*flags, type=typed(spec), metavar=_METAVARS.get(spec.kind, "NAME"), **common)
 
 
+def mask_help(what: str) -> str:
+    """Return the help of an option for a mask, which `read_mask` reads."""
+    return f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border"
+
+
 def flag_of(name: str) -> str:
     """Return the option of a setting."""
     return f"--{name.replace('_', '-')}"

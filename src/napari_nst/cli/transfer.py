@@ -19,6 +19,7 @@ from napari_nst.cli.options import (
     add_parameters,
     given_of,
     interruptible,
+    mask_help,
     progress_bar,
     read_mask,
     typed,
@@ -48,27 +49,13 @@ def add_transfer(commands: Any) -> None:
     )
     transfer.add_argument("target", metavar="TARGET", nargs="?", type=Path, help="the image to improve")
     transfer.add_argument("style", metavar="STYLE", nargs="?", type=Path, help="the image whose texture is wanted")
-    transfer.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        default=Path(),
-        help="folder for the files; default: the current one",
-    )
-    transfer.add_argument(
-        "--from",
-        dest="record",
-        metavar="RECORD.json",
-        type=Path,
-        help="repeat a recorded run; TARGET and STYLE may be left out, options given beside it replace recorded ones",
-    )
+    text = "folder for the files; default: the current one"
+    transfer.add_argument("-o", "--output", metavar="OUT", type=Path, default=Path(), help=text)
+    text = "repeat a recorded run; TARGET and STYLE may be left out, options given beside it replace recorded ones"
+    transfer.add_argument("--from", dest="record", metavar="RECORD.json", type=Path, help=text)
     images = transfer.add_argument_group("images", argument_default=argparse.SUPPRESS)
     for name, what in (("", "TARGET"), ("style-", "STYLE")):
-        text = (
-            f"image of the size of {what} whose pixels other than 0 are used, or 'border' to leave out a black border"
-        )
-        images.add_argument(f"--{name}mask", metavar="FILE", help=text)
+        images.add_argument(f"--{name}mask", metavar="FILE", help=mask_help(what))
         text = f"size of a pixel of {what}, both in the same unit; default: what OME or ImageJ metadata say"
         images.add_argument(f"--{name}pixel-size", metavar="SIZE", type=float, help=text)
     value_range = typed(StyleTransferParameters.spec("value_range"))
