@@ -287,9 +287,9 @@ def _move_over(viewer: ViewerModel, layer: Image, onto: Image, undo: ExitStack) 
 
 
 def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
-    """Cut two images of equal shape, (..., y, x) or (..., y, x, colors), into squares of `size` pixels and take them in turn.
+    """Cut two images of equal shape, (..., y, x) or with colors behind them, into squares and take them in turn.
 
-    The pixel (y, x) is that of `one` where ``y // size + x // size`` is even, of `other` where it is odd.  Dask stays lazy.
+    The pixel (y, x) is that of `one` where ``y // size + x // size`` is even, else that of `other`.  Dask stays lazy.
     """
     if one.shape != other.shape:
         raise ImageError(f"A checkerboard needs two images of one shape, got {one.shape} and {other.shape}.")
@@ -301,8 +301,8 @@ def checkerboard(one: Any, other: Any, size: int, rgb: bool = False) -> Any:
 def add_checkerboard(viewer: ViewerModel, target_layer: Image, result_layer: Image, squares: int = 8) -> Image:
     """Add a layer in which squares of target and result alternate, about so many along the shorter side.
 
-    The target is first, at the upper left.  The layer lies on the result, which may be a plane or a region of the target,
-    and is shown as the target is.  Of a stack it has all planes, each of them computed when it is looked at.
+    The target is first, at the upper left.  The layer lies on the result, which may be a plane or a region of the
+    target, and is shown as the target is.  Of a stack it has all planes, each computed when it is looked at.
     StyleTransferError when the result does not lie on pixels of the target.
     """
     viewer, target, result = plain(viewer), plain(target_layer), plain(result_layer)
