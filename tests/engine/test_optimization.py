@@ -10,8 +10,9 @@ import torch
 from napari_nst import StyleTransferParameters, transfer_style
 from napari_nst.engine import devices, memory, objective
 from napari_nst.engine import run as running
+from napari_nst.engine.cancel import as_cancel
 from napari_nst.engine.objective import Objective, network_for
-from napari_nst.engine.optimization import Optimization, as_cancel
+from napari_nst.engine.optimization import Optimization
 from napari_nst.engine.run import Problem, run
 from napari_nst.errors import (
     DivergenceError,

@@ -18,8 +18,6 @@ from napari_nst.engine.weights import WeightSet, load_weights
 from napari_nst.errors import ParameterError
 from napari_nst.settings.layers import DOCUMENTED_LAYERS, Layer, check_layers, layers_up_to
 
-__all__ = ["VGG", "Part", "Trace"]
-
 
 class Part(NamedTuple):
     """A rectangle of an image, in pixels; the ranges have step 1."""

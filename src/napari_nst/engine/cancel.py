@@ -7,8 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from napari_nst.errors import ParameterError
 
-__all__ = ["Cancel", "as_cancel"]
-
 
 @runtime_checkable
 class _Event(Protocol):

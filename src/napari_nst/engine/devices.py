@@ -12,16 +12,6 @@ import psutil
 from napari_nst.engine._torch import torch
 from napari_nst.errors import ParameterError
 
-__all__ = [
-    "cpu_threads",
-    "describe_device",
-    "free_memory",
-    "has_bfloat16",
-    "release",
-    "resolve_device",
-    "resolve_dtypes",
-]
-
 
 def resolve_device(name: str) -> torch.device:
     """The device for "auto" (CUDA, then Apple MPS, then CPU), "cpu", "cuda", "cuda:1" or "mps", if it is there."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 from napari_nst.engine._torch import F, conv2d_input, torch
 from napari_nst.engine.devices import has_bfloat16
 
-__all__ = ["Convolution", "feature_format", "max_pool", "max_unpool", "relu_back"]
-
 _ONE = [1, 1]
 
 

@@ -11,18 +11,6 @@ from dataclasses import dataclass
 
 from napari_nst.engine._torch import torch
 
-__all__ = [
-    "GramStatistics",
-    "content_loss",
-    "content_residual",
-    "gram_scale",
-    "style_gradient",
-    "style_loss",
-    "style_slope",
-    "total_variation",
-]
-
-
 #: In bfloat16, stretches of so many positions per channel are summed apart; with fewer stretches, in float32 at once.
 _PART, _FEWEST_PARTS = 16, 4
 

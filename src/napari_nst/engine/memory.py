@@ -14,16 +14,6 @@ from napari_nst.errors import OutOfMemoryError
 from napari_nst.settings.layers import layers_up_to, pools_before, reach_of
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = [
-    "batch_size",
-    "check_memory",
-    "memory_needed",
-    "planned_memory",
-    "state_memory",
-    "tile_memory",
-    "tile_side",
-]
-
 #: Of two images of this size or smaller on a CPU; larger ones fill its caches alone, and more than two overflow them.
 _CPU_BATCH, _CPU_PIXELS = 2, 320 * 320
 

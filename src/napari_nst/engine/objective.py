@@ -17,8 +17,6 @@ from napari_nst.engine.weights import load_weights
 from napari_nst.errors import ImageError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["STYLES", "Evaluation", "Objective", "StyleCache", "StyleTarget", "mask_at", "network_for", "per_layer"]
-
 
 class Evaluation(NamedTuple):
     """Losses and gradient at one image."""

@@ -13,8 +13,6 @@ from napari_nst.engine.objective import Evaluation
 from napari_nst.errors import DivergenceError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["LBFGS", "Adam", "Cancel", "CancelledError", "Optimization", "Progress", "as_cancel"]
-
 #: On a GPU the losses are looked at every so many steps: each look waits for the device.
 _LOOK_EVERY = 10
 

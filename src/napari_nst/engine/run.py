@@ -17,8 +17,6 @@ from napari_nst.engine.tiling import Pixels, TiledObjective, read
 from napari_nst.errors import DivergenceError, EngineError, OutOfMemoryError
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["Notice", "Outcome", "Problem", "run"]
-
 #: Rows of an image that are read at once.
 _BAND = 256
 

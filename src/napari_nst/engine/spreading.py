@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 from napari_nst.engine._torch import torch
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["devices_of", "spread"]
-
 Work = TypeVar("Work")
 Reported = TypeVar("Reported")
 

@@ -29,8 +29,6 @@ from napari_nst.errors import ImageError, ParameterError
 from napari_nst.settings.layers import LAYERS, pools_before, reach_of
 from napari_nst.settings.parameters import StyleTransferParameters
 
-__all__ = ["Pixels", "Source", "Tile", "TiledObjective", "mask_part", "read", "tiles_of"]
-
 #: Rows of an image that are worked on at once.
 _BAND = 256
 

@@ -20,15 +20,6 @@ from napari_nst.engine._torch import torch
 from napari_nst.errors import WeightsError
 from napari_nst.settings.layers import LAYERS
 
-__all__ = [
-    "EMBEDDED_SHA256",
-    "Normalisation",
-    "WeightSet",
-    "embedded_path",
-    "load_weights",
-    "torchvision_cache_path",
-]
-
 _EMBEDDED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 
 #: SHA-256 of the package data that the embedded weights are read from.

@@ -12,8 +12,6 @@ from napari_nst import palette
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison", "learning_curves"]
-
 
 def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     """Plot the documented "Learning curves of NST" (``NSTPipelineManager.generate_plot``), on a logarithmic scale.

@@ -26,8 +26,6 @@ from napari_nst.settings.layers import pools_before
 from napari_nst.settings.parameters import StyleTransferParameters
 from napari_nst.transfer.options import TransferOptions
 
-__all__ = ["Prepared", "Preparer", "resampling"]
-
 Array: TypeAlias = np.ndarray[Any, Any]
 
 #: Rows of a plane that are made at once.

@@ -8,8 +8,6 @@ from typing import Any
 from napari_nst.errors import ParameterError
 from napari_nst.settings.specs import parse_value_range
 
-__all__ = ["TransferOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions:

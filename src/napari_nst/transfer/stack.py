@@ -26,8 +26,6 @@ from napari_nst.transfer.options import TransferOptions
 from napari_nst.transfer.record import KEY, versions
 from napari_nst.transfer.result import Losses, Stopped, StyleTransfer, TransferNotice, TransferProgress
 
-__all__ = ["Transfer", "results_of", "run_transfers"]
-
 Array: TypeAlias = np.ndarray[Any, Any]
 
 #: What a transfer reports on the way.
