@@ -101,19 +101,16 @@ def cone_mosaic(
 
     Parameters
     ----------
-    shape : (int, int)
-        Height and width in pixels.
-    spacing : float
-        Distance of neighboring cones in pixels, at least 3.
+    shape, spacing : (int, int), float
+        Height and width, and distance of neighboring cones, at least 3, in pixels.
     jitter : float
         Standard deviation of a cone's place along each axis, in spacings, before cones that came too close
         push each other apart.
     reflectance_cv : float
         Standard deviation over mean of the cones' brightness, which is distributed log-normally.
-    psf_fwhm : float
-        Full width at half maximum of the core of the point spread, in spacings; defocus widens it.
-    halo : float
-        Share of the light, 0 to 1, that is scattered over some spacings: haze, which lowers contrast.
+    psf_fwhm, halo : float
+        Full width at half maximum of the core of the point spread, in spacings, which defocus widens; share of the light,
+        0 to 1, that is scattered over some spacings: haze, which lowers contrast.
     vessel : bool
         Whether a blood vessel in front throws its shadow over the cones.
     photons, read_noise : float

@@ -118,7 +118,7 @@ class KnownStatistics:
     dtype : str
         Of the patches; "" where there were none.
     everything, positive : Distribution
-        Of all used pixels, and of those above 0 alone.
+        Of all used pixels, and of those above 0.
     """
 
     dtype: str
@@ -149,9 +149,8 @@ class RangeCorrected(NamedTuple):
 class RangeStatistics:
     """Mean, standard deviation and median of all used pixels of many patches, added one by one.
 
-    The median is exact for integers of 8 and 16 bits, which are counted, and for patches of at most 1024 pixels. For
-    other types each patch is stood for by 1024 of its values, evenly spread in rank: the result is the value of a
-    rank that is wrong by at most a thousandth of all pixels.
+    The median is exact for integers of 8 and 16 bits and for patches of at most 1024 pixels. For other types each patch is
+    stood for by 1024 of its values, evenly spread in rank: the rank is wrong by at most a thousandth of all pixels.
     """
 
     def __init__(self) -> None:
@@ -247,11 +246,9 @@ def correct_range(
 
     Raises
     ------
-    ImageError
-        The patch is not gray, not finite, of another dtype than `statistics`, or without a value above 0 to
-        replace zeros by.
-    ParameterError
-        Global statistics are asked for and not given.
+    ImageError, ParameterError
+        The patch is not gray, not finite, of another dtype than `statistics`, or without a value above 0 to replace zeros
+        by; global statistics are asked for and not given.
 
     Warns
     -----

@@ -256,10 +256,8 @@ class Assessment:
         folder, stem : path-like, str
             Where, made if it does not exist, and the beginning of the names. Nothing that exists is overwritten: all files
             get the same counter.
-        record : mapping
-            What the JSON holds: `to_dict`, and what else is known.
-        ending : str
-            Of the names of JSON, PNG and the one CSV, after the counter.
+        record, ending : mapping, str
+            What the JSON holds: `to_dict`, and what else is known; the end of the names of JSON, PNG and the one CSV.
         coordinates_base : 0 or 1, optional
             Write three tables x,y without header, ``{stem}_kept_coords.csv``, lost and new, in which the first pixel has
             this number. None: one table with the columns row, column (pixels of the target, 0-based), cone (kept, lost or

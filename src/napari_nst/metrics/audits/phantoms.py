@@ -172,11 +172,9 @@ def erase_cones(
         raise ParameterError(f"{what}, and a disc must hold {_LEAST}. {remedy}")
     if not spacing > 0:
         raise ParameterError("Most of the cones lie at one place; give each cone once, or pass spacing in pixels.")
-    wide = _disc_radius(radius, spacing)
-
     from scipy import ndimage
 
-    rng = np.random.default_rng(seed)
+    wide, rng = _disc_radius(radius, spacing), np.random.default_rng(seed)
     centres = _draw_discs(rng, points, used, discs, wide, spacing)
     values = fill_smoothly(plane, used, spacing)
     window = 2 * max(1, round((_WINDOW * spacing - 1) / 2)) + 1
@@ -242,10 +240,9 @@ def phantom_ratio(
     middles, points = _check_cones(centres, plane.shape), _check_cones(cones, plane.shape)
     if not len(middles):
         raise ParameterError("There are no centres of discs; pass those of `Erased`.")
-    wide = _disc_radius(radius, spacing)
-
     from scipy import ndimage
 
+    wide = _disc_radius(radius, spacing)
     # The kernel is cut off, so that its sum is not quite 0: the brightness of the whole would count.
     level = float(plane[used].mean()) if used.any() else 0.0
     values = fill_smoothly(plane, used, spacing) - level
@@ -363,10 +360,8 @@ def _disc_radius(radius: float | None, spacing: float) -> float:
     if radius is None:
         return _RADIUS * spacing
     if radius < spacing:
-        raise ParameterError(
-            f"radius={radius} is less than the spacing of {spacing:.1f} pixels: the rim of such a disc is all of it. Pass 1.2 "
-            "spacings or more, or None for 1.58."
-        )
+        small = f"radius={radius} is less than the spacing of {spacing:.1f} pixels: the rim of such a disc is all of it"
+        raise ParameterError(f"{small}. Pass 1.2 spacings or more, or None for 1.58.")
     return float(radius)
 
 
