@@ -41,7 +41,7 @@ LEVELS = {
     "distrust": (VERMILION, VERMILION),
 }
 
-#: The documented red, green and blue of learning curves.
+#: Learning curves while a run goes on, in light and dark themes: the documented red, green and blue.
 LOSSES = {"total": ("#D62728", "#FF6B6B"), "content": ("#1A8F2A", "#5FD068"), "style": ("#1F4FD8", "#7AA2FF")}
 
 #: Texts: what needs a look, captions beside images, and what cannot be read.

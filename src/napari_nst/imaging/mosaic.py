@@ -72,8 +72,21 @@ def mosaic_pair(
 ) -> MosaicPair:
     """Simulate a target to improve, a style to improve it with, and what the target should have looked like.
 
-    `size` is the shape of `cone_mosaic`; the others are as there. The same seed gives bit-equal arrays; the places of
-    different seeds share no lattice. Raises ParameterError as `cone_mosaic`.
+    Parameters
+    ----------
+    size, spacing, seed, dtype
+        As `shape`, `spacing`, `seed` and `dtype` of `cone_mosaic`. The same seed gives bit-equal arrays; the places of
+        different seeds share no lattice.
+
+    Returns
+    -------
+    MosaicPair
+        Images (H, W) of `dtype`, and the true positions of their cones.
+
+    Raises
+    ------
+    ParameterError
+        As `cone_mosaic`.
     """
     _check(size, spacing, seed, dtype)
     here, elsewhere = 2 * seed, 2 * seed + 1
@@ -120,6 +133,11 @@ def cone_mosaic(
         whatever the optics and the noise.
     dtype : uint8 or uint16
         8 bits from black to white, or 16 bits with a camera's offset and a part of the range.
+
+    Returns
+    -------
+    Mosaic
+        The image, (H, W), of `dtype`, and the true positions of its cones.
 
     Raises
     ------

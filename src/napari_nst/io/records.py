@@ -21,8 +21,8 @@ from napari_nst.io.atomic import Publish, write_new
 __all__ = [
     "FileName",
     "Number",
-    "Part",
     "Record",
+    "RecordPart",
     "check_record",
     "confine",
     "plain",
@@ -47,7 +47,7 @@ def _file_name(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_file_name)]
 
 
-class Part(BaseModel):
+class RecordPart(BaseModel):
     """Base of what a record consists of; cannot be changed."""
 
     model_config = ConfigDict(frozen=True)

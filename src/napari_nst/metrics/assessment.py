@@ -319,6 +319,11 @@ def assess(
         The least and largest value that such images can have, for SSIM. None: 0 to 255 for a target of uint8, else
         least and largest used value of the target.
 
+    Returns
+    -------
+    Assessment
+        Also of images without any cone, whose verdict says so.
+
     Raises
     ------
     ImageError, ParameterError

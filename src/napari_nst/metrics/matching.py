@@ -105,6 +105,11 @@ def match_cones(found: ArrayLike, reference: ArrayLike, *, tolerance_px: float) 
         Largest distance of a pair, in pixels. Published is 0.75 of the `nearest_neighbour_spacing` of the reference, at
         which a random lattice reaches a Dice of 0.88; 0.35 of it tells cones from such a lattice.
 
+    Returns
+    -------
+    Matching
+        Indices into `found` and `reference`: pairs, and those without a partner.
+
     Raises
     ------
     ParameterError
@@ -159,6 +164,11 @@ def agreement(
     spacing : float, optional
         Distance of neighboring cones in pixels. None: the median distance of nearest neighbors in `reference`, which
         needs two cones.
+
+    Returns
+    -------
+    tuple of Agreement
+        One for each tolerance.
 
     Raises
     ------
@@ -287,6 +297,11 @@ def points_inside(
         Pixels along the edges that are left out, 0 or more.
     mask : array, (H, W), optional
         0 or False for pixels that are left out, and `border` pixels around them.
+
+    Returns
+    -------
+    array of bool, (n,)
+        Whether each position is counted.
 
     Raises
     ------

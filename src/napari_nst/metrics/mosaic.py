@@ -80,6 +80,11 @@ def cone_density(
     pixel_size : float or None
         µm on the retina per pixel; `um_per_px` is its deprecated alias.
 
+    Returns
+    -------
+    float
+        Cones / mm².
+
     Raises
     ------
     ParameterError

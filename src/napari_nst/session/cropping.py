@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from napari_nst.errors import ImageError, ParameterError
 from napari_nst.imaging.values import ValueRange, apply_change, check_dtype
 from napari_nst.io.filenames import safe_stem, split_extension
-from napari_nst.io.records import FileName, Part
+from napari_nst.io.records import FileName, RecordPart
 
 #: Smallest patch in pixels: below, there are too few cones for a spacing, and four poolings leave one position.
 MINIMUM_PATCH = 32
@@ -30,7 +30,7 @@ Length = Annotated[int, Field(ge=1, strict=True)]
 Sides = tuple[Count, Count, Count, Count]
 
 
-class Patch(Part):
+class Patch(RecordPart):
     """Where a patch lies in its image."""
 
     name: FileName  # file name of the patch, ``CROP_{crop_id}_x{x}y{y}_{image}.tif``

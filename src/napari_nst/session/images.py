@@ -17,7 +17,7 @@ from napari_nst.imaging.masks import black_border
 from napari_nst.imaging.values import find_range
 from napari_nst.io.filenames import AosloName, NameTemplate
 from napari_nst.io.images import EXTENSION, SUPPORTED, ImageFile, image_stem
-from napari_nst.io.records import FileName, Part
+from napari_nst.io.records import FileName, RecordPart
 from napari_nst.session.cropping import Length
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 UM_PER_DEGREE, AXIAL_LENGTH = 291.0, 24.0
 
 
-class SessionImage(Part):
+class SessionImage(RecordPart):
     """What is known of an image of the session, without its pixels."""
 
     name: FileName  # file name; unique in the session, its stem too

@@ -57,7 +57,7 @@ class Cancelled(Exception):
     """The patch was given up because the user stopped; nothing of it is kept."""
 
 
-class Source(NamedTuple):
+class PatchImage(NamedTuple):
     """A patch as it was cut: (H, W), what its file says, and True where a pixel counts."""
 
     pixels: NDArray[Any]
@@ -93,14 +93,14 @@ class PatchTask:
         """Whether the patch needs a style transfer."""
         return bool(self.style) and METHODS[self.settings.method].transfers
 
-    def read(self, name: str) -> Source:
+    def read(self, name: str) -> PatchImage:
         """Read patch or style."""
         path = confine(self.store.raw, name)
         array, info = read_image(path)
         if info.sha256 != self.hashes[name]:
             raise FileError(f"{path} has changed during the run; start the same command again.")
         packed = self.masks.get(name)
-        return Source(array, info, np.ones(array.shape[:2], dtype=bool) if packed is None else unpack_mask(packed))
+        return PatchImage(array, info, np.ones(array.shape[:2], dtype=bool) if packed is None else unpack_mask(packed))
 
 
 @dataclass
@@ -109,7 +109,7 @@ class _Result:
 
     image: NDArray[Any]
     status: PatchStatus
-    style: Source | None = None
+    style: PatchImage | None = None
     enhanced: Enhanced | None = None
     error: str = ""
     correction: dict[str, Any] | None = None
@@ -172,7 +172,7 @@ def _set_aside(task: PatchTask) -> list[str]:
 
 
 def _enhance(
-    task: PatchTask, target: Source, cancel: Cancel | None, callback: Callable[[TransferProgress], object] | None
+    task: PatchTask, target: PatchImage, cancel: Cancel | None, callback: Callable[[TransferProgress], object] | None
 ) -> _Result:
     result = _Result(target.pixels, PatchStatus.KEPT)
     with warnings.catch_warnings(record=True) as caught:
@@ -217,7 +217,7 @@ def _explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _write(task: PatchTask, target: Source, result: _Result, started: float, notes: list[str]) -> PatchRecord:
+def _write(task: PatchTask, target: PatchImage, result: _Result, started: float, notes: list[str]) -> PatchRecord:
     """Measure what became of a patch and write its files, the record last."""
     store, enhanced, before = task.store, result.enhanced, target.pixels
     base, pixel_size = task.settings.coordinates_base, task.pixel_size
@@ -255,7 +255,7 @@ def _write(task: PatchTask, target: Source, result: _Result, started: float, not
 
 
 def _write_losses_and_figures(
-    task: PatchTask, target: Source, result: _Result, effects: Effects, row: PatchRow
+    task: PatchTask, target: PatchImage, result: _Result, effects: Effects, row: PatchRow
 ) -> list[Path]:
     store, parameters, files = task.store, task.parameters, list[Path]()
     stem, plot_stem = output_names(image_stem(task.patch), image_stem(task.style), parameters.alpha, parameters.beta)
@@ -284,7 +284,7 @@ def read_comparison(task: PatchTask, row: PatchRow) -> ComparisonRow:
 
 
 def _comparison(
-    task: PatchTask, target: Source, style: Source, result: NDArray[Any], effects: Effects, row: PatchRow
+    task: PatchTask, target: PatchImage, style: PatchImage, result: NDArray[Any], effects: Effects, row: PatchRow
 ) -> ComparisonRow:
     from napari_nst.session.figures import ComparisonRow
 

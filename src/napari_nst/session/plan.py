@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Privat
 
 from napari_nst.errors import FileError, ParameterError
 from napari_nst.io.filenames import AosloName
-from napari_nst.io.records import Number, Part, Record, check_record, plain
+from napari_nst.io.records import Number, Record, RecordPart, check_record, plain
 from napari_nst.session.cropping import Patch, PatchImage, cut_patch
 from napari_nst.session.images import LoadedImage, SessionImage, load_image
 from napari_nst.session.pairing import PatchFacts
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _KEPT_IN_MEMORY = 4  # images
 
 
-class PlannedPatch(Part):
+class PlannedPatch(RecordPart):
     """A patch, what was measured in it, and what is to become of it."""
 
     patch: Patch

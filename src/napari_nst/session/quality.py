@@ -21,7 +21,7 @@ from napari_nst.imaging.checks import image_and_mask
 from napari_nst.imaging.masks import fill_from_nearest
 from napari_nst.io.coordinates import read_coordinates
 from napari_nst.io.filenames import split_extension
-from napari_nst.io.records import Number, Part
+from napari_nst.io.records import Number, RecordPart
 from napari_nst.io.tables import KnownNames, read_table
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PatchMeasures(NamedTuple):
     valid_fraction: Number  # share of pixels that show tissue, not a border or padding; 0 to 1
 
 
-class Split(Part):
+class Split(RecordPart):
     """Which scores are good."""
 
     threshold: FiniteFloat | None  # good is above it; None when no threshold was found

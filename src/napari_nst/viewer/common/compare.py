@@ -33,7 +33,7 @@ _PLANES_LOOKED_AT = 5
 
 _partners: weakref.WeakKeyDictionary[Layer, tuple[weakref.ref[Layer], weakref.ref[Layer] | None]]
 _partners = weakref.WeakKeyDictionary()
-_comparisons: weakref.WeakKeyDictionary[ViewerModel, Comparison] = weakref.WeakKeyDictionary()
+_comparisons: weakref.WeakKeyDictionary[ViewerModel, SideBySide] = weakref.WeakKeyDictionary()
 
 
 def remember(result_layer: Layer, target_layer: Layer, style_layer: Layer | None = None) -> None:
@@ -77,7 +77,7 @@ def _by_name(viewer: ViewerModel, result: Layer, role: str) -> Layer | None:
     return None
 
 
-class Comparison:
+class SideBySide:
     """Target, style and result beside each other in the grid of a viewer.
 
     Use :func:`comparison_of`: a viewer has one comparison, however many buttons and commands ask for it.
@@ -213,11 +213,11 @@ class Comparison:
                     setattr(layer, key, value)
 
 
-def comparison_of(viewer: ViewerModel) -> Comparison:
+def comparison_of(viewer: ViewerModel) -> SideBySide:
     """The comparison of a viewer, made when it is first asked for."""
     viewer = plain(viewer)
     if viewer not in _comparisons:
-        _comparisons[viewer] = Comparison(viewer)
+        _comparisons[viewer] = SideBySide(viewer)
     return _comparisons[viewer]
 
 

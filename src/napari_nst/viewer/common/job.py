@@ -9,7 +9,7 @@ The work is a plain function ``work(request, control)`` that knows arrays and fi
 - It hands ``control.cancelled``, an Event, as `cancel` to what it calls, and returns soon after it was set.
   A KeyboardInterrupt, with which functions end that have no partial result, is an end without value.
 - Between steps it calls ``control.wait()``, if it can be paused.
-- What it returns, or the error that it raises, becomes an :class:`Outcome`; errors that nobody foresaw are logged.
+- What it returns, or the error that it raises, becomes an :class:`JobOutcome`; errors that nobody foresaw are logged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """The end of the work: its value, or the error that prevented it, or neither when it was cancelled before."""
 
     value: Any = None
@@ -123,7 +123,7 @@ class _Worker(WorkerBase):  # type: ignore[type-arg]  # superqt's parameter is t
     """A worker for napari's ``create_worker`` with what a long computation needs on top.
 
     - ``quit``, which napari calls when its window closes, cancels the work, and tells nobody.
-    - ``returned`` emits an :class:`Outcome` at every end. napari's own worker never ends after a RuntimeError, which is
+    - ``returned`` emits an :class:`JobOutcome` at every end. napari's own worker never ends after a RuntimeError, which is
       what PyTorch raises; and the errors here hold no frames, which would hold the arrays of the work.
     - Warning filters are left alone. The base class swaps them process-wide, and workers that overlap would leave each
       other's behind.
@@ -146,9 +146,9 @@ class _Worker(WorkerBase):  # type: ignore[type-arg]  # superqt's parameter is t
             self.started.emit()
             self._running = True
             try:
-                outcome = Outcome(self._work(self._request, self.job))
+                outcome = JobOutcome(self._work(self._request, self.job))
             except BaseException as error:  # noqa: BLE001  # whatever it is, the user must hear of it
-                outcome = Outcome(error=_for_user(error))
+                outcome = JobOutcome(error=_for_user(error))
             self._running = False
             self.returned.emit(outcome)
             self.finished.emit()
@@ -189,7 +189,9 @@ class Job(Control):
 
     reported = psygnal.Signal(object, description="An event that the work has reported")
     warned = psygnal.Signal(str, description="Something was done in another way than asked")
-    ended = psygnal.Signal(object, description="Outcome, or what the subclass makes of it; not emitted after abandon")
+    ended = psygnal.Signal(
+        object, description="JobOutcome, or what the subclass makes of it; not emitted after abandon"
+    )
 
     def __init__(self, work: Callable[[Any, Control], Any], request: Any, description: str = "") -> None:
         super().__init__()
@@ -242,7 +244,7 @@ class Job(Control):
         """Handle a warning."""
         self.warned.emit(message)
 
-    def conclude(self, outcome: Outcome) -> Any:
+    def conclude(self, outcome: JobOutcome) -> Any:
         """Handle the end; gives what ``ended`` emits.  An outcome with neither value nor error leaves the viewer alone."""
         return outcome
 
@@ -269,7 +271,7 @@ class Job(Control):
     def _on_reported(self, event: Any) -> None:
         self._in_turn(lambda: self._report(event))
 
-    def _on_returned(self, outcome: Outcome) -> None:
+    def _on_returned(self, outcome: JobOutcome) -> None:
         self._in_turn(lambda: self._end(outcome))
 
     def _report(self, event: Any) -> None:
@@ -283,9 +285,9 @@ class Job(Control):
         self._handled += 1
         self._handled_at = time.perf_counter()
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: JobOutcome) -> None:
         # napari quits workers when it closes: there may be no layers any more.
-        end = self.conclude(Outcome() if self.abandoned else outcome)
+        end = self.conclude(JobOutcome() if self.abandoned else outcome)
         self._worker = None
         self.release()
         if not self._silent:

@@ -19,7 +19,7 @@ from napari_nst.session.plan import SessionPlan, plan_row
 from napari_nst.session.quality import Quality
 from napari_nst.viewer import commands
 from napari_nst.viewer.common.fields import PathField
-from napari_nst.viewer.common.job import Job, Outcome, State
+from napari_nst.viewer.common.job import Job, JobOutcome, State
 from napari_nst.viewer.common.panel import PanelWidget, say, time_text
 from napari_nst.viewer.session.job import SessionRequest, ShownPlan, automatic_output, session_work
 from napari_nst.viewer.session.layers import PatchLayers
@@ -327,7 +327,7 @@ class EnhanceSessionWidget(PanelWidget):
         show_warning(message)
         self._note(f"Warning: {message}")
 
-    def _on_ended(self, outcome: Outcome) -> None:
+    def _on_ended(self, outcome: JobOutcome) -> None:
         job, self._job = self._job, None
         if job is None or self._gone:
             return

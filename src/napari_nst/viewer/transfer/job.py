@@ -19,7 +19,7 @@ from napari_nst.errors import DivergenceError, FileError, StyleTransferError, St
 from napari_nst.io.images import FileInfo, read_image
 from napari_nst.transfer.record import KEY
 from napari_nst.viewer.common.compare import remember
-from napari_nst.viewer.common.job import Control, Job, Outcome
+from napari_nst.viewer.common.job import Control, Job, JobOutcome
 from napari_nst.viewer.common.layers import add_above, is_in, plain
 from napari_nst.viewer.common.region import Cut
 
@@ -251,7 +251,7 @@ class TransferJob(Job):
         show_warning(message)
         super().warn(message)
 
-    def conclude(self, outcome: Outcome) -> End:
+    def conclude(self, outcome: JobOutcome) -> End:
         """Make the preview the result, or take it away."""
         error, done = outcome.error, outcome.value
         if error is not None:
