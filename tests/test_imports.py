@@ -42,7 +42,7 @@ def test_nothing_heavy_is_imported(code):
         "import napari_nst.metrics, napari_nst.imaging.cones, napari_nst.imaging.spacing",
     ],
 )
-def test_pictures_need_neither_torch_nor_opencv_nor_matplotlib_to_be_imported(code):
+def test_images_need_neither_torch_nor_matplotlib_to_be_imported(code):
     assert not loaded_after(code) & {"torch", "torchvision", "cv2", "matplotlib", "napari"}
 
 

@@ -1,6 +1,6 @@
 """Neural style transfer for microscopy, in napari.
 
-Everything here is loaded when it is first used: importing this package imports neither torch, torchvision, OpenCV nor
+Everything here is loaded when it is first used: importing this package imports neither torch, torchvision nor
 matplotlib.  What it offers stands in ``__init__.pyi``.
 """
 

@@ -1,1 +1,1 @@
-"""Arithmetic on images: arrays in, arrays out.  Importing it loads neither torch, cv2 nor matplotlib."""
+"""Arithmetic on images: arrays in, arrays out.  Importing it loads neither torch nor matplotlib."""

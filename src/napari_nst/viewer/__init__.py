@@ -1,4 +1,4 @@
 """The napari side: widget, worker, plot, comparison. The only package that imports napari, magicgui or Qt.
 
-Nothing here imports torch, torchvision, OpenCV or matplotlib before a transfer is started.
+Nothing here imports torch, torchvision or matplotlib before a transfer is started.
 """
