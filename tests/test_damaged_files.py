@@ -61,6 +61,7 @@ def test_a_damaged_record_of_a_transfer_is_one_clear_error(capsys, tmp_path, tra
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_every_damaged_record_of_a_transfer_is_one_clear_error(capsys, tmp_path, transfer_record):
     assert not wrong_with_transfer(capsys, tmp_path, every_damage(transfer_record.read_text()))
 
@@ -111,6 +112,7 @@ def test_a_damaged_file_of_a_session(capsys, tmp_path, session, name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", ["session.json", first_record], ids=["session", "patch"])
 def test_files_of_a_session_with_more_damages(capsys, tmp_path, session, name):
     damages = damages_of(session, name)
