@@ -12,7 +12,8 @@ def transfer(target: Input, style: Input, options: Options) -> Enhanced:
     from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer.api import transfer_style
 
-    StyleTransferParameters(**options.parameters)  # other arguments of a transfer are not the caller's to give
+    # Other arguments of a transfer are not the caller's to give.
+    parameters = StyleTransferParameters(**{**options.parameters, "value_range": target.value_range})
     result = transfer_style(
         target.pixels,
         style.pixels,
@@ -21,7 +22,7 @@ def transfer(target: Input, style: Input, options: Options) -> Enhanced:
         mask=target.mask,
         style_mask=style.mask,
         style_value_range=style.value_range,
-        **{**options.parameters, "value_range": target.value_range},
+        parameters=parameters,
     )
     return Enhanced(result.image, result.losses, result.stopped, result.metadata)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer.result import StyleTransfer, TransferProgress
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class TransferRequest:
     style: Any
     target_cut: Cut
     style_cut: Cut
-    parameters: dict[str, Any]
+    parameters: StyleTransferParameters
     options: dict[str, Any]  #: the other arguments of `transfer_style`
     target_name: str
     style_name: str
@@ -99,13 +100,12 @@ def neural_style_transfer(request: TransferRequest, control: Control) -> Done:
     from napari_nst.engine._torch import torch
     from napari_nst.engine.devices import describe_device, free_memory, resolve_device
     from napari_nst.engine.memory import planned_memory
-    from napari_nst.settings.parameters import StyleTransferParameters
     from napari_nst.transfer import api
 
-    parameters = StyleTransferParameters(**request.parameters)
+    parameters = request.parameters
     if parameters.threads == 0:
         # One core is left to the viewer; PyTorch's own number may be smaller, for the physical cores.
-        parameters = parameters.replace(threads=max(1, min(torch.get_num_threads(), _cores() - 1)))
+        parameters = parameters.model_copy(update={"threads": max(1, min(torch.get_num_threads(), _cores() - 1))})
     cut, style_cut = request.target_cut, request.style_cut
     target, style = cut.take(request.target), style_cut.take(request.style)
     channels = 3 if request.options["rgb"] or parameters.channels == "rgb" else 1
@@ -115,7 +115,8 @@ def neural_style_transfer(request: TransferRequest, control: Control) -> Done:
     control.report(Started(describe_device(device), memory, planes * parameters.epoch))
 
     camera = _Camera(control, request.interval, target if cut.stack else None)
-    events = api.transfer_events(target, style, cancel=control.cancelled, **request.options, **parameters.asdict())
+    options = {**request.options, "parameters": parameters}
+    events = api.transfer_events(target, style, cancel=control.cancelled, **options)
     with contextlib.closing(events):
         while True:
             try:

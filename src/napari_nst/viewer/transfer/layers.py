@@ -49,7 +49,7 @@ def assemble(
     if by_contrast:
         parameters["value_range"] = tuple(float(v) for v in target.contrast_limits)
         options["style_value_range"] = tuple(float(v) for v in style.contrast_limits)
-    StyleTransferParameters(**parameters)  # a wrong value is reported at once, not by the worker
+    checked = StyleTransferParameters(**parameters)  # a wrong value is reported at once, not by the worker
 
     cut = cut_layer(target, viewer, region, "target")
     style_cut = cut_layer(style, viewer, _style_region(target, style, cut), "style")
@@ -75,7 +75,7 @@ def assemble(
         style=finest(style),
         target_cut=cut,
         style_cut=style_cut,
-        parameters=parameters,
+        parameters=checked,
         options=options,
         target_name=target.name,
         style_name=style.name,
