@@ -549,3 +549,16 @@ def test_wrong_settings(quick, tmp_path, more, message):
     with pytest.raises(ParameterError, match=message):
         quick(**more)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_worker_left_half_written_goes_at_the_end_of_the_run(quick, tmp_path):
+    left = ".0123456789ab.part.csv"
+
+    def leave(now):
+        folder = tmp_path / "out" / "spectrum"
+        if now.row and folder.is_dir():
+            (folder / left).write_text("1,2")
+
+    result = quick(callback=leave)
+    assert result.ok
+    assert not list((tmp_path / "out").rglob("*.part*"))

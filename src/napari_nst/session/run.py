@@ -373,6 +373,7 @@ class _Session:
 
     def finish(self) -> None:
         """Write everything that is made of all patches together."""
+        self.store.clear_leftovers()  # of workers that were killed
         total = len(self.plan.images)
         for number, image in enumerate(self.plan.images):
             self.report(SessionProgress(Stage.STITCHING, image.name, number, total))
