@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
+import itertools
 import math
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,15 +101,14 @@ def setting(default: Any, label: str, unit: str = "", advanced: bool = True, was
 class Settings(BaseModel):
     """Base of the models of settings: frozen, strict, with errors that say what to do."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     _noun: ClassVar[str] = "setting"
 
     @classmethod
     @functools.cache
     def _specs(cls) -> dict[str, ParameterSpec]:
-        return {name: _spec_of(name, info) for name, info in cls.model_fields.items()}
+        texts = _texts_below_fields(cls)
+        return {name: _spec_of(name, info, texts[name]) for name, info in cls.model_fields.items()}
 
     @classmethod
     def specs(cls) -> tuple[ParameterSpec, ...]:
@@ -182,7 +185,18 @@ def _python(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _spec_of(name: str, info: FieldInfo) -> ParameterSpec:
+def _texts_below_fields(cls: type) -> dict[str, str]:
+    """Return the text below each field of a class; pydantic's own way looks through every module that is loaded."""
+    module = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
+    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    return {
+        ast.unparse(above.target): ast.literal_eval(below.value)
+        for above, below in itertools.pairwise(body)
+        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
+def _spec_of(name: str, info: FieldInfo, text: str) -> ParameterSpec:
     more: Any = info.json_schema_extra
     kind = _kind_of(info.annotation)
     parts = get_args(info.annotation)
@@ -192,7 +206,7 @@ def _spec_of(name: str, info: FieldInfo) -> ParameterSpec:
     return ParameterSpec(
         name,
         info.title or name,
-        " ".join((info.description or "").split()),
+        " ".join(text.split()),
         kind=kind,
         default=info.default,
         choices=parts if kind == "choice" else (),
