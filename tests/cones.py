@@ -51,7 +51,7 @@ def simulated():
 
 @pytest.fixture(scope="session")
 def hexagonal():
-    """Draws a perfect lattice of Gaussian dots: shape, pitch -> (picture, positions inside it)."""
+    """Draws a perfect lattice of Gaussian dots: shape, pitch -> (image, positions inside it)."""
     return _hexagonal
 
 

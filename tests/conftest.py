@@ -1,4 +1,4 @@
-"""What many tests share: small realistic pictures, weights in torchvision's convention, and where real data lies."""
+"""What many tests share: small realistic images, weights in torchvision's convention, and where real data lies."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ settings.load_profile("napari-nst")
 
 pytest_plugins = ("sessions", "cones")
 
-#: Real pictures lie beside the checkout, where there are any; they are not part of the repository.
+#: Real images lie beside the checkout, where there are any; they are not part of the repository.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "aoslo"
 
 
@@ -22,14 +22,14 @@ def pair():
     from napari_nst import mosaic_pair
 
     made = mosaic_pair((64, 80))
-    for picture in (made.target, made.style):
-        picture.flags.writeable = False
+    for image in (made.target, made.style):
+        image.flags.writeable = False
     return made
 
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """One CPU thread for PyTorch: on small pictures a second one waits more than it helps, most of all beside others."""
+    """One CPU thread for PyTorch: on small images a second one waits more than it helps, most of all beside others."""
     import torch
 
     before = torch.get_num_threads()
@@ -45,14 +45,14 @@ def rng():
 
 @pytest.fixture(scope="session")
 def aoslo():
-    """Reads one of the real AOSLO pictures by a part of its name."""
+    """Reads one of the real AOSLO images by a part of its name."""
 
     def read(part):
         from napari_nst import ImageFile
 
         found = sorted(SHARED.glob(f"*{part}*.tif")) if SHARED.is_dir() else []
         if not found:
-            pytest.skip(f"the real AOSLO pictures are not beside this checkout (looked in {SHARED})")
+            pytest.skip(f"the real AOSLO images are not beside this checkout (looked in {SHARED})")
         return ImageFile.read(found[0])
 
     return read

@@ -42,8 +42,8 @@ def test_every_error_is_one_of_ours_and_no_runtime_error():
 
 
 def test_a_divergence_carries_its_step_and_what_was_reached():
-    error = errors.DivergenceError("too fast", 3, "a picture")
-    assert (str(error), error.step, error.partial) == ("too fast", 3, "a picture")
+    error = errors.DivergenceError("too fast", 3, "a image")
+    assert (str(error), error.step, error.partial) == ("too fast", 3, "a image")
 
 
 @pytest.mark.parametrize("name", ["transfer_style", "transfer_steps", "save_transfer", "arguments_from"])

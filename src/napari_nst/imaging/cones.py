@@ -27,7 +27,7 @@ DEFAULT_SPACING = 8.25
 DEFAULT_CONFIDENCE = 0.36
 
 #: In spacings: the LoG that finds most cones, the neighborhood of a maximum, the region of the local normalization,
-#: and the region whose strength speaks for or against a detection.
+#: and the region whose strength supports a detection or does not.
 LOG_SIGMA, _NEIGHBORHOOD, _NORMALIZE, _REGION = 0.17, 0.25, 1.5, 1.0
 #: A peak with this multiple of the noise, or this part of the strong peaks, has half its confidence.
 _NOISE, _WEAK = 1.5, 0.05
